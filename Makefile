@@ -1,0 +1,44 @@
+# One thread: two torch threads on two busy cores can be several times slower than one.
+export OMP_NUM_THREADS ?= 1
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+TORCH := $(shell sed -n 's/^\(torch==[^ ;]*\).*/\1/p' constraints.txt)
+
+.NOTPARALLEL:
+.PHONY: help demo test lint docs bench clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1#\2/p' Makefile | tr '#' '\t' | expand -t 14
+
+demo: .venv/.installed-core ## run the demonstration
+	$(BIN)/python scripts/demo.py
+
+test: .venv/.installed-test ## run the tests and the doctests
+	$(BIN)/python -m pytest
+
+lint: .venv/.installed-lint ## check style, formatting and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+docs: .venv/.installed-docs ## build docs/_build/html
+	$(BIN)/sphinx-build -W -b html docs docs/_build/html
+
+bench: .venv/.installed-core ## run every benchmark
+	set -e; for script in benchmarks/*.py; do $(BIN)/python $$script; done
+
+clean: ## remove all that was made
+	rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache docs/_build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# An environment that an interrupted run left unfinished, or that has no working pip, is made anew.
+# torch comes first, at its pinned version, and brings the setuptools that then builds skdmi.
+.venv/.installed-%: pyproject.toml setup.cfg constraints.txt
+	@if [ -e .venv/.unfinished ] || ! $(PIP) --version > /dev/null 2>&1; then rm -rf .venv; fi
+	@mkdir -p .venv && touch .venv/.unfinished
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) install -c constraints.txt $(TORCH)
+	$(PIP) install -c constraints.txt --no-build-isolation -e '.$(if $(filter-out core,$*),[$*])'
+	@rm .venv/.unfinished && touch $@

@@ -1,0 +1,24 @@
+from importlib.metadata import version as installed_version
+
+project = "skdmi"
+author = "The skdmi developers"
+copyright = "2026, the skdmi developers"
+version = release = installed_version("skdmi")
+
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.mathjax", "numpydoc"]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+
+autodoc_default_options = {"members": True}
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"
+numpydoc_show_class_members = False
+
+
+def skip_sklearn(app, what, name, obj, skip, options):
+    """Leave to scikit-learn the members that it documents, whose references do not resolve here."""
+    return True if str(getattr(obj, "__module__", "")).startswith("sklearn.") else None
+
+
+def setup(app):
+    app.connect("autodoc-skip-member", skip_sklearn)

@@ -1,0 +1,42 @@
+"""Learned inversion of stacks of small square matrices, in the shape of scikit-learn estimators."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ExactInverter",
+    "NeuralMatrixInverter",
+    "distributions",
+    "exceptions",
+    "io",
+    "linalg",
+    "load_pretrained",
+    "metrics",
+    "modules",
+]
+
+_HOMES = {
+    "ExactInverter": "skdmi.exact",
+    "NeuralMatrixInverter": "skdmi.neural",
+    "load_pretrained": "skdmi.api",
+}
+
+if TYPE_CHECKING:
+    from skdmi import distributions, exceptions, io, linalg, metrics, modules
+    from skdmi.api import load_pretrained
+    from skdmi.exact import ExactInverter
+    from skdmi.neural import NeuralMatrixInverter
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    if name in __all__:
+        return import_module(f"skdmi.{name}")
+    raise AttributeError(f"module 'skdmi' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,273 @@
+"""What every distribution is: a sampler of stacks, and a plain value that can be compared, printed and stored."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, fields
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+
+DTYPES = (torch.float32, torch.float64)
+
+# Every distribution by the name of its class: what `from_dict` can build.
+_KINDS: dict[str, type[Distribution]] = {}
+
+
+class Sampler(ABC):
+    """Something that draws stacks of matrices: the two doors, `__call__` for the training stream, `sample` for people.
+
+    A subclass writes ``_draw(n_matrices, matrix_size, **where)``, where ``where`` holds ``generator``, ``device`` and
+    ``dtype`` under the names by which torch's own random functions take them.
+    """
+
+    def __call__(
+        self,
+        n_matrices: int,
+        matrix_size: int,
+        *,
+        generator: torch.Generator,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> torch.Tensor:
+        """Draw a stack as a tensor.
+
+        Parameters
+        ----------
+        n_matrices : int
+            How many matrices; 0 gives an empty stack.
+        matrix_size : int
+            The side m of each matrix.
+        generator : torch.Generator
+            The only source of randomness. It lives on ``device``; the same state gives the same matrices.
+        device : torch.device or str, default="cpu"
+            Where the stack is drawn.
+        dtype : {torch.float32, torch.float64}, default=torch.float32
+            The type in which the stack is drawn.
+
+        Returns
+        -------
+        stack : torch.Tensor of shape (n_matrices, m, m)
+            Contiguous.
+
+        Raises
+        ------
+        TypeError
+            If ``generator`` is not a ``torch.Generator``.
+        ValueError
+            If ``n_matrices``, ``matrix_size`` or ``dtype`` is not allowed.
+        """
+        if not isinstance(generator, torch.Generator):
+            raise TypeError(f"generator={generator!r}; expected a torch.Generator (torch's global state is never used)")
+        if not is_integer(n_matrices) or n_matrices < 0:
+            raise ValueError(f"n_matrices={n_matrices!r}; expected an integer of at least 0")
+        if not is_integer(matrix_size) or matrix_size < 1:
+            raise ValueError(f"matrix_size={matrix_size!r}; expected an integer of at least 1")
+        if dtype not in DTYPES:
+            raise ValueError(f"dtype={dtype}; expected one of {DTYPES}")
+        if n_matrices == 0:
+            return torch.empty(0, matrix_size, matrix_size, device=device, dtype=dtype)
+        return self._draw(n_matrices, matrix_size, generator=generator, device=device, dtype=dtype).contiguous()
+
+    def sample(self, n_matrices: int, matrix_size: int, *, random_state: Any = None) -> np.ndarray:
+        """Draw a stack as a numpy array.
+
+        Parameters
+        ----------
+        n_matrices : int
+            How many matrices.
+        matrix_size : int
+            The side m of each matrix.
+        random_state : int, numpy.random.RandomState or None, default=None
+            As in scikit-learn. torch's global random state is left alone.
+
+        Returns
+        -------
+        stack : ndarray of shape (n_matrices, m, m)
+            In float64.
+
+        Examples
+        --------
+        >>> from skdmi.distributions import Uniform
+        >>> Uniform().sample(100, 3, random_state=0).shape
+        (100, 3, 3)
+        """
+        seed = int(check_random_state(random_state).randint(2**31 - 1))
+        generator = torch.Generator().manual_seed(seed)
+        return self(n_matrices, matrix_size, generator=generator, dtype=torch.float64).numpy()
+
+    @property
+    def uses_data(self) -> bool:
+        """Whether the matrices are made from the X that `Distribution.bind` is given."""
+        return False
+
+    @abstractmethod
+    def _draw(self, n_matrices: int, matrix_size: int, **where: Any) -> torch.Tensor: ...
+
+
+@dataclass(frozen=True, repr=False)
+class Distribution(Sampler):
+    """Describe, without data, where training matrices come from.
+
+    A distribution is a value: two with equal parameters are equal, ``repr`` shows the parameters that differ from their
+    defaults, and ``from_dict(distribution.to_dict())`` is the distribution again. It is also a function: called with
+    sizes and a generator it returns a stack, and any function of that signature may stand in its place.
+
+    A subclass is a frozen dataclass (``@dataclass(frozen=True, repr=False)``) that writes ``_draw``, and
+    ``__post_init__`` to check its parameters. `from_dict` knows it by the name of its class.
+
+    See Also
+    --------
+    from_dict : The way back from `to_dict`.
+    """
+
+    def __init_subclass__(cls) -> None:
+        known = _KINDS.get(cls.__name__, cls)
+        if known.__module__ != cls.__module__:
+            raise TypeError(
+                f"a distribution named {cls.__name__!r} exists already, in {known.__module__}; rename this one"
+            )
+        _KINDS[cls.__name__] = cls
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            object.__setattr__(self, field.name, _plain(getattr(self, field.name)))
+
+    def bind(self, X: np.ndarray) -> Callable[..., torch.Tensor]:
+        """Adapt to data: return what draws matrices for X, this distribution itself unless it says otherwise.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_matrices, m, m)
+            The data, in float64.
+
+        Returns
+        -------
+        sampler : callable
+            With the signature of `__call__`.
+        """
+        del X
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the parameters as a dictionary that JSON can hold.
+
+        Returns
+        -------
+        dict
+            ``{"name": "Uniform", "low": None, ...}``; distributions within are dictionaries of the same form.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is a function, which JSON cannot hold.
+
+        Examples
+        --------
+        >>> from skdmi.distributions import Wishart, from_dict
+        >>> Wishart(ridge=0.5).to_dict()
+        {'name': 'Wishart', 'degrees_of_freedom': None, 'ridge': 0.5}
+        >>> from_dict(Wishart(ridge=0.5).to_dict())
+        Wishart(ridge=0.5)
+        """
+        return {"name": type(self).__name__} | {f.name: _encode(getattr(self, f.name)) for f in fields(self)}
+
+    def __repr__(self) -> str:
+        shown = (f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if getattr(self, f.name) != f.default)
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def from_dict(description: dict[str, Any]) -> Distribution:
+    """Build the distribution that a dictionary describes; nothing in it is ever evaluated.
+
+    Parameters
+    ----------
+    description : dict
+        As `Distribution.to_dict` returns it, or ``json`` after a round trip. Parameters that are left out have their
+        defaults.
+
+    Returns
+    -------
+    distribution : Distribution
+
+    Raises
+    ------
+    ValueError
+        If the name or a parameter is unknown, or a value is not allowed.
+
+    Examples
+    --------
+    >>> from skdmi.distributions import from_dict
+    >>> from_dict({"name": "Uniform", "low": 0.0, "max_cond": 100.0})
+    Uniform(low=0.0, max_cond=100.0)
+    """
+    if not isinstance(description, dict) or "name" not in description:
+        raise ValueError(f"expected a dict with the key 'name'; got {description!r}")
+    name = description["name"]
+    if not isinstance(name, str) or name not in _KINDS:
+        raise ValueError(f"name={name!r}; expected one of {', '.join(sorted(_KINDS))}")
+    kind = _KINDS[name]
+    given = {key: _decode(value) for key, value in description.items() if key != "name"}
+    allowed = {f.name for f in fields(kind)}
+    required = {f.name for f in fields(kind) if f.default is MISSING}
+    if not required <= given.keys() <= allowed:
+        needed = f" with at least ({', '.join(sorted(required))})" if required else ""
+        raise ValueError(f"{name} takes ({', '.join(f.name for f in fields(kind))}){needed}; got ({', '.join(given)})")
+    return kind(**given)
+
+
+def require(distribution: Distribution, parameter: str, holds: bool, expected: str) -> None:
+    """Raise ValueError with the parameter, its value and what was expected, unless the condition holds."""
+    if not holds:
+        value = getattr(distribution, parameter)
+        raise ValueError(f"{type(distribution).__name__}: {parameter}={value!r}; expected {expected}")
+
+
+def is_real(value: Any) -> bool:
+    """Whether a value is a finite real number; True and False are not numbers here."""
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def is_integer(value: Any) -> bool:
+    """Whether a value is an integer; True and False are not numbers here."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def check_stack(X: np.ndarray) -> np.ndarray:
+    """Return X in float64, or raise ValueError if it is not a stack ``(n_matrices, m, m)`` with something in it."""
+    X = np.asarray(X, dtype=np.float64)
+    if X.ndim != 3 or X.shape[1] != X.shape[2] or X.size == 0:
+        raise ValueError(f"X has shape {X.shape}; expected a stack (n_matrices, m, m) of at least one matrix")
+    return X
+
+
+def _plain(value: Any) -> Any:
+    """Numpy scalars as Python numbers and lists as tuples, so that values compare, hash and store alike."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, list | tuple):
+        return tuple(_plain(item) for item in value)
+    return value
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, Distribution):
+        return value.to_dict()
+    if isinstance(value, tuple):
+        return [_encode(item) for item in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise ValueError(f"{value!r} cannot be written as JSON; use a Distribution in its place")
+
+
+def _decode(value: Any) -> Any:
+    if isinstance(value, dict):
+        return from_dict(value)
+    if isinstance(value, list | tuple):
+        return tuple(_decode(item) for item in value)
+    return value

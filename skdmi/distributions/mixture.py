@@ -1,0 +1,93 @@
+"""Several distributions as one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from .base import Distribution, is_real, require
+
+
+@dataclass(frozen=True, repr=False)
+class Mixture(Distribution):
+    r"""Each matrix comes from one of several distributions, chosen independently with the given weights.
+
+    .. math:: A \sim \sum_k \frac{w_k}{\sum_l w_l} P_k
+
+    Parameters
+    ----------
+    components : sequence of Distribution or callable
+        The :math:`P_k`. A callable has the signature of ``Distribution.__call__``; a mixture of callables draws, but
+        cannot be written as JSON.
+    weights : sequence of float or None, default=None
+        The :math:`w_k`, at least 0 and not all 0; None is equal weights.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is not allowed.
+
+    Examples
+    --------
+    >>> from skdmi.distributions import Graded, Mixture, Uniform
+    >>> mixture = Mixture([Uniform(), Graded(max_grade=1e4)], weights=[3, 1])
+    >>> mixture
+    Mixture(components=(Uniform(), Graded(max_grade=10000.0)), weights=(3, 1))
+    >>> mixture.sample(100, 3, random_state=0).shape
+    (100, 3, 3)
+    """
+
+    components: tuple[Callable[..., torch.Tensor], ...]
+    weights: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        components, weights = self.components, self.weights
+        holds = isinstance(components, tuple) and len(components) > 0 and all(map(_draws, components))
+        require(self, "components", holds, "a sequence of at least one distribution or callable (not a class)")
+        holds = weights is None or (
+            isinstance(weights, tuple)
+            and len(weights) == len(components)
+            and all(is_real(weight) and weight >= 0 for weight in weights)
+            and sum(weights) > 0
+        )
+        require(self, "weights", holds, f"None or {len(components)} finite numbers of at least 0, not all 0")
+
+    @property
+    def uses_data(self) -> bool:
+        """Whether a component makes its matrices from the X that `bind` is given."""
+        return any(getattr(component, "uses_data", False) for component in self.components)
+
+    def bind(self, X: np.ndarray) -> Mixture:
+        """Bind every component that is a distribution to X.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_matrices, m, m)
+            The data.
+
+        Returns
+        -------
+        mixture : Mixture
+        """
+        return replace(self, components=tuple(c.bind(X) if isinstance(c, Distribution) else c for c in self.components))
+
+    def _draw(self, n_matrices: int, matrix_size: int, **where: Any) -> torch.Tensor:
+        weights = self.weights or (1,) * len(self.components)
+        shares = torch.tensor([weight / sum(weights) for weight in weights], device=where["device"])
+        choice = torch.multinomial(shares, n_matrices, replacement=True, generator=where["generator"])
+        stack = torch.empty(n_matrices, matrix_size, matrix_size, device=where["device"], dtype=where["dtype"])
+        for k, component in enumerate(self.components):
+            chosen = (choice == k).nonzero().squeeze(1)
+            if len(chosen) > 0:
+                stack[chosen] = component(len(chosen), matrix_size, **where)
+        return stack
+
+
+def _draws(component: Any) -> bool:
+    """Whether a component can be drawn from; a class is callable too, but makes a distribution, not a stack."""
+    return callable(component) and not isinstance(component, type)

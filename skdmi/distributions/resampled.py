@@ -1,0 +1,176 @@
+"""Endless variations on a data set, by maps under which the inverse is known exactly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from .base import Distribution, Sampler, check_stack, is_real, require
+from .pieces import log_uniform, random_permutations, random_signs
+
+AUGMENTATIONS = ("permute", "sign", "scale", "transpose")
+
+# A stack counts as symmetric if it is so up to the rounding of float32, in which it may have been computed.
+SYMMETRY_TOLERANCE = 2.0**-20
+
+
+@dataclass(frozen=True, repr=False)
+class Resampled(Distribution):
+    r"""Members of a data set, picked with replacement, under random maps, plus a small jitter.
+
+    .. math:: A = s \, \left( D_1 P_1 \, X_k \, P_2 D_2 + \mathrm{jitter} \cdot \mathrm{rms}(X_k) \, E \right)
+              \quad\text{or its transpose}
+
+    with the member k uniform and E of independent standard normal entries. The maps, each used if named in ``augment``:
+
+    =============  ==================================================================================
+    ``permute``    :math:`P_1, P_2` are uniform random permutations
+    ``sign``       :math:`D_1, D_2` are diagonal with independent random signs
+    ``scale``      :math:`s` is log-uniform on [1/2, 2]
+    ``transpose``  every second matrix, at random, is transposed
+    =============  ==================================================================================
+
+    If every member is symmetric (exactly, or up to float32 rounding), then :math:`P_2 = P_1^T`, :math:`D_2 = D_1` and
+    E is symmetric, so that symmetry is kept, and so are the eigenvalues before jitter and scale.
+
+    Parameters
+    ----------
+    augment : sequence of str, default=("permute", "sign", "scale", "transpose")
+        The maps to use.
+    jitter : float, default=0.01
+        Standard deviation of the jitter, relative to the root mean square entry of each matrix.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is not allowed; on drawing, if no data is bound.
+
+    Notes
+    -----
+    The distribution itself holds no data: ``bind(X)``, which ``fit(X)`` calls, returns the sampler that does. Permuted,
+    signed and transposed entries keep their exact sizes. ``Resampled(augment=(), jitter=0)`` replays the data set.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdmi.distributions import Resampled
+    >>> X = np.array([[[1.0, 2.0], [3.0, 5.0]]])
+    >>> signed = Resampled(augment=("sign",), jitter=0).bind(X)
+    >>> print(np.abs(signed.sample(2, 2, random_state=0)))
+    [[[1. 2.]
+      [3. 5.]]
+    <BLANKLINE>
+     [[1. 2.]
+      [3. 5.]]]
+    """
+
+    augment: tuple[str, ...] = AUGMENTATIONS
+    jitter: float = 0.01
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        holds = isinstance(self.augment, tuple) and all(name in AUGMENTATIONS for name in self.augment)
+        require(self, "augment", holds, f"a sequence of names among {AUGMENTATIONS}")
+        require(self, "jitter", is_real(self.jitter) and self.jitter >= 0, "a finite number of at least 0")
+
+    @property
+    def uses_data(self) -> bool:
+        """True: the matrices are made from the X that `bind` is given."""
+        return True
+
+    def bind(self, X: np.ndarray) -> BoundResampled:
+        """Return the sampler that draws variations on X.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_matrices, m, m)
+            The data; a copy is kept by the sampler.
+
+        Returns
+        -------
+        sampler : BoundResampled
+            Draws matrices of the size of X.
+
+        Raises
+        ------
+        ValueError
+            If X is not a stack.
+        """
+        return BoundResampled(self, X)
+
+    def _draw(self, n_matrices: int, matrix_size: int, **where: Any) -> torch.Tensor:
+        raise ValueError(f"{self!r} makes matrices from data and has none; give X to fit, or call bind(X) first")
+
+
+class BoundResampled(Sampler):
+    """A `Resampled` with its data; X is kept in float64 on the CPU and moved once to each device and dtype asked for.
+
+    Parameters
+    ----------
+    distribution : Resampled
+        What to do with the members of X.
+    X : ndarray of shape (n_matrices, m, m)
+        The data.
+    """
+
+    def __init__(self, distribution: Resampled, X: np.ndarray) -> None:
+        X = check_stack(X).copy()
+        sizes = np.abs(X).max(axis=(1, 2), keepdims=True)
+        self.distribution = distribution
+        self.members = torch.from_numpy(X)
+        self.symmetric = bool((np.abs(X - X.transpose(0, 2, 1)) <= SYMMETRY_TOLERANCE * sizes).all())
+        self._moved: dict[tuple[torch.device, torch.dtype], tuple[torch.Tensor, torch.Tensor]] = {}
+
+    @property
+    def uses_data(self) -> bool:
+        """True: the matrices are made from the data that is bound."""
+        return True
+
+    def __repr__(self) -> str:
+        n_matrices, m, _ = self.members.shape
+        return f"<{self.distribution!r} bound to {n_matrices} {m} x {m} matrices>"
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tensors on a device stay out of pickles.
+        return self.__dict__ | {"_moved": {}}
+
+    def _draw(self, n_matrices: int, matrix_size: int, **where: Any) -> torch.Tensor:
+        n_members, m, _ = self.members.shape
+        if matrix_size != m:
+            raise ValueError(f"matrix_size={matrix_size}; expected {m}, the size of the {m} x {m} matrices of X")
+        augment, jitter = self.distribution.augment, self.distribution.jitter
+        members, rms = self._moved_to(torch.device(where["device"]), where["dtype"])
+        pick = torch.randint(n_members, (n_matrices,), generator=where["generator"], device=where["device"])
+
+        if "permute" in augment:
+            rows = random_permutations(n_matrices, m, **where)
+            columns = rows if self.symmetric else random_permutations(n_matrices, m, **where)
+            stack = members[pick[:, None, None], rows[:, :, None], columns[:, None, :]]
+        else:
+            stack = members[pick]
+        if "sign" in augment:
+            left = random_signs(n_matrices, m, 1, **where)
+            stack *= left
+            stack *= left.mT if self.symmetric else random_signs(n_matrices, 1, m, **where)
+        if jitter > 0:
+            noise = torch.randn(n_matrices, m, m, **where)
+            noise = noise.triu() + noise.triu(1).mT if self.symmetric else noise
+            stack += noise.mul_(jitter * rms[pick])
+        if "scale" in augment:
+            stack *= log_uniform(0.5, 2, n_matrices, 1, 1, **where)
+        if "transpose" in augment and not self.symmetric:
+            stack = torch.where(random_signs(n_matrices, 1, 1, **where) > 0, stack, stack.mT)
+        return stack
+
+    def _moved_to(self, device: torch.device, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the members, and the root mean square entry of each, where they are needed."""
+        if (device, dtype) not in self._moved:
+            members = self.members.to(dtype)
+            if not members.isfinite().all():
+                raise ValueError(f"X has entries that {dtype} cannot hold (NaN, infinite or too large); scale it first")
+            rms = self.members.square().mean(dim=(1, 2), keepdim=True).sqrt_().to(dtype)
+            self._moved[device, dtype] = members.to(device), rms.to(device)
+        return self._moved[device, dtype]

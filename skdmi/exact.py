@@ -1,0 +1,93 @@
+"""``ExactInverter``: LAPACK in the shape of an inverter."""
+
+from typing import Any, Self
+
+from sklearn.utils._param_validation import StrOptions
+from torch import Tensor
+
+from skdmi.base import SINGULAR_POLICIES, BaseInverter, settle_singular
+from skdmi.linalg import exact_inverse
+
+__all__ = ["ExactInverter"]
+
+
+class ExactInverter(BaseInverter):
+    r"""Invert by LU factorisation: the yardstick of every other inverter, behind the same interface.
+
+    .. math:: P A = L U, \quad X = U^{-1} L^{-1} P
+
+    computed by LAPACK (cuSOLVER on a GPU) in float64 whatever the dtype of A, and rounded once. Members that are
+    singular to working precision, :math:`\|I - A X\|_F \ge 1`, are dealt with one by one and spoil no other member.
+    Takes matrices of any size; nothing is learned, so it needs no ``fit``.
+
+    Parameters
+    ----------
+    singular : {"warn", "raise", "pinv"}, default="warn"
+        What ``transform`` does with members that are singular to working precision: return NaN and warn once, naming
+        their indices; raise; or return the Moore-Penrose pseudo-inverse. ``invert`` always returns NaN.
+
+    Attributes
+    ----------
+    matrix_size_ : int
+        m, when fitted with X: ``transform`` then keeps to it.
+    n_features_in_ : int
+        ``m * m``, when fitted with X.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Column names, when ``fit`` saw a DataFrame.
+
+    See Also
+    --------
+    skdmi.linalg.exact_inverse : The function behind it.
+
+    References
+    ----------
+    Higham, "Accuracy and Stability of Numerical Algorithms", 2nd ed., SIAM 2002, chapter 14.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdmi import ExactInverter
+    >>> ExactInverter().transform(np.array([[[2.0, 0.0], [0.0, 4.0]]]))
+    array([[[0.5 , 0.  ],
+            [0.  , 0.25]]])
+    """
+
+    _parameter_constraints = {"singular": [StrOptions(set(SINGULAR_POLICIES))]}
+
+    def __init__(self, *, singular: str = "warn") -> None:
+        self.singular = singular
+
+    def fit(self, X: Any = None, y: Any = None) -> Self:
+        """Check the parameters and, with X, fix the size of the matrices.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_matrices, m, m) or (n_matrices, m * m), optional
+        y : ignored
+            Present for scikit-learn.
+
+        Returns
+        -------
+        self : ExactInverter
+        """
+        del y
+        self._validate_params()
+        if X is None:
+            self._forget_size()
+        else:
+            self._open_for_fit(X)
+        return self
+
+    def _invert(self, A: Tensor) -> Tensor:
+        return exact_inverse(A)
+
+    def _settle(self, A: Tensor, X: Tensor, start: int) -> Tensor:
+        return settle_singular(A, X, self.singular, start)
+
+    def _check_ready(self) -> None:
+        self._validate_params()
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = False
+        return tags

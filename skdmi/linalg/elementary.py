@@ -1,0 +1,156 @@
+"""Residuals, norms, exact scaling, exact inverses, and complex matrices as real ones."""
+
+import torch
+from torch import Tensor
+
+
+def identity_like(A: Tensor) -> Tensor:
+    """Return the ``(m, m)`` identity with the size, dtype and device of A, ``(..., m, m)``.
+
+    >>> identity_like(torch.zeros(5, 2, 2))
+    tensor([[1., 0.],
+            [0., 1.]])
+    """
+    return torch.eye(A.shape[-1], dtype=A.dtype, device=A.device)
+
+
+def frobenius_norm(A: Tensor) -> Tensor:
+    r"""Return :math:`\|A\|_F = (\sum_{ij} a_{ij}^2)^{1/2}` of each matrix, ``(..., m, m)`` to ``(...)``.
+
+    >>> frobenius_norm(torch.tensor([[3.0, 0.0], [0.0, 4.0]]))
+    tensor(5.)
+    """
+    return torch.linalg.vector_norm(A, dim=(-2, -1))
+
+
+def residual(A: Tensor, X: Tensor, *, left: bool = False) -> Tensor:
+    """Return ``R = I - A X``, or with ``left=True`` ``I - X A``, ``(..., m, m)``, in the dtype of the arguments.
+
+    If any norm of R is below 1, A is nonsingular. A residual of float32 matrices that is to mean something below 1e-6
+    must be formed in float64: convert first, or use :func:`skdmi.metrics.frobenius_residuals`.
+
+    >>> A = torch.tensor([[2.0, 0.0], [0.0, 4.0]])
+    >>> residual(A, torch.eye(2) / 2)
+    tensor([[ 0.,  0.],
+            [ 0., -1.]])
+    """
+    return identity_like(A) - (X @ A if left else A @ X)
+
+
+def split_exponent(A: Tensor) -> tuple[Tensor, Tensor]:
+    """Split each matrix into ``A = 2^e B`` with the largest entry of B in [1/2, 1).
+
+    Exact, save that entries of B more than the dtype's range below the largest flush to zero. The zero matrix gets
+    ``e = 0``.
+
+    Parameters
+    ----------
+    A : Tensor of shape (..., m, m)
+        Finite, of real floating dtype.
+
+    Returns
+    -------
+    B : Tensor of shape (..., m, m)
+    exponent : int32 Tensor of shape (...)
+
+    Examples
+    --------
+    >>> B, exponent = split_exponent(torch.tensor([[6.0, 0.0], [0.0, 3.0]]))
+    >>> B, exponent
+    (tensor([[0.7500, 0.0000],
+            [0.0000, 0.3750]]), tensor(3, dtype=torch.int32))
+    """
+    largest = A.detach().abs().amax(dim=(-2, -1))
+    exponent = torch.frexp(largest).exponent
+    return scale_by_power_of_two(A, -exponent), exponent
+
+
+def scale_by_power_of_two(A: Tensor, exponent: Tensor) -> Tensor:
+    """Return ``2^exponent A``, exact wherever the result is a normal number; beyond the range it becomes infinite.
+
+    Two multiplications by ``2^(exponent / 2)``, each power built from its bits: ``torch.ldexp`` forms the power in
+    float32, which overflows for float64 matrices.
+
+    Parameters
+    ----------
+    A : Tensor of shape (..., m, m)
+        float32 or float64.
+    exponent : integer Tensor of shape (...)
+        Of absolute value at most twice the dtype's largest exponent.
+
+    Examples
+    --------
+    >>> scale_by_power_of_two(torch.eye(2, dtype=torch.float64), torch.tensor(-1000)).amax().item() == 2.0**-1000
+    True
+    """
+    half = torch.div(exponent, 2, rounding_mode="floor")
+    for part in (half, exponent - half):
+        A = A * _power_of_two(part, A.dtype)[..., None, None]
+    return A
+
+
+def _power_of_two(exponent: Tensor, dtype: torch.dtype) -> Tensor:
+    bits, bias, mantissa = {
+        torch.float32: (torch.int32, 127, 23),
+        torch.float64: (torch.int64, 1023, 52),
+    }[dtype]
+    return ((exponent.to(bits) + bias) << mantissa).view(dtype)
+
+
+def exact_inverse(A: Tensor) -> Tensor:
+    """Invert by LU factorisation with partial pivoting in float64 (LAPACK or cuSOLVER), member by member.
+
+    A member without an inverse is NaN and spoils no other: one whose factorisation meets a zero pivot, or one for
+    which ``||I - A X||_F < 1`` fails in float64. If A is singular then ``A X`` is, so R has the eigenvalue 1 and no
+    norm of R is below 1: what passes is nonsingular up to the rounding of one product, what fails is singular to
+    working precision (``[[1, 2, 3], [4, 5, 6], [7, 8, 9]]``, whose factorisation ends without complaint).
+
+    Parameters
+    ----------
+    A : Tensor of shape (..., m, m)
+        Finite, of real floating dtype.
+
+    Returns
+    -------
+    X : Tensor of shape (..., m, m)
+        In the dtype of A. Differentiable.
+
+    Examples
+    --------
+    >>> exact_inverse(torch.tensor([[[2.0, 0.0], [0.0, 4.0]], [[1.0, 2.0], [2.0, 4.0]]]))
+    tensor([[[0.5000, 0.0000],
+             [0.0000, 0.2500]],
+    <BLANKLINE>
+            [[   nan,    nan],
+             [   nan,    nan]]])
+    """
+    A64 = A.double()
+    X, info = torch.linalg.inv_ex(A64)
+    found = (info == 0) & (frobenius_norm(residual(A64, X)) < 1)
+    return torch.where(found[..., None, None], X, torch.nan).to(A.dtype)
+
+
+def complex_to_real(A: Tensor) -> Tensor:
+    r"""Embed complex matrices ``(..., m, m)`` into real ones ``(..., 2 m, 2 m)``, inverses into inverses.
+
+    .. math:: B + i C \mapsto \begin{pmatrix} B & -C \\ C & B \end{pmatrix}
+
+    Products and inverses commute with the map, singular values appear twice.
+
+    >>> complex_to_real(torch.tensor([[1 + 2j]]))
+    tensor([[ 1., -2.],
+            [ 2.,  1.]])
+    """
+    upper = torch.cat([A.real, -A.imag], dim=-1)
+    lower = torch.cat([A.imag, A.real], dim=-1)
+    return torch.cat([upper, lower], dim=-2)
+
+
+def real_to_complex(A: Tensor) -> Tensor:
+    """Undo :func:`complex_to_real`, ``(..., 2 m, 2 m)`` to ``(..., m, m)``, from the left half of A.
+
+    >>> real_to_complex(complex_to_real(torch.tensor([[1 + 2j]])))
+    tensor([[1.+2.j]])
+    """
+    m = A.shape[-1] // 2
+    return torch.complex(A[..., :m, :m].contiguous(), A[..., m:, :m].contiguous())

@@ -1,0 +1,218 @@
+"""Inverses by matrix products alone: Newton-Schulz and the minimal-residual iteration, step by step."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from skdmi.linalg.elementary import frobenius_norm, identity_like, residual, scale_by_power_of_two, split_exponent
+
+
+def newton_schulz(A: Tensor, X: Tensor, n_steps: int) -> Tensor:
+    """Take ``n_steps`` steps of Newton-Schulz, ``X <- X (2 I - A X)``: two products each, R becomes ``R^2``.
+
+    Converges from every X with spectral norm of R below 1 [1]_.
+
+    References
+    ----------
+    .. [1] Schulz, "Iterative Berechnung der reziproken Matrix", 1933; Ben-Israel and Cohen, "On iterative computation
+       of generalized inverses and associated projections", 1966.
+
+    Examples
+    --------
+    >>> A = torch.tensor([[2.0, 1.0], [1.0, 3.0]])
+    >>> X, _ = minimal_residual_start(A)
+    >>> [round(frobenius_norm(residual(A, newton_schulz(A, X, n))).item(), 4) for n in (0, 4, 8)]
+    [0.8452, 0.0573, 0.0]
+    """
+    for _ in range(n_steps):
+        X = X + X @ residual(A, X)
+    return X
+
+
+def minimal_residual_start(A: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Return the best multiple of the transpose as a first inverse, and its residual: one product.
+
+    .. math:: X_0 = c A^T, \quad R_0 = I - c P, \quad P = A A^T, \quad
+       c = \operatorname{argmin}_c \|I - c P\|_F = \|A\|_F^2 / \|P\|_F^2
+
+    The spectral norm of :math:`R_0` is below 1 for every nonsingular A. The zero matrix gives zeros. A should be scaled
+    near 1: its fourth powers are formed.
+
+    Returns
+    -------
+    X, R : Tensors of shape (..., m, m)
+
+    Examples
+    --------
+    >>> X, R = minimal_residual_start(torch.tensor([[1.0, 0.0], [0.0, 2.0]]))
+    >>> X
+    tensor([[0.2941, 0.0000],
+            [0.0000, 0.5882]])
+    """
+    P = A @ A.mT
+    trace = A.square().sum(dim=(-2, -1))
+    c = trace / P.square().sum(dim=(-2, -1)).clamp_min(torch.finfo(A.dtype).tiny)
+    c = c[..., None, None]
+    return c * A.mT, identity_like(A) - c * P
+
+
+def minimal_residual_basis(R: Tensor, n_coefficients: int = 3) -> tuple[Tensor, Tensor]:
+    r"""Return the powers of R that a step may use, and what each of them takes from R: two products.
+
+    A step ``X <- X (I + sum_k c_k B_k)`` with ``B = (I, R, S)``, ``S = R R``, turns the residual into
+    ``R - sum_k c_k V_k`` with ``V_k = B_k - R B_k``, that is ``(I - R, R - S, S - R S)``. With two coefficients the
+    identity is left out; Newton-Schulz is then (1, 0) and the third-order hyperpower step (1, 1).
+
+    Returns
+    -------
+    powers, directions : Tensors of shape (..., n_coefficients, m, m)
+
+    Examples
+    --------
+    >>> powers, directions = minimal_residual_basis(torch.full((1, 1), 0.5), n_coefficients=2)
+    >>> powers.flatten(), directions.flatten()
+    (tensor([0.5000, 0.2500]), tensor([0.2500, 0.1250]))
+    """
+    S = R @ R
+    powers = [identity_like(R).expand_as(R), R, S][3 - n_coefficients :]
+    following = [R, S, R @ S][3 - n_coefficients :]
+    powers = torch.stack(powers, dim=-3)
+    return powers, powers - torch.stack(following, dim=-3)
+
+
+class LeastSquares(NamedTuple):
+    r"""The problem :math:`\min_c \|R - \sum_k c_k V_k\|_F`, factorised, for each matrix of a stack.
+
+    With the unit directions :math:`v_k = V_k / \|V_k\|_F`, their Gram matrix :math:`G = L L^T` and
+    :math:`b_k = \langle v_k, R \rangle / \|R\|_F`, the coordinates are :math:`y = L^{-1} b`, and for any z
+
+    .. math:: \|R - \textstyle\sum_k c_k V_k\|_F^2 = \|R\|_F^2 (1 - \|y\|^2 + \|z - y\|^2)
+       \quad\text{where } c = \operatorname{diag}(s)\, L^{-T} z, \quad s_k = \|R\|_F / \|V_k\|_F.
+
+    So ``z = y`` gives the least residual, and any departure from it costs what its Euclidean length says.
+    """
+
+    cosines: Tensor
+    """b, shape (..., k)."""
+    coordinates: Tensor
+    """y, shape (..., k)."""
+    factor: list[list[Tensor]]
+    """The lower triangle of L by rows, each entry of shape (...): faster than LAPACK for thousands of tiny systems."""
+    scale: Tensor
+    """s, shape (..., k)."""
+
+    def remainder(self) -> Tensor:
+        r"""Return the smallest reachable :math:`\|R_\text{new}\|_F^2 / \|R\|_F^2`, shape (...)."""
+        return (1 - self.coordinates.square().sum(dim=-1)).clamp_min(GRAM_RIDGE)
+
+    def coefficients(self, z: Tensor) -> Tensor:
+        """Return c for the coordinates z, both of shape (..., k), by back substitution."""
+        solved: list[Tensor] = []
+        for row in reversed(range(z.shape[-1])):
+            value = z[..., row]
+            for done, later in zip(solved, reversed(range(row + 1, z.shape[-1])), strict=True):
+                value = value - self.factor[later][row] * done
+            solved.append(value / self.factor[row][row])
+        return torch.stack(solved[::-1], dim=-1) * self.scale
+
+
+GRAM_RIDGE = 1e-6
+"""Added to the unit diagonal of a Gram matrix, and the least norm of a direction that counts, relative to R: the
+float32 rounding of an inner product, below which a direction is noise."""
+
+
+def fit_directions(R: Tensor, directions: Tensor) -> LeastSquares:
+    """Factorise the least-squares problem of R, ``(..., m, m)``, on directions, ``(..., k, m, m)``.
+
+    >>> R = torch.full((1, 1), 0.5)
+    >>> problem = fit_directions(R, R[None] / 4)
+    >>> problem.coefficients(problem.coordinates)
+    tensor([4.0000])
+    """
+    vectors = torch.cat([R.unsqueeze(-3), directions], dim=-3).flatten(-2)
+    gram = vectors @ vectors.mT
+    squares = gram.diagonal(dim1=-2, dim2=-1)
+    floor = squares[..., :1].clamp_min(torch.finfo(R.dtype).tiny / GRAM_RIDGE**2) * GRAM_RIDGE**2
+    norms = squares.clamp_min(floor).sqrt()
+    gram = gram / (norms.unsqueeze(-1) * norms.unsqueeze(-2))
+    cosines = gram[..., 1:, 0]
+    factor: list[list[Tensor]] = []
+    coordinates: list[Tensor] = []
+    for i in range(directions.shape[-3]):
+        row: list[Tensor] = []
+        for j in range(i):
+            row.append((gram[..., i + 1, j + 1] - _dot(row, factor[j])) / factor[j][j])
+        row.append((gram[..., i + 1, i + 1] + GRAM_RIDGE - _dot(row, row)).clamp_min(GRAM_RIDGE).sqrt())
+        coordinates.append((cosines[..., i] - _dot(row, coordinates)) / row[i])
+        factor.append(row)
+    return LeastSquares(cosines, torch.stack(coordinates, dim=-1), factor, norms[..., :1] / norms[..., 1:])
+
+
+def _dot(first: list[Tensor], second: list[Tensor]) -> Tensor | float:
+    return sum((a * b for a, b in zip(first, second, strict=False)), start=0.0)
+
+
+def recomputation_schedule(n_steps: int) -> frozenset[int]:
+    """Return after which steps (counted from 1) ``R = I - A X`` is recomputed: the last, and one in two or three.
+
+    Between recomputations R is only updated, which saves a product a step and lets rounding drift.
+
+    >>> [sorted(recomputation_schedule(n)) for n in range(1, 8)]
+    [[1], [2], [3], [2, 4], [3, 5], [3, 6], [3, 5, 7]]
+    """
+    groups = -(-n_steps // 3)
+    return frozenset(-(-n_steps * (i + 1) // groups) for i in range(groups))
+
+
+def keep_better(best: tuple[Tensor, Tensor], X: Tensor, R: Tensor) -> tuple[Tensor, Tensor]:
+    """Return, matrix by matrix, the pair (inverse, residual) with the smaller Frobenius norm; a non-finite one loses.
+
+    >>> best = torch.ones(1, 1, 1), torch.full((1, 1, 1), 0.5)
+    >>> keep_better(best, torch.zeros(1, 1, 1), torch.full((1, 1, 1), torch.nan))[0].item()
+    1.0
+    """
+    better = (frobenius_norm(R) <= frobenius_norm(best[1]))[..., None, None]
+    return tuple(torch.where(better, torch.nan_to_num(new), old) for new, old in zip((X, R), best, strict=True))
+
+
+def minimal_residual(A: Tensor, n_steps: int, *, n_coefficients: int = 3) -> Tensor:
+    r"""Invert by the minimal-residual iteration: no parameters, no training, no estimate of the spectrum.
+
+    From :func:`minimal_residual_start`, each step adds to X the product of X with the polynomial in R that minimises
+    the next :math:`\|R\|_F`: with ``n_coefficients=2``, ``X <- X + X (c_1 R + c_2 R^2)`` (MR-2), with 3 (MR-3) also
+    the multiple ``c_0 X``, at no further product. Never worse, step by step, than Newton-Schulz and the third-order
+    hyperpower iteration, which fix the coefficients. Products, the last residual included:
+    ``1 + 3 n_steps + ceil(n_steps / 3)``. The iterate with the smallest recomputed residual is returned.
+
+    This is the global minimal residual descent of Chow and Saad [1]_, self-preconditioned, with several directions; it
+    is the baseline for every learned inverse, and what an untrained ``"polynomial"`` network computes.
+
+    References
+    ----------
+    .. [1] Chow and Saad, "Approximate inverse preconditioners via sparse-sparse iterations", SIAM J. Sci. Comput.
+       19(3), 1998.
+
+    Examples
+    --------
+    >>> A = torch.tensor([[2.0, 1.0], [1.0, 3.0]])
+    >>> frobenius_norm(residual(A, minimal_residual(A, n_steps=2))).item() < 1e-5
+    True
+    """
+    exact, exponent = split_exponent(A)
+    X, R = best = minimal_residual_start(exact)
+    recomputed = recomputation_schedule(n_steps)
+    for step in range(1, n_steps + 1):
+        powers, directions = minimal_residual_basis(R, n_coefficients)
+        problem = fit_directions(R, directions)
+        X, R = combine(X, R, powers, directions, problem.coefficients(problem.coordinates))
+        if step in recomputed:
+            R = residual(exact, X)
+            best = keep_better(best, X, R)
+    return scale_by_power_of_two(best[0], -exponent)
+
+
+def combine(X: Tensor, R: Tensor, powers: Tensor, directions: Tensor, coefficients: Tensor) -> tuple[Tensor, Tensor]:
+    """Take the step ``X + X sum_k c_k B_k``, ``R - sum_k c_k V_k`` of :func:`minimal_residual_basis`: one product."""
+    c = coefficients[..., None, None]
+    return X + X @ (c * powers).sum(dim=-3), R - (c * directions).sum(dim=-3)

@@ -1,0 +1,209 @@
+"""How good inverses are: residuals and errors of stacks, shares within a tolerance, and scorers.
+
+Errors are positive functions of the matrices A and their computed inverses X, numpy arrays or torch tensors of shape
+``(n_matrices, m, m)``; scorers are larger-is-better callables ``(estimator, X, y=None)`` named ``neg_*``. Everything is
+measured in float64: in float32 the rounding of the residual itself is 1e-7 and more.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from skdmi.linalg import exact_inverse, frobenius_norm, residual
+
+__all__ = [
+    "frobenius_residuals",
+    "half_norm_share",
+    "mean_frobenius_residual",
+    "neg_mean_frobenius_residual",
+    "relative_inverse_errors",
+    "with_missing_as_zero",
+    "within_tolerance_share",
+]
+
+
+def frobenius_residuals(A: Any, X: Any, *, left: bool = False) -> Any:
+    r"""Return the residual norm of every inverse.
+
+    .. math:: r = \|I - A X\|_F, \quad \text{with } \texttt{left=True} \quad r = \|I - X A\|_F
+
+    Parameters
+    ----------
+    A, X : arrays or tensors of shape (n_matrices, m, m)
+        Matrices and their computed inverses.
+    left : bool, default=False
+        Measure the left residual.
+
+    Returns
+    -------
+    norms : array or tensor of shape (n_matrices,), float64
+        In the container of A; NaN where X has a NaN.
+
+    Raises
+    ------
+    ValueError
+        If A and X are not stacks of square matrices of one shape.
+
+    Examples
+    --------
+    >>> frobenius_residuals([[[2.0, 0.0], [0.0, 4.0]]], [[[0.5, 0.0], [0.0, 0.5]]])
+    array([1.])
+    """
+    A64, X64 = _stacks(A, X)
+    return _like(A, frobenius_norm(residual(A64, X64, left=left)))
+
+
+def mean_frobenius_residual(A: Any, X: Any) -> float:
+    r"""Return the mean residual norm, the identity loss: :math:`\frac{1}{n} \sum_A \|I - A X\|_F`.
+
+    A missing inverse (NaN) counts ``sqrt(m)``, as the zero matrix would.
+
+    Parameters
+    ----------
+    A, X : arrays or tensors of shape (n_matrices, m, m)
+
+    Examples
+    --------
+    >>> A = np.array([np.eye(4), np.zeros((4, 4))])
+    >>> mean_frobenius_residual(A, np.array([np.eye(4), np.full((4, 4), np.nan)]))
+    1.0
+    """
+    A64, X64 = _stacks(A, X)
+    norms = frobenius_norm(residual(A64, X64)).cpu().numpy()
+    return float(with_missing_as_zero(norms, A64.shape[-1]).mean())
+
+
+def with_missing_as_zero(norms: np.ndarray, m: int) -> np.ndarray:
+    """Replace the NaN among residual norms by ``sqrt(m)``, the residual norm of the zero matrix.
+
+    >>> with_missing_as_zero(np.array([0.5, np.nan]), 4)
+    array([0.5, 2. ])
+    """
+    return np.where(np.isnan(norms), math.sqrt(m), norms)
+
+
+def relative_inverse_errors(A: Any, X: Any, *, inverse: Any = None) -> Any:
+    r"""Return the relative error of every inverse.
+
+    .. math:: e = \|X - A^{-1}\|_F \,/\, \|A^{-1}\|_F
+
+    Parameters
+    ----------
+    A, X : arrays or tensors of shape (n_matrices, m, m)
+    inverse : array or tensor of shape (n_matrices, m, m), optional
+        The true inverses. By default those of LAPACK in float64, whose own error is about the condition number times
+        1e-16.
+
+    Returns
+    -------
+    errors : array or tensor of shape (n_matrices,), float64
+        In the container of A; NaN where A is singular to working precision or X has a NaN.
+
+    Examples
+    --------
+    >>> relative_inverse_errors([[[2.0]]], [[[0.75]]])
+    array([0.5])
+    """
+    A64, X64 = _stacks(A, X)
+    true = exact_inverse(A64) if inverse is None else _stacks(A, inverse)[1]
+    return _like(A, frobenius_norm(X64 - true) / frobenius_norm(true))
+
+
+def within_tolerance_share(A: Any, X: Any, tolerance: float = 0.05) -> float:
+    r"""Return the share of inverses correct in Charton's sense [1]_.
+
+    .. math:: \frac{1}{m} \sum_{ij} |(A X - I)_{ij}| < \text{tolerance}
+
+    A missing inverse is not correct.
+
+    Parameters
+    ----------
+    A, X : arrays or tensors of shape (n_matrices, m, m)
+    tolerance : float, default=0.05
+        He reports 0.05, 0.02, 0.01 and 0.005.
+
+    References
+    ----------
+    .. [1] Charton, "Linear algebra with transformers", TMLR 2022, arXiv 2112.01898.
+
+    Examples
+    --------
+    >>> A = np.array([np.eye(2), np.eye(2)])
+    >>> within_tolerance_share(A, A * [[[1.01]], [[1.1]]])
+    0.5
+    """
+    A64, X64 = _stacks(A, X)
+    deviation = residual(A64, X64).abs().sum(dim=(-2, -1)) / A64.shape[-1]
+    return (deviation < tolerance).double().mean().item()
+
+
+def half_norm_share(A: Any, X: Any) -> float:
+    r"""Return the share of inverses with spectral norm :math:`\|I - A X\|_2 < 1/2`.
+
+    From there each Newton-Schulz step at least squares the residual's distance to 1/2; below 1 is no achievement, since
+    the transpose scaled has that. A missing inverse is not counted.
+
+    Parameters
+    ----------
+    A, X : arrays or tensors of shape (n_matrices, m, m)
+
+    Examples
+    --------
+    >>> A = np.array([np.eye(2), np.eye(2)])
+    >>> half_norm_share(A, A * [[[1.4]], [[1.6]]])
+    0.5
+    """
+    A64, X64 = _stacks(A, X)
+    R = residual(A64, X64)
+    finite = R.isfinite().all(dim=-1).all(dim=-1)
+    norms = torch.linalg.matrix_norm(torch.where(finite[:, None, None], R, 1.0), ord=2)
+    return (finite & (norms < 0.5)).double().mean().item()
+
+
+def neg_mean_frobenius_residual(estimator: Any, X: Any, y: Any = None) -> float:
+    """Score any transformer of stacks by minus its mean residual norm: for ``scoring=`` of a search.
+
+    Equals ``estimator.score(X)`` for an inverter; serves also a Pipeline or a foreign estimator whose ``transform``
+    returns inverses.
+
+    Parameters
+    ----------
+    estimator : fitted transformer
+    X : array of shape (n_matrices, m, m) or (n_matrices, m * m)
+    y : ignored
+        Present for scikit-learn.
+
+    Examples
+    --------
+    >>> from skdmi import ExactInverter
+    >>> neg_mean_frobenius_residual(ExactInverter(), np.eye(3)[None]) == 0.0
+    True
+    """
+    del y
+    A, inverses = (_as_stack(array) for array in (X, estimator.transform(X)))
+    return -mean_frobenius_residual(A, inverses)
+
+
+def _as_stack(array: Any) -> Any:
+    array = array if isinstance(array, Tensor) else np.asarray(array)
+    if array.ndim == 3:
+        return array
+    m = math.isqrt(array.shape[-1])
+    return array.reshape(-1, m, m)
+
+
+def _stacks(A: Any, X: Any) -> tuple[Tensor, Tensor]:
+    A64, X64 = (torch.as_tensor(np.asarray(a) if not isinstance(a, Tensor) else a).double() for a in (A, X))
+    if A64.ndim != 3 or A64.shape[-1] != A64.shape[-2] or A64.shape != X64.shape:
+        raise ValueError(
+            f"Expected two stacks of one shape (n_matrices, m, m), got {tuple(A64.shape)} and {tuple(X64.shape)}. "
+            f"A flat stack is X.reshape(-1, m, m)."
+        )
+    return A64, X64
+
+
+def _like(container: Any, values: Tensor) -> Any:
+    return values if isinstance(container, Tensor) else values.numpy()

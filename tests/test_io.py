@@ -1,0 +1,442 @@
+"""Laws of the streams: a round trip is the identity, chunks do not matter, and what is broken is refused by line."""
+
+import os
+import stat
+import tracemalloc
+from itertools import repeat
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from skdmi.io import _parse, atomic_path, iter_stacks, read_stack, write_stack
+from tests.matrices import make_stack
+
+SUFFIXES = (".mx", ".npy")
+# `tmp_path` is shared by the examples of one test: each writes the same file anew, which is what users do too.
+in_one_folder = settings(
+    max_examples=50, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+SPECIAL = [0.0, -0.0, 5e-324, 2.2250738585072014e-308, 1e308, -1.7976931348623157e308, 0.1, np.inf, -np.inf, np.nan]
+
+
+def assert_same_bits(actual, expected):
+    """Assert equality of dtype, shape and every bit, but for the sign and the payload of NaN."""
+    assert actual.dtype == expected.dtype
+    assert actual.shape == expected.shape
+    np.testing.assert_array_equal(np.isnan(actual), np.isnan(expected))
+    bits = f"i{actual.dtype.itemsize}"
+    np.testing.assert_array_equal(*(np.where(np.isnan(a), 0, a).view(bits) for a in (actual, expected)))
+
+
+def stacks(dtype):
+    shapes = st.tuples(st.integers(1, 5), st.integers(1, 4)).map(lambda s: (s[0], s[1], s[1]))
+    width = np.dtype(dtype).itemsize * 8
+    floats = st.floats(width=width)
+    if width == 64:
+        floats |= st.sampled_from(SPECIAL)
+    return shapes.flatmap(lambda shape: arrays(dtype, shape, elements=floats, fill=st.nothing()))
+
+
+# Round trips
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@in_one_folder
+@given(stack=stacks(np.float64))
+def test_round_trip_is_the_identity(tmp_path, suffix, stack):
+    write_stack(tmp_path / f"a{suffix}", stack)
+    assert_same_bits(read_stack(tmp_path / f"a{suffix}"), stack)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@in_one_folder
+@given(stack=stacks(np.float32))
+def test_round_trip_keeps_the_value_of_float32(tmp_path, suffix, stack):
+    write_stack(tmp_path / f"a{suffix}", stack)
+    back = read_stack(tmp_path / f"a{suffix}")
+    assert back.dtype == (np.float32 if suffix == ".npy" else np.float64)
+    assert_same_bits(back.astype(np.float32), stack)
+    np.testing.assert_array_equal(back, stack.astype(np.float64))
+
+
+@pytest.mark.parametrize("m", [1, 3, 100])
+def test_csv_round_trip(tmp_path, m):
+    (matrix,) = stack = make_stack("graded", n_matrices=1, m=m, condition=1e300)
+    write_stack(tmp_path / "a.csv", matrix)
+    assert_same_bits(read_stack(tmp_path / "a.csv"), stack)
+    np.testing.assert_array_equal(np.loadtxt(tmp_path / "a.csv", delimiter=",", ndmin=2), matrix)
+
+
+@pytest.mark.parametrize("suffix", [*SUFFIXES, ".csv"])
+def test_missing_inverse_is_written_as_nan(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    write_stack(path, np.full((3, 3), np.nan))
+    assert np.isnan(read_stack(path)).all()
+    if suffix != ".npy":
+        assert path.read_text().startswith("nan,nan,nan\nnan,nan,nan\nnan,nan,nan\n")
+
+
+def test_mx_text_is_that_of_deep_matrix_inversion(tmp_path):
+    write_stack(tmp_path / "a.mx", np.array([[[0.1, -0.2], [0.3, 0.4]]]))
+    assert (tmp_path / "a.mx").read_bytes() == b"0.1,-0.2\n0.3,0.4\nEND\n"
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.int32, np.bool_, ">f4", ">f8"])
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_other_real_dtypes(tmp_path, suffix, dtype):
+    stack = make_stack("permutation").astype(dtype)
+    write_stack(tmp_path / f"a{suffix}", stack)
+    np.save(tmp_path / "b.npy", stack)
+    expected = np.float32 if dtype == ">f4" else np.float64
+    assert_same_bits(read_stack(tmp_path / "b.npy"), stack.astype(expected))
+    np.testing.assert_array_equal(read_stack(tmp_path / f"a{suffix}"), stack)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_layout_does_not_matter(tmp_path, suffix):
+    stack = make_stack(n_matrices=5)
+    for view in (stack, np.asfortranarray(stack), np.repeat(stack, 2, axis=0)[::2]):
+        write_stack(tmp_path / f"a{suffix}", view)
+        assert_same_bits(read_stack(tmp_path / f"a{suffix}"), stack)
+    np.save(tmp_path / "a.npy", np.asfortranarray(stack))
+    (back,) = iter_stacks(tmp_path / "a.npy")
+    assert_same_bits(back, stack)
+    assert back.flags.c_contiguous
+    assert back.flags.writeable
+
+
+def test_npy_is_that_of_numpy(tmp_path):
+    stack = make_stack(n_matrices=12)
+    write_stack(tmp_path / "a.npy", stack)
+    np.save(tmp_path / "b.npy", stack)
+    assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()
+
+
+# Streams
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("m", [1, 2, 5])
+@pytest.mark.parametrize("chunk_size", [1, 2, 3, 7, 8])
+def test_chunks_do_not_change_the_answer(tmp_path, suffix, m, chunk_size):
+    stack = make_stack("uniform", n_matrices=7, m=m)
+    path = tmp_path / f"a{suffix}"
+    write_stack(path, np.array_split(stack, range(chunk_size, 7, chunk_size)))
+    chunks = list(iter_stacks(path, chunk_size=chunk_size))
+    assert {len(chunk) for chunk in chunks[:-1]} <= {chunk_size}
+    assert 1 <= len(chunks[-1]) <= chunk_size
+    assert_same_bits(np.concatenate(chunks), stack)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_write_takes_any_iterable(tmp_path, suffix):
+    stack = make_stack(n_matrices=4)
+    path = tmp_path / f"a{suffix}"
+    for source in (stack, list(stack), stack.tolist(), iter(stack), (stack[:0], stack[:1], stack[1:])):
+        write_stack(path, source)
+        assert_same_bits(read_stack(path), stack)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_file_can_be_rewritten_while_it_is_read(tmp_path, suffix):
+    stack = make_stack(n_matrices=50)
+    path = tmp_path / f"a{suffix}"
+    write_stack(path, stack)
+    write_stack(path, map(np.linalg.inv, iter_stacks(path, chunk_size=3)))
+    assert_same_bits(read_stack(path), np.linalg.inv(stack))
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_memory_does_not_grow_with_the_number_of_matrices(tmp_path, suffix):
+    def peak(n_chunks):
+        path = tmp_path / f"a{suffix}"
+        chunk = make_stack("uniform", n_matrices=500, m=3)
+        tracemalloc.start()
+        write_stack(path, repeat(chunk, n_chunks))
+        write_stack(path, iter_stacks(path, chunk_size=500))
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return peak
+
+    peak(1)
+    assert peak(24) < 1.5 * peak(4)
+
+
+# Atomic writes
+
+
+def interrupted(stack, error):
+    yield stack
+    raise error
+
+
+@pytest.mark.parametrize("error", [ValueError("late"), KeyboardInterrupt()], ids=type)
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("existed", [True, False])
+def test_an_interrupted_write_leaves_no_trace(tmp_path, suffix, error, existed):
+    path = tmp_path / f"a{suffix}"
+    if existed:
+        write_stack(path, make_stack(seed=1))
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    with pytest.raises(type(error)):
+        write_stack(path, interrupted(make_stack(n_matrices=10_000), error))
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions and symbolic links of POSIX")
+def test_atomic_path_behaves_as_open(tmp_path):
+    with open(tmp_path / "plain.txt", "w"), atomic_path(tmp_path / "new.txt"):
+        pass
+    mode = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("plain.txt", "new.txt")]
+    assert mode[0] == mode[1]
+
+    (tmp_path / "new.txt").chmod(0o640)
+    (tmp_path / "link.txt").symlink_to("new.txt")
+    with atomic_path(tmp_path / "link.txt") as temporary:
+        temporary.write_text("through the link")
+    assert (tmp_path / "link.txt").is_symlink()
+    assert (tmp_path / "new.txt").read_text() == "through the link"
+    assert stat.S_IMODE((tmp_path / "new.txt").stat().st_mode) == 0o640
+
+
+def test_atomic_path_refuses_by_the_name_it_was_given(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nowhere.a\.mx"):
+        write_stack(tmp_path / "nowhere" / "a.mx", make_stack())
+    (tmp_path / "folder.mx").mkdir()
+    with pytest.raises(OSError, match=r"not a file.*folder\.mx"):
+        write_stack(tmp_path / "folder.mx", make_stack())
+
+
+# What is accepted
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1,2\n3,4\nEND\n5,6\n7,8\nEND\n",
+        "1,2\n3,4\nEND\n5,6\n7,8\nEND",
+        "1,2\n3,4\nEND\n5,6\n7,8\n",
+        "1,2\n3,4\nEND\n5,6\n7,8",
+        "\n1,2\n\n3,4\n \nEND\n\n5,6\n7,8\nEND\n\n\n",
+        " 1 ,\t2\n3 , 4 \n END \n5,6\n7,8\nEND ",
+        "1,2\r\n3,4\r\nEND\r\n5,6\r\n7,8\r\nEND\r\n",
+        "\ufeff1,2\n3,4\nEND\n5,6\n7,8\nEND\n",
+        "1e0,+2.\n30E-1,.4e1\nEND\n5.000,6\n7,8\nEND\n",
+    ],
+)
+@pytest.mark.parametrize("chunk_size", [1, 2, None])
+def test_tolerated_text(tmp_path, text, chunk_size):
+    (tmp_path / "a.mx").write_bytes(text.encode())
+    stack = np.concatenate(list(iter_stacks(tmp_path / "a.mx", chunk_size=chunk_size)))
+    np.testing.assert_array_equal(stack, [[[1, 2], [3, 4]], [[5, 6], [7, 8]]])
+
+
+def test_names_of_numbers(tmp_path):
+    (tmp_path / "A.MX").write_text("nan,NaN\ninf,-Infinity\n")
+    np.testing.assert_array_equal(read_stack(tmp_path / "A.MX"), [[[np.nan, np.nan], [np.inf, -np.inf]]])
+
+
+def test_npy_of_one_matrix(tmp_path):
+    (matrix,) = make_stack(n_matrices=1)
+    np.save(tmp_path / "a.npy", matrix)
+    assert_same_bits(read_stack(tmp_path / "a.npy"), matrix[None])
+
+
+# What is refused
+
+GOOD = "1,2\n3,4\nEND\n"
+
+
+@pytest.mark.parametrize("prefix", ["", "\n", "\ufeff", GOOD, GOOD * 3], ids=["none", "blank", "bom", "one", "three"])
+@pytest.mark.parametrize("chunk_size", [1, 2, None])
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        ("1,2\n3\nEND\n", 2, "a row of 1 numbers; expected 2"),
+        ("1,2\n3,4,5\nEND\n", 2, "a row of 3 numbers; expected 2"),
+        ("1,2\n3,x\nEND\n", 2, "got 'x', expected a number"),
+        ("1,2\n3,\nEND\n", 2, "got '', expected a number"),
+        ("1 2\n3 4\nEND\n", 1, "got '1 2', expected a number"),
+        ("1,2\n3,1_0\nEND\n", 2, "got '1_0', expected a number"),
+        ("1,2\n3,٤\nEND\n", 2, "got '٤', expected a number"),
+        ("1,2\n3,4\nend\n", 3, "got 'end', expected a number"),
+        ("1,2\n3," + "y" * 1000 + "\nEND\n", 2, r"got 'y{40}\.\.\.', expected"),
+        ("1,2\nEND\n3,4\n", 2, "END after 1 of 2 rows; expected a square matrix, 2 x 2"),
+        ("1,2\n3,4\n5,6\nEND\n", 3, "row 3 of a matrix with 2 columns; expected the line END"),
+        ("1,2\n3,4\n5,6\n7,8\n", 3, "row 3 of a matrix with 2 columns; expected the line END"),
+        ("1,2\n3,4\nEND\nEND\n", 4, "END without a matrix"),
+        ("END\n", 1, "END without a matrix"),
+        ("1,2\n3,4\nEND\n5,6\n", 4, "the file ends after 1 of 2 rows"),
+        ("1,2\n3,4\nEND\n5\nEND\n", 4, "a matrix with 1 columns; expected 2, as in the matrices before"),
+        ("1,2\n3,4\nEND\n1,2,3\n4,5,6\n7,8,9\nEND\n", 4, "a matrix with 3 columns; expected 2"),
+    ],
+)
+def test_malformed_text_is_refused_by_line(tmp_path, prefix, chunk_size, text, line, message):
+    path = tmp_path / "a.mx"
+    path.write_text(prefix + text, encoding="utf-8")
+    with pytest.raises(ValueError, match=rf"^{path}:{prefix.count(chr(10)) + line}: .*{message}"):
+        list(iter_stacks(path, chunk_size=chunk_size))
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "\ufeff"])
+@pytest.mark.parametrize("suffix", [".mx", ".csv"])
+def test_empty_text_is_refused(tmp_path, suffix, text):
+    path = tmp_path / f"a{suffix}"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=rf"^{path}:1: the file is empty"):
+        read_stack(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [bytes(range(256)), b"\x00" * 100, b"\x89PNG\r\n\x1a\n", GOOD.encode("utf-16"), b"\x93NUMPY\x01\x00"],
+)
+def test_what_is_not_text_is_refused(tmp_path, content):
+    path = tmp_path / "a.mx"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"^{path}:\d+: got .*plain text"):
+        read_stack(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        ("1,2\n3,4\n5,6\n", 3, "expected the end of the file"),
+        ("1,2\n3,4\nEND\n", 3, "got 'END', expected a number"),
+        ("1,2\n\n3\n", 3, "a row of 1 numbers; expected 2"),
+        ("1,2,3\n4,5,6\n", 2, "the file ends after 2 of 3 rows"),
+        ("a,b\n1,2\n3,4\n", 1, "got 'a', expected a number"),
+        ("1;2\n3;4\n", 1, "got '1;2', expected a number; rows are comma-separated"),
+    ],
+)
+def test_malformed_csv_is_refused_by_line(tmp_path, text, line, message):
+    path = tmp_path / "a.csv"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=rf"^{path}:{line}: .*{message}"):
+        read_stack(path)
+
+
+def read_plainly(text):
+    """Return what `text` means by the definition of the format, or None if it means nothing."""
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    matrices = [[]]
+    for line in lines if lines[-1:] != ["END"] else lines[:-1]:
+        if line == "END":
+            matrices.append([])
+        else:
+            matrices[-1].append(line.split(","))
+    try:
+        stack = np.array(matrices, dtype=np.float64)
+    except ValueError:
+        return None
+    return stack if stack.ndim == 3 and stack.shape[1] == stack.shape[2] and "_" not in text else None
+
+
+@settings(in_one_folder, max_examples=300)
+@given(
+    blocks=st.lists(
+        st.sampled_from(
+            ["1,2\n3,4\nEND", "7\nEND", "1,2", "3,4", " 5 ,6", "7", "8,9,0", "END", "", "x,1", "1,,2", "1_0,2"]
+        ),
+        max_size=7,
+    ),
+    chunk_size=st.sampled_from([1, 2, None]),
+)
+def test_reading_in_chunks_accepts_what_the_definition_accepts(tmp_path, blocks, chunk_size):
+    path = tmp_path / "a.mx"
+    path.write_text("\n".join(blocks))
+    expected = read_plainly("\n".join(blocks))
+    if expected is None:
+        with pytest.raises(ValueError, match=rf"^{path}:\d+: "):
+            list(iter_stacks(path, chunk_size=chunk_size))
+    else:
+        np.testing.assert_array_equal(np.concatenate(list(iter_stacks(path, chunk_size=chunk_size))), expected)
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros((2, 3, 4)), r"shape \(2, 3, 4\); expected \(n_matrices, m, m\) or \(m, m\)"),
+        (np.zeros(3), r"shape \(3,\)"),
+        (np.zeros((0, 3, 3)), "no matrix"),
+        (np.zeros((2, 0, 0)), r"shape \(2, 0, 0\)"),
+        (np.zeros((2, 3, 3), complex), "dtype complex128; expected real numbers"),
+        (np.full((2, 2), "x"), "dtype <U1; expected real numbers"),
+        (np.array([[None]]), "not a readable .npy file|dtype object"),
+    ],
+)
+def test_arrays_that_are_not_stacks_are_refused(tmp_path, array, message):
+    path = tmp_path / "a.npy"
+    np.save(path, array)
+    with pytest.raises(ValueError, match=rf"^{path}: .*({message})"):
+        read_stack(path)
+    for suffix in SUFFIXES:
+        with pytest.raises(ValueError, match=rf"{suffix}: .*({message})"):
+            write_stack(tmp_path / f"b{suffix}", array)
+    assert os.listdir(tmp_path) == ["a.npy"]
+
+
+@in_one_folder
+@given(size=st.integers(0, 128 + 8 * 18 - 1))
+def test_cut_npy_is_refused(tmp_path, size):
+    path = tmp_path / "a.npy"
+    np.save(path, make_stack(n_matrices=2))
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(ValueError, match=rf"^{path}: not a readable \.npy file"):
+        read_stack(path)
+
+
+@pytest.mark.parametrize("shape", [b"(2,-3, 3)", b"\x182, 3, 3)", b"(09, 3, 3)", b"(9, 3, 3)", b"2, 3, 3"])
+def test_npy_with_a_damaged_header_is_refused(tmp_path, shape):
+    path = tmp_path / "a.npy"
+    np.save(path, make_stack(n_matrices=2))
+    path.write_bytes(path.read_bytes().replace(b"(2, 3, 3)", shape.ljust(9)))
+    with pytest.raises(ValueError, match=rf"^{path}: not a readable \.npy file"):
+        read_stack(path)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_sizes_may_not_change_while_writing(tmp_path, suffix):
+    with pytest.raises(ValueError, match=r"array 1 to write holds 4 x 4 matrices after 3 x 3 ones"):
+        write_stack(tmp_path / f"a{suffix}", [make_stack(m=3), make_stack(m=4)])
+    with pytest.raises(ValueError, match="there is no matrix to write"):
+        write_stack(tmp_path / f"a{suffix}", [])
+    assert not os.listdir(tmp_path)
+
+
+def test_dtype_may_not_widen_while_writing(tmp_path):
+    narrow, wide = make_stack(dtype=np.float32), make_stack()
+    with pytest.raises(ValueError, match="a float64 stack after float32 ones"):
+        write_stack(tmp_path / "a.npy", [narrow, wide])
+    write_stack(tmp_path / "a.npy", [wide, narrow])
+    assert_same_bits(read_stack(tmp_path / "a.npy"), np.concatenate([wide, narrow]))
+
+
+def test_csv_holds_one_matrix(tmp_path):
+    for source in (make_stack(n_matrices=2), list(make_stack(n_matrices=2))):
+        with pytest.raises(ValueError, match=r"more than one matrix .* write \.mx or \.npy"):
+            write_stack(tmp_path / "a.csv", source)
+    assert not os.listdir(tmp_path)
+
+
+def test_arguments_are_refused_at_once(tmp_path):
+    for function in (iter_stacks, read_stack, lambda path: write_stack(path, make_stack())):
+        with pytest.raises(ValueError, match=r"the suffix is '\.txt'; expected one of \.mx, \.npy, \.csv"):
+            function(tmp_path / "a.txt")
+    for suffix in SUFFIXES:
+        with pytest.raises(FileNotFoundError):
+            iter_stacks(tmp_path / f"a{suffix}")
+        write_stack(tmp_path / f"a{suffix}", make_stack())
+        with pytest.raises(ValueError, match="chunk_size=0; expected a positive number"):
+            iter_stacks(tmp_path / f"a{suffix}", chunk_size=0)
+
+
+def test_a_file_that_changes_meanwhile_is_an_error_and_not_an_answer(tmp_path, monkeypatch):
+    (tmp_path / "a.mx").write_text(GOOD)
+    monkeypatch.setattr("skdmi.io._parse", lambda rows, m: None if len(rows) > 1 else _parse(rows, m))
+    with pytest.raises(ValueError, match="changed while it was read"):
+        read_stack(tmp_path / "a.mx")

@@ -2,7 +2,8 @@
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -17,7 +18,7 @@ from torch import Tensor
 from skdmi.exceptions import SingularMatrixError, SingularMatrixWarning
 from skdmi.metrics import frobenius_residuals, with_missing_as_zero
 
-__all__ = ["SINGULAR_POLICIES", "BaseInverter", "settle_singular"]
+__all__ = ["SINGULAR_POLICIES", "BaseInverter", "settle_singular", "unchanged_on_error"]
 
 SINGULAR_POLICIES = ("warn", "raise", "pinv")
 
@@ -141,18 +142,24 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def _check_ready(self) -> None:
         check_is_fitted(self)
 
-    def _open_for_fit(self, X: Any) -> Tensor:
-        """Check X as the stack of a fit, set the size from it, and return it as a tensor ``(n_matrices, m, m)``."""
+    def _open_stack(self, X: Any, *, reset: bool = True) -> Tensor:
+        """Check the X of a fit and return it as a tensor ``(n_matrices, m, m)``; with ``reset`` it fixes the size."""
         if _is_dask(X):
             X = X.compute()
-        self._forget_size()
-        stack = _computable(_Door.open(self, X, reset=True).stack)
-        self.matrix_size_ = stack.shape[-1]
+        if reset:
+            self._set_size(None)
+        stack = _computable(_Door.open(self, X, reset=reset).stack)
+        if reset:
+            self.matrix_size_ = stack.shape[-1]
         return stack
 
-    def _forget_size(self) -> None:
+    def _set_size(self, m: int | None) -> None:
+        """Fix the size without X, or with None forget it."""
         for name in ("matrix_size_", "n_features_in_", "feature_names_in_"):
-            self.__dict__.pop(name, None)
+            vars(self).pop(name, None)
+        if m is not None:
+            self.matrix_size_ = int(m)
+            self.n_features_in_ = self.matrix_size_**2
 
     def _through_door(self, X: Any, function: Callable[[Tensor, int], Tensor], *, keeps_shape: bool) -> Any:
         if _is_dask(X):
@@ -165,6 +172,18 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         tags.input_tags.three_d_array = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+@contextmanager
+def unchanged_on_error(estimator: BaseEstimator) -> Iterator[None]:
+    """Leave the estimator exactly as it was if the block raises."""
+    before = dict(vars(estimator))
+    try:
+        yield
+    except BaseException:
+        vars(estimator).clear()
+        vars(estimator).update(before)
+        raise
 
 
 def settle_singular(A: Tensor, X: Tensor, policy: str, start: int = 0) -> Tensor:

@@ -5,7 +5,7 @@ from typing import Any, Self
 from sklearn.utils._param_validation import StrOptions
 from torch import Tensor
 
-from skdmi.base import SINGULAR_POLICIES, BaseInverter, settle_singular
+from skdmi.base import SINGULAR_POLICIES, BaseInverter, settle_singular, unchanged_on_error
 from skdmi.linalg import exact_inverse
 
 __all__ = ["ExactInverter"]
@@ -72,10 +72,11 @@ class ExactInverter(BaseInverter):
         """
         del y
         self._validate_params()
-        if X is None:
-            self._forget_size()
-        else:
-            self._open_for_fit(X)
+        with unchanged_on_error(self):
+            if X is None:
+                self._set_size(None)
+            else:
+                self._open_stack(X)
         return self
 
     def _invert(self, A: Tensor) -> Tensor:

@@ -13,12 +13,12 @@
 ========================================  ============================================================================
 """
 
-from .base import Distribution, from_dict
-from .entries import Normal, Uniform
-from .mixture import Mixture
-from .resampled import Resampled
-from .spectrum import Spectrum
-from .structured import DiagonallyDominant, Graded, Singular, Toeplitz, Wishart
+from skdmi.distributions.base import Distribution, from_dict
+from skdmi.distributions.entries import Normal, Uniform
+from skdmi.distributions.mixture import Mixture
+from skdmi.distributions.resampled import Resampled
+from skdmi.distributions.spectrum import Spectrum
+from skdmi.distributions.structured import DiagonallyDominant, Graded, Singular, Toeplitz, Wishart
 
 __all__ = [
     "DiagonallyDominant",

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from .base import Distribution, check_stack, is_real, require
-from .rejection import check_filters, draw_filtered
+from skdmi.distributions.base import Distribution, check_stack, is_real, require
+from skdmi.distributions.rejection import check_filters, draw_filtered
 
 
 @dataclass(frozen=True, repr=False)

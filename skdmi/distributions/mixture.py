@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .base import Distribution, is_real, require
+from skdmi.distributions.base import Distribution, is_real, require
 
 
 @dataclass(frozen=True, repr=False)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from .base import is_real, require
+from skdmi.distributions.base import is_real, require
 
 MAX_ENTRIES_PER_CHUNK = 2**22
 GIVE_UP_AFTER = 100_000  # matrices drawn

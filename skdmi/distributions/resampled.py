@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from .base import Distribution, Sampler, check_stack, is_real, require
-from .pieces import log_uniform, random_permutations, random_signs
+from skdmi.distributions.base import Distribution, Sampler, check_stack, is_real, require
+from skdmi.distributions.pieces import log_uniform, random_permutations, random_signs
 
 AUGMENTATIONS = ("permute", "sign", "scale", "transpose")
 

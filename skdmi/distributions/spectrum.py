@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from .base import Distribution, is_real, require
-from .pieces import haar_orthogonal, log_uniform, random_signs
+from skdmi.distributions.base import Distribution, is_real, require
+from skdmi.distributions.pieces import haar_orthogonal, log_uniform, random_signs
 
 DEFAULT_MAX_COND = 1e3
 

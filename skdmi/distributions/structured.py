@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from .base import Distribution, is_integer, is_real, require
-from .pieces import haar_orthogonal, log_uniform, random_permutations, random_signs
+from skdmi.distributions.base import Distribution, is_integer, is_real, require
+from skdmi.distributions.pieces import haar_orthogonal, log_uniform, random_permutations, random_signs
 
 
 @dataclass(frozen=True, repr=False)

@@ -2,12 +2,13 @@
 
 from skdmi.modules.entrywise import DenseInverse, FeedbackInverse, GatedInverse
 from skdmi.modules.loss import IdentityLoss
-from skdmi.modules.network import BLOCKS, NORMALIZATIONS, InverterResNet
+from skdmi.modules.network import BLOCKS, NORMALIZATIONS, PRECISIONS, InverterResNet
 from skdmi.modules.polynomial import PolynomialInverse
 
 __all__ = [
     "BLOCKS",
     "NORMALIZATIONS",
+    "PRECISIONS",
     "DenseInverse",
     "FeedbackInverse",
     "GatedInverse",

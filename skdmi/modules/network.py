@@ -9,10 +9,11 @@ from skdmi.linalg import frobenius_norm, scale_by_power_of_two, split_exponent
 from skdmi.modules.entrywise import DenseInverse, FeedbackInverse, GatedInverse
 from skdmi.modules.polynomial import PolynomialInverse
 
-__all__ = ["BLOCKS", "NORMALIZATIONS", "InverterResNet"]
+__all__ = ["BLOCKS", "NORMALIZATIONS", "PRECISIONS", "InverterResNet"]
 
 BLOCKS = ("polynomial", "feedback", "gated", "dense")
 NORMALIZATIONS = ("frobenius", "none")
+PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 _ENTRYWISE = {"feedback": FeedbackInverse, "gated": GatedInverse, "dense": DenseInverse}
 
 
@@ -37,11 +38,13 @@ class InverterResNet(nn.Module):
         ``"none"`` feeds entries as they are, as DeepMatrixInversion did: for comparison.
     matrix_size : int, optional
         m. Required by all blocks but ``"polynomial"``.
+    precision : {"float32", "float64"}, default="float32"
+        Of the parameters and of all that the network computes, whatever ``torch.autocast`` is set to outside.
 
     Raises
     ------
     ValueError
-        If ``block`` or ``normalize`` is unknown, or ``matrix_size`` is missing.
+        If ``block``, ``normalize`` or ``precision`` is unknown, or ``matrix_size`` is missing.
 
     Examples
     --------
@@ -59,12 +62,16 @@ class InverterResNet(nn.Module):
         block: str = "polynomial",
         normalize: str = "frobenius",
         matrix_size: int | None = None,
+        precision: str = "float32",
     ) -> None:
         super().__init__()
-        if normalize not in NORMALIZATIONS:
-            raise ValueError(f"normalize={normalize!r}; expected one of {NORMALIZATIONS}.")
-        if block not in BLOCKS:
-            raise ValueError(f"block={block!r}; expected one of {BLOCKS}.")
+        for name, value, allowed in (
+            ("block", block, BLOCKS),
+            ("normalize", normalize, NORMALIZATIONS),
+            ("precision", precision, tuple(PRECISIONS)),
+        ):
+            if value not in allowed:
+                raise ValueError(f"{name}={value!r}; expected one of {allowed}.")
         self.normalize = normalize
         self.matrix_size = None if block == "polynomial" else matrix_size
         self.core: nn.Module
@@ -74,6 +81,7 @@ class InverterResNet(nn.Module):
             raise ValueError(f"block={block!r} reads entries, so it needs matrix_size=m; 'polynomial' takes any size.")
         else:
             self.core = _ENTRYWISE[block](matrix_size, depth, width, expansion)
+        self.to(PRECISIONS[precision])
 
     @property
     def n_products(self) -> int:
@@ -82,14 +90,16 @@ class InverterResNet(nn.Module):
 
     def forward(self, A: Tensor) -> Tensor:
         """Return the approximate inverses of A, finite and of real floating dtype, ``(n, m, m)``."""
-        dtype = next(self.parameters()).dtype
-        if self.normalize == "none":
-            return _saturate(self.core(_saturate(A.to(dtype))).to(A.dtype))
-        B, exponent = split_exponent(A)
-        norms = frobenius_norm(B).clamp_min(torch.finfo(A.dtype).tiny)
-        scale = (math.sqrt(A.shape[-1]) / norms)[:, None, None]
-        Y = self.core((scale * B).to(dtype)).to(A.dtype)
-        return _saturate(scale_by_power_of_two(scale * Y, -exponent))
+        with torch.autocast(A.device.type, enabled=False):
+            if self.normalize == "none":
+                return _saturate(self._core(_saturate(A)))
+            B, exponent = split_exponent(A)
+            norms = frobenius_norm(B).clamp_min(torch.finfo(A.dtype).tiny)
+            scale = (math.sqrt(A.shape[-1]) / norms)[:, None, None]
+            return _saturate(scale_by_power_of_two(scale * self._core(scale * B), -exponent))
+
+    def _core(self, A: Tensor) -> Tensor:
+        return self.core(A.to(next(self.parameters()).dtype)).to(A.dtype)
 
 
 def _saturate(X: Tensor) -> Tensor:

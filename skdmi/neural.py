@@ -1,0 +1,590 @@
+"""``NeuralMatrixInverter``: a residual network that learns to invert, in the shape of a scikit-learn estimator."""
+
+import copy
+import json
+import os
+import platform
+import threading
+import warnings
+from collections.abc import Callable
+from numbers import Integral, Real
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from torch import Tensor
+
+from skdmi import __version__
+from skdmi.base import BaseInverter, unchanged_on_error
+from skdmi.distributions import Distribution, from_dict
+from skdmi.exceptions import DeviceFallbackWarning
+from skdmi.modules import BLOCKS, NORMALIZATIONS, PRECISIONS, InverterResNet
+from skdmi.persistence import load_model, save_model
+from skdmi.training import (
+    OPTIMIZERS,
+    MatrixStream,
+    Outcome,
+    constant,
+    cosine,
+    pose_problem,
+    prediction_net,
+    train,
+)
+
+__all__ = ["NeuralMatrixInverter"]
+
+CHUNK_ENTRIES = 2**17
+_PLACING = threading.Lock()
+
+
+class NeuralMatrixInverter(BaseInverter):
+    r"""A residual network that learns to invert matrices from matrices generated on the fly.
+
+    The network starts from :math:`X = c A^T`, and each of its ``depth`` blocks adds to the running inverse X; it is
+    trained on fresh matrices only, with the identity loss :math:`\|I - A X\|_F`, so nothing is ever inverted to teach
+    it. With the default ``block="polynomial"`` the untrained network is the minimal-residual iteration
+    (:func:`skdmi.linalg.minimal_residual`), training adds foresight, and one trained network serves every m.
+
+    Parameters
+    ----------
+    depth : int, default=4
+        Number of residual blocks. A ``"polynomial"`` network spends
+        ``1 + 3 depth + ceil(depth / 3)`` products of m x m matrices.
+    width : int, default=32
+        Size of the hidden vector.
+    expansion : int, default=2
+        Width of the hidden layers inside a block, in units of ``width``.
+    block : {"polynomial", "feedback", "gated", "dense"}, default="polynomial"
+        Kind of block, see :class:`skdmi.modules.InverterResNet`. All but the first are tied to one m.
+    normalize : {"frobenius", "none"}, default="frobenius"
+        Whether the scale of A is taken out exactly before the network and given back after it.
+    matrix_size : int or tuple of int, default=None
+        m. May be left out when ``fit`` is given X. With ``"polynomial"`` a tuple trains one network on several sizes,
+        which then takes any.
+    distribution : "auto", Distribution or callable, default="auto"
+        Where training matrices come from, see :mod:`skdmi.distributions`. ``"auto"`` is ``Resampled()`` of X when
+        ``fit`` is given X, else ``Uniform(-1, 1)``. A callable has the signature
+        ``f(n_matrices, matrix_size, *, generator, device, dtype)``.
+    max_epochs, batches_per_epoch, batch_size : int, default=20, 100, 1024
+        Training sees ``max_epochs * batches_per_epoch * batch_size`` matrices, none of them twice.
+    learning_rate : float, default=2e-3
+        Peak of a schedule that rises over the first 2.5 percent of training and falls to zero as a cosine.
+    optimizer : {"adam", "adamw", "sgd"}, default="adamw"
+    log_weight : float, default=0.05
+        Weight of ``log(1 + r / 0.01)`` beside the residual norm r in the loss, see :class:`skdmi.modules.IdentityLoss`:
+        it keeps the easy matrices worth improving. 0 is the identity loss alone.
+    early_stopping : bool, default=False
+        Stop after ``patience`` epochs without a better validation loss.
+    patience : int, default=10
+    validation_fraction : float, default=0.1
+        Share of X that is held out for validation, when training matrices are made from X.
+    warm_start : bool, default=False
+        Whether ``fit`` starts from the present weights, with a new schedule.
+    callbacks : list of skorch callbacks, default=None
+        Cloned before use.
+    net_params : dict, default=None
+        The last word to :class:`skorch.NeuralNet`, for example ``{"optimizer__weight_decay": 0.1}``.
+    device : str, default="auto"
+        ``"auto"`` is CUDA if there is any, else the CPU; or any name of a torch device.
+    precision : {"float32", "float64"}, default="float32"
+        Of the network, whatever the dtype of X.
+    compile : bool, default=False
+        Whether to train through ``torch.compile``.
+    random_state : int, RandomState instance or None, default=None
+        Determines weights, training matrices, held-out members. An int makes ``fit`` reproducible.
+    verbose : int, default=0
+        1 prints a line an epoch, 2 shows progress within it.
+
+    Attributes
+    ----------
+    net_ : skorch.NeuralNet
+        The net, trimmed for prediction.
+    module_ : skdmi.modules.InverterResNet
+        The network.
+    device_ : torch.device
+        Where it runs.
+    matrix_size_, n_features_in_ : int
+        m and ``m * m``. Not set after ``fit()`` for several sizes.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Column names, when ``fit`` saw a DataFrame.
+    n_iter_ : int
+        Number of epochs.
+    n_matrices_seen_ : int
+    history_ : list of dict
+        A row an epoch: epoch, train_loss, valid_loss, learning_rate, n_matrices, seconds.
+    distribution_ : Distribution or callable
+        What ``distribution`` came to mean.
+    domain_ : dict
+        Quantiles of the scale :math:`\|A\|_F / \sqrt m` and the condition number of 4,096 training matrices. What
+        lies outside was not trained for; the residual norm tells.
+
+    See Also
+    --------
+    ExactInverter : LAPACK behind the same interface.
+    skdmi.linalg.minimal_residual : The untrained network.
+
+    Notes
+    -----
+    The weights kept are those with the lowest validation loss after any epoch or before the first. The optimizer never
+    outlives a call, and each epoch's matrices depend on ``random_state`` and the number of matrices seen, so an
+    unpickled copy continues as the original would.
+
+    Ctrl-C leaves the best weights in the estimator, which is then fitted, and raises KeyboardInterrupt again.
+
+    References
+    ----------
+    Chow and Saad, "Approximate inverse preconditioners via sparse-sparse iterations", SIAM J. Sci. Comput. 19(3), 1998,
+    for the iteration that the network starts from; Randazzo, DeepMatrixInversion, 2024, for training on generated
+    matrices with the identity loss.
+
+    Examples
+    --------
+    >>> from skdmi import NeuralMatrixInverter
+    >>> from skdmi.distributions import Uniform
+    >>> inverter = NeuralMatrixInverter(
+    ...     depth=3, width=8, matrix_size=3, max_epochs=2, batches_per_epoch=5, batch_size=64, random_state=0
+    ... ).fit()
+    >>> A = Uniform(min_abs_det=0.1).sample(1000, 3, random_state=1)
+    >>> inverter.transform(A).shape
+    (1000, 3, 3)
+    >>> inverter.score(A) > -1e-3
+    True
+    """
+
+    _parameter_constraints: dict[str, Any] = {
+        "depth": [Interval(Integral, 1, None, closed="left")],
+        "width": [Interval(Integral, 1, None, closed="left")],
+        "expansion": [Interval(Integral, 1, None, closed="left")],
+        "block": [StrOptions(set(BLOCKS))],
+        "normalize": [StrOptions(set(NORMALIZATIONS))],
+        "matrix_size": [Interval(Integral, 1, None, closed="left"), tuple, list, None],
+        "distribution": [StrOptions({"auto"}), callable],
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "batches_per_epoch": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "optimizer": [StrOptions(set(OPTIMIZERS))],
+        "log_weight": [Interval(Real, 0, None, closed="left")],
+        "early_stopping": ["boolean"],
+        "patience": [Interval(Integral, 1, None, closed="left")],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "warm_start": ["boolean"],
+        "callbacks": [list, tuple, None],
+        "net_params": [dict, None],
+        "device": [str],
+        "precision": [StrOptions(set(PRECISIONS))],
+        "compile": ["boolean"],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        depth: int = 4,
+        width: int = 32,
+        *,
+        expansion: int = 2,
+        block: str = "polynomial",
+        normalize: str = "frobenius",
+        matrix_size: int | tuple[int, ...] | None = None,
+        distribution: str | Distribution | Callable[..., Tensor] = "auto",
+        max_epochs: int = 20,
+        batches_per_epoch: int = 100,
+        batch_size: int = 1024,
+        learning_rate: float = 2e-3,
+        optimizer: str = "adamw",
+        log_weight: float = 0.05,
+        early_stopping: bool = False,
+        patience: int = 10,
+        validation_fraction: float = 0.1,
+        warm_start: bool = False,
+        callbacks: list[Any] | None = None,
+        net_params: dict[str, Any] | None = None,
+        device: str = "auto",
+        precision: str = "float32",
+        compile: bool = False,
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        self.depth = depth
+        self.width = width
+        self.expansion = expansion
+        self.block = block
+        self.normalize = normalize
+        self.matrix_size = matrix_size
+        self.distribution = distribution
+        self.max_epochs = max_epochs
+        self.batches_per_epoch = batches_per_epoch
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.optimizer = optimizer
+        self.log_weight = log_weight
+        self.early_stopping = early_stopping
+        self.patience = patience
+        self.validation_fraction = validation_fraction
+        self.warm_start = warm_start
+        self.callbacks = callbacks
+        self.net_params = net_params
+        self.device = device
+        self.precision = precision
+        self.compile = compile
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X: Any = None, y: Any = None) -> Self:
+        """Train on generated matrices; X says which, and checks them.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_matrices, m, m) or (n_matrices, m * m), optional
+            Fixes the size. With ``distribution="auto"`` training matrices are endless variations on X, of which
+            ``validation_fraction`` is held out; with any other distribution X is the validation set.
+        y : ignored
+            Present for scikit-learn.
+
+        Returns
+        -------
+        self : NeuralMatrixInverter
+
+        Raises
+        ------
+        ValueError
+            If a parameter is not allowed, sizes disagree, X is refused, or ``device`` is not there; the estimator is
+            then as it was.
+        KeyboardInterrupt
+            After Ctrl-C, with the best weights so far in the estimator.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the loss stops being finite; the best weights until then are kept.
+        """
+        del y
+        with unchanged_on_error(self):
+            self._validate_params()
+            resuming = self.warm_start and self.__sklearn_is_fitted__()
+            schedule = cosine(self.max_epochs * self.batches_per_epoch)
+            outcome = self._learn(X, self.max_epochs, schedule, resuming=resuming, keep_last=False)
+        return self._finish(outcome)
+
+    def partial_fit(self, X: Any = None, y: Any = None) -> Self:
+        """Train for one epoch more at constant learning rate, after a short warm-up; fit first if need be.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_matrices, m, m) or (n_matrices, m * m), optional
+            As for ``fit``. Needed again where training matrices are made from X: the estimator keeps no data.
+        y : ignored
+            Present for scikit-learn.
+
+        Returns
+        -------
+        self : NeuralMatrixInverter
+        """
+        del y
+        with unchanged_on_error(self):
+            self._validate_params()
+            resuming = self.__sklearn_is_fitted__()
+            schedule = constant(self.batches_per_epoch)
+            outcome = self._learn(X, 1, schedule, resuming=resuming, keep_last=True)
+        return self._finish(outcome)
+
+    def save_pretrained(self, directory: str | os.PathLike[str]) -> None:
+        """Write the model as a directory of ``config.json`` and ``model.safetensors``, whole or not at all.
+
+        ``device``, ``callbacks``, RandomState objects, and a distribution or ``net_params`` that JSON cannot hold are
+        not stored.
+
+        Parameters
+        ----------
+        directory : path
+            Made if it is not there; replaced if it holds a model.
+
+        Raises
+        ------
+        FileExistsError
+            If the path exists and holds anything but a model.
+        NotFittedError
+            If the inverter is not fitted.
+        """
+        self._check_ready()
+        save_model(directory, self._config(), _to_arrays(self.module_.state_dict()))
+
+    @classmethod
+    def from_pretrained(cls, name_or_directory: str | os.PathLike[str]) -> Self:
+        """Load a model, fitted: one that ``save_pretrained`` wrote, or one that comes with skdmi.
+
+        Parameters
+        ----------
+        name_or_directory : str or path
+            A directory, or a name such as ``"uniform-3x3"``.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such model.
+        ValueError
+            If it is damaged, or not of this class.
+
+        Examples
+        --------
+        >>> from skdmi import NeuralMatrixInverter
+        >>> NeuralMatrixInverter.from_pretrained("uniform-3x3").matrix_size_
+        3
+        """
+        config, weights = load_model(name_or_directory)
+        if config.get("class") != cls.__name__:
+            raise ValueError(f"{name_or_directory} holds a {config.get('class')}, not a {cls.__name__}.")
+        parameters = config["parameters"]
+        if isinstance(parameters["distribution"], dict):
+            parameters["distribution"] = from_dict(parameters["distribution"])
+        if isinstance(parameters["matrix_size"], list):
+            parameters["matrix_size"] = tuple(parameters["matrix_size"])
+        inverter = cls(**parameters)
+        fitted = config["fitted"]
+        if isinstance(fitted["distribution_"], dict):
+            fitted["distribution_"] = from_dict(fitted["distribution_"])
+        if "feature_names_in_" in fitted:
+            fitted["feature_names_in_"] = np.array(fitted["feature_names_in_"], dtype=object)
+        vars(inverter).update(fitted)
+        inverter._rebuild(weights)
+        return inverter
+
+    def _invert(self, A: Tensor) -> Tensor:
+        fixed = self.module_.matrix_size
+        m = A.shape[-1]
+        if fixed is not None and fixed != m:
+            raise ValueError(
+                f"The network takes {fixed} x {fixed} matrices, got {m} x {m}; 'polynomial' takes any size."
+            )
+        self._place()
+        network = self.module_
+        device = self.device_ if A.device.type == "cpu" else A.device
+        if device != self.device_:
+            network = copy.deepcopy(network).to(device)
+        n_chunk = max(1, CHUNK_ENTRIES // (m * m)) if device.type == "cpu" else len(A)
+        return torch.cat([network(part.to(device)).to(A.device) for part in A.split(n_chunk)])
+
+    def _place(self) -> None:
+        """Move a loaded network to the device that its parameters ask for, once."""
+        with _PLACING:
+            if self.device_ is None:
+                self.device_ = _resolve_device(self.device, loaded=True)
+                self.module_.to(self.device_)
+
+    def _sizes(self, stack: Tensor | None) -> tuple[int, ...]:
+        given = self.matrix_size
+        if given is None:
+            if stack is not None:
+                return (stack.shape[-1],)
+            known = getattr(self, "matrix_size_", None)
+            if known is not None:
+                return (known,)
+            raise ValueError("matrix_size=None and no X: name the size, matrix_size=3, or give fit an X that has it.")
+        sizes = (given,) if isinstance(given, Integral) else tuple(given)
+        if not sizes or not all(isinstance(m, Integral) and m > 0 for m in sizes):
+            raise ValueError(f"matrix_size={given!r}; expected a positive int, or a tuple of them.")
+        if len(sizes) > 1 and self.block != "polynomial":
+            raise ValueError(
+                f"matrix_size={given!r}: block={self.block!r} is tied to one size; only 'polynomial' takes several."
+            )
+        if stack is not None and stack.shape[-1] not in sizes:
+            m = stack.shape[-1]
+            raise ValueError(f"X holds {m} x {m} matrices, but matrix_size={given!r}. Leave one of the two out.")
+        return sizes
+
+    def _learn(
+        self, X: Any, max_epochs: int, schedule: Callable[[int], float], *, resuming: bool, keep_last: bool
+    ) -> Outcome:
+        """Train from the present weights or from new ones, and put the outcome into the estimator."""
+        stack = None if X is None else self._open_stack(X, reset=not (resuming and keep_last))
+        sizes = self._sizes(stack)
+        if stack is None and not resuming:
+            self._set_size(sizes[0] if isinstance(self.matrix_size, Integral) else None)
+        architecture = self._build_architecture(sizes[0])
+        if resuming and architecture != self._architecture:
+            changed = [name for name in architecture if architecture[name] != self._architecture.get(name)]
+            raise ValueError(
+                f"The architecture has changed ({', '.join(changed)}), so training cannot go on from the present "
+                f"weights; fit with warm_start=False."
+            )
+        seed = self._seed if resuming else _resolve_seed(self.random_state)
+        device = _resolve_device(self.device, loaded=False)
+        dtype = PRECISIONS[architecture["precision"]]
+        problem = pose_problem(
+            self.distribution,
+            sizes,
+            stack,
+            validation_fraction=self.validation_fraction,
+            scale_free=architecture["normalize"] != "none",
+            seed=seed,
+        )
+        stream = MatrixStream(
+            problem.draw,
+            sizes,
+            batch_size=self.batch_size,
+            batches_per_epoch=self.batches_per_epoch,
+            seed=seed,
+            n_matrices_seen=self.n_matrices_seen_ if resuming else 0,
+            device=device,
+            dtype=dtype,
+        )
+        n_batches = max(1, self.batches_per_epoch // 10)
+        outcome = train(
+            architecture,
+            self.module_.state_dict() if resuming else None,
+            stream,
+            problem.validation(n_batches, self.batch_size, device=device, dtype=dtype),
+            max_epochs=max_epochs,
+            learning_rate=self.learning_rate,
+            schedule=schedule,
+            log_weight=self.log_weight,
+            optimizer=self.optimizer,
+            patience=self.patience if self.early_stopping else None,
+            callbacks=self.callbacks or (),
+            net_params=self.net_params,
+            compile=self.compile,
+            keep_last=keep_last,
+            verbose=int(self.verbose),
+        )
+        earlier = self.history_ if resuming else []
+        self.history_ = earlier + [{**row, "epoch": row["epoch"] + len(earlier)} for row in outcome.history]
+        self.n_iter_ = len(self.history_)
+        self.n_matrices_seen_ = stream.n_matrices_seen
+        self.distribution_ = problem.distribution
+        self.domain_ = problem.domain()
+        self._seed = seed
+        self._architecture = architecture
+        self._rebuild(outcome.state)
+        self._place()
+        return outcome
+
+    def _finish(self, outcome: Outcome) -> Self:
+        if outcome.ended == "interrupted":
+            raise KeyboardInterrupt
+        if outcome.ended == "diverged":
+            warnings.warn(
+                f"The loss stopped being finite after {self.n_iter_} epochs; the best weights until then are kept. "
+                f"Try a smaller learning_rate than {self.learning_rate}.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        return self
+
+    def _build_architecture(self, m: int) -> dict[str, Any]:
+        named = {
+            name: getattr(self, name) for name in ("depth", "width", "expansion", "block", "normalize", "precision")
+        }
+        named["matrix_size"] = None if self.block == "polynomial" else m
+        prefix = "module__"
+        overruled = {
+            name.removeprefix(prefix): value
+            for name, value in (self.net_params or {}).items()
+            if name.startswith(prefix)
+        }
+        return named | overruled
+
+    def _rebuild(self, weights: dict[str, Any]) -> None:
+        """Make the network on the CPU from its architecture and weights; the device comes at first use."""
+        with torch.random.fork_rng(devices=[]):
+            network = InverterResNet(**self._architecture)
+        network.load_state_dict({name: torch.as_tensor(value) for name, value in weights.items()})
+        self.module_ = network.eval()
+        self.net_ = prediction_net(network, torch.device("cpu"))
+        self.device_: torch.device | None = None
+
+    def _config(self) -> dict[str, Any]:
+        parameters = self.get_params(deep=False)
+        for name in ("device", "callbacks"):
+            del parameters[name]
+        if not isinstance(self.random_state, Integral):
+            parameters["random_state"] = None
+        parameters["distribution"] = _describe(self.distribution)
+        parameters["net_params"] = _json_or_none(self.net_params)
+        fitted = {
+            name: value
+            for name, value in vars(self).items()
+            if name in ("matrix_size_", "n_features_in_", "n_iter_", "n_matrices_seen_", "domain_", "history_")
+        }
+        if hasattr(self, "feature_names_in_"):
+            fitted["feature_names_in_"] = self.feature_names_in_.tolist()
+        fitted["distribution_"] = _describe(self.distribution_)
+        fitted["_seed"] = self._seed
+        fitted["_architecture"] = self._architecture
+        return {
+            "class": type(self).__name__,
+            "versions": {"skdmi": __version__, "torch": torch.__version__, "python": platform.python_version()},
+            "parameters": parameters,
+            "fitted": fitted,
+        }
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "module_")
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(super().__getstate__())
+        if self.__sklearn_is_fitted__():
+            for name in ("net_", "module_", "device_"):
+                del state[name]
+            state["_weights"] = _to_arrays(self.module_.state_dict())
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        weights = state.pop("_weights", None)
+        super().__setstate__(state)
+        if weights is not None:
+            self._rebuild(weights)
+
+
+def _resolve_seed(random_state: Any) -> int:
+    if random_state is None:
+        return int(np.random.SeedSequence().generate_state(1)[0])
+    if isinstance(random_state, Integral):
+        return int(random_state)
+    return int(check_random_state(random_state).randint(2**31 - 1))
+
+
+def _resolve_device(name: str, *, loaded: bool) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"device={name!r}; expected 'auto', 'cpu', 'cuda', 'cuda:1', 'mps'.") from error
+    there = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}.get(device.type, lambda: True)
+    if there():
+        return device
+    if not loaded:
+        raise ValueError(f"device={name!r}, but this machine has none; try device='auto'.")
+    warnings.warn(
+        f"The model asks for device={name!r}, which this machine does not have; it runs on the CPU.",
+        DeviceFallbackWarning,
+        stacklevel=2,
+    )
+    return torch.device("cpu")
+
+
+def _to_arrays(state: dict[str, Tensor]) -> dict[str, np.ndarray]:
+    return {name: value.detach().cpu().numpy() for name, value in state.items()}
+
+
+def _describe(distribution: Any) -> Any:
+    """Return what JSON can hold of a distribution: "auto", a dictionary, or None for a function."""
+    if isinstance(distribution, str):
+        return distribution
+    try:
+        return distribution.to_dict()
+    except (AttributeError, ValueError):
+        return None
+
+
+def _json_or_none(value: Any) -> Any:
+    try:
+        json.dumps(value)
+    except TypeError:
+        return None
+    return value

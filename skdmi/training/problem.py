@@ -1,0 +1,112 @@
+"""What to train on: where matrices come from, and which ones check the training, given a distribution and perhaps X."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from skdmi.distributions import Distribution, Resampled, Uniform
+from skdmi.linalg import frobenius_norm, split_exponent
+from skdmi.training.stream import Draw, MatrixBatches, stream_seed
+
+__all__ = ["Problem", "pose_problem"]
+
+DOMAIN_MATRICES = 4096
+DOMAIN_QUANTILES = (0.0, 0.01, 0.5, 0.99, 1.0)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A posed training problem."""
+
+    distribution: Distribution | Draw
+    """The description, without data."""
+    draw: Draw
+    """The distribution, bound to the data that it needs."""
+    sizes: tuple[int, ...]
+    seed: int
+    members: Tensor | None = None
+    """The part of X that training matrices are made from."""
+    checks: Tensor | None = None
+    """The matrices that validate; by default they are drawn apart."""
+
+    def validation(self, n_batches: int, batch_size: int, *, device: torch.device, dtype: torch.dtype) -> MatrixBatches:
+        """Return ``checks``, or ``n_batches`` fresh batches of each size."""
+        if self.checks is not None:
+            return MatrixBatches(self.checks.to(device, dtype).split(batch_size))
+        generator = torch.Generator(device).manual_seed(stream_seed("validation", self.seed))
+        drawn = [
+            self.draw(n_batches * batch_size, m, generator=generator, device=device, dtype=dtype) for m in self.sizes
+        ]
+        return MatrixBatches([batch for A in drawn for batch in A.split(batch_size)])
+
+    def domain(self) -> dict[str, Any]:
+        """Return quantiles of scale and condition number over 4,096 training matrices, as JSON can hold them."""
+        stacks = [self.members[:DOMAIN_MATRICES]] if self.members is not None else self._sample()
+        scale = torch.cat([frobenius_norm(A) / A.shape[-1] ** 0.5 for A in stacks]).numpy()
+        condition = torch.cat([torch.linalg.cond(A) for A in stacks]).clamp_max(2.0**53).numpy()
+        return {
+            "quantiles": list(DOMAIN_QUANTILES),
+            "scale": np.quantile(scale, DOMAIN_QUANTILES).tolist(),
+            "condition": np.quantile(condition, DOMAIN_QUANTILES).tolist(),
+            "n_matrices": len(scale),
+        }
+
+    def _sample(self) -> list[Tensor]:
+        generator = torch.Generator().manual_seed(stream_seed("domain", self.seed))
+        share = max(1, DOMAIN_MATRICES // len(self.sizes))
+        return [
+            self.draw(share, m, generator=generator, device=torch.device("cpu"), dtype=torch.float32).double()
+            for m in self.sizes
+        ]
+
+
+def pose_problem(
+    distribution: str | Distribution | Draw,
+    sizes: Sequence[int],
+    stack: Tensor | None,
+    *,
+    validation_fraction: float,
+    scale_free: bool,
+    seed: int,
+) -> Problem:
+    """Decide what the X of a fit, a checked stack ``(n_matrices, m, m)`` or None, is for.
+
+    With a distribution that makes matrices from X, members of X are training material and a share is held out to
+    validate (none of fewer than two matrices); with any other, X validates, and may set the range.
+
+    Parameters
+    ----------
+    scale_free : bool
+        Whether the network takes out the scale of A. If so, members are first brought near 1 by powers of two, so that
+        float32 can hold them.
+
+    Raises
+    ------
+    ValueError
+        If the distribution needs X and there is none.
+    """
+    if distribution == "auto":
+        distribution = Uniform() if stack is None else Resampled()
+    uses_data = getattr(distribution, "uses_data", False)
+    sizes = tuple(sizes)
+    if stack is None:
+        if uses_data:
+            raise ValueError(f"{distribution!r} makes training matrices from X, which was not given: call fit(X).")
+        return Problem(distribution, distribution, sizes, seed)
+    stack = stack.double().cpu()
+    scaled = split_exponent(stack)[0] if scale_free else stack
+    if not uses_data:
+        bind = getattr(distribution, "bind", None)
+        draw = bind(stack.numpy()) if bind else distribution
+        described = draw if isinstance(draw, Distribution) else distribution
+        return Problem(described, draw, sizes, seed, checks=scaled)
+    n_held_out = max(1, round(validation_fraction * len(stack))) if len(stack) > 1 else 0
+    order = np.random.default_rng(stream_seed("held out", seed)).permutation(len(stack))
+    held_out, kept = torch.from_numpy(order[:n_held_out]), torch.from_numpy(order[n_held_out:])
+    draw = distribution.bind(scaled[kept].numpy())
+    checks = scaled[held_out] if n_held_out else None
+    return Problem(distribution, draw, sizes, seed, members=stack[kept], checks=checks)

@@ -1,0 +1,99 @@
+"""Matrices for training: an endless stream of fresh batches, and fixed batches for validation."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, IterableDataset
+
+__all__ = ["Draw", "MatrixBatches", "MatrixStream", "stream_seed"]
+
+Draw = Callable[..., Tensor]
+
+
+def stream_seed(*key: str | int) -> int:
+    """Return a seed in ``[0, 2^63)`` for a key of words and integers; different keys give independent streams.
+
+    >>> stream_seed("stream", 0, 1) == stream_seed("stream", 0, 1), stream_seed("stream", 0) == stream_seed("stream", 1)
+    (True, False)
+    """
+    return int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=8).digest()) >> 1
+
+
+class MatrixStream(IterableDataset):
+    """Fresh training matrices without end: each iteration is an epoch of whole batches ``(A, A)``.
+
+    The target is A itself, which is all that the identity loss needs. Matrices are drawn on the device in chunks of
+    many batches; the generator is seeded by ``(seed, n_matrices_seen)`` at the start of every epoch, so no matrix comes
+    twice and a stream made anew with the same two numbers continues exactly.
+
+    Parameters
+    ----------
+    draw : callable
+        ``draw(n_matrices, matrix_size, *, generator, device, dtype)`` returns a stack; a distribution is one.
+    matrix_sizes : sequence of int
+        One is chosen at random for each chunk.
+    batch_size, batches_per_epoch : int
+    seed : int
+    n_matrices_seen : int, default=0
+        Counts on as batches are yielded.
+    device, dtype : default="cpu" and float32
+    """
+
+    chunk_entries = 2**20
+
+    def __init__(
+        self,
+        draw: Draw,
+        matrix_sizes: Sequence[int],
+        *,
+        batch_size: int,
+        batches_per_epoch: int,
+        seed: int,
+        n_matrices_seen: int = 0,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.draw = draw
+        self.matrix_sizes = tuple(matrix_sizes)
+        self.batch_size = batch_size
+        self.batches_per_epoch = batches_per_epoch
+        self.seed = seed
+        self.n_matrices_seen = n_matrices_seen
+        self.device = torch.device(device)
+        self.dtype = dtype
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield one epoch of batches."""
+        seed = stream_seed("stream", self.seed, self.n_matrices_seen)
+        generator = torch.Generator(self.device).manual_seed(seed)
+        sizes = np.random.default_rng(seed)
+        remaining = self.batches_per_epoch
+        while remaining:
+            m = int(sizes.choice(self.matrix_sizes))
+            n_batches = self._batches_in_chunk(m, remaining)
+            chunk = self.draw(n_batches * self.batch_size, m, generator=generator, device=self.device, dtype=self.dtype)
+            for A in chunk.split(self.batch_size):
+                self.n_matrices_seen += len(A)
+                yield A, A
+            remaining -= n_batches
+
+    def _batches_in_chunk(self, m: int, remaining: int) -> int:
+        fitting = max(1, self.chunk_entries // (self.batch_size * m * m))
+        several_sizes = len(self.matrix_sizes) > 1
+        return min(remaining, 1 if several_sizes else fitting)
+
+
+class MatrixBatches(Dataset):
+    """A fixed list of batches ``(A, A)``, for validation."""
+
+    def __init__(self, batches: Sequence[Tensor]) -> None:
+        self.batches = list(batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return self.batches[index], self.batches[index]

@@ -17,7 +17,8 @@ class ExactInverter(BaseInverter):
     .. math:: P A = L U, \quad X = U^{-1} L^{-1} P
 
     computed by LAPACK (cuSOLVER on a GPU) in float64 whatever the dtype of A, and rounded once. Members that are
-    singular to working precision, :math:`\|I - A X\|_F \ge 1`, are dealt with one by one and spoil no other member.
+    singular to working precision, :math:`\|I - A X\|_F \ge 1`, or whose inverse lies beyond the range of A's dtype,
+    are dealt with one by one and spoil no other member.
     Takes matrices of any size; nothing is learned, so it needs no ``fit``.
 
     Parameters

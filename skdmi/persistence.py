@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-__all__ = ["find_model", "load_model", "pretrained_names", "read_card", "save_model"]
+__all__ = ["check_writable", "find_model", "load_model", "pretrained_names", "read_card", "save_model"]
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -41,7 +41,7 @@ def find_model(name_or_directory: str | os.PathLike[str]) -> Path:
     if missing:
         raise FileNotFoundError(
             f"No model {str(name_or_directory)!r}: there is no {directory / missing[0]}, and the shipped models are "
-            f"{', '.join(names)}."
+            f"{', '.join(names) or 'none'}."
         )
     return directory
 
@@ -87,7 +87,7 @@ def save_model(directory: str | os.PathLike[str], config: dict[str, Any], weight
     Raises
     ------
     FileExistsError
-        If the path exists and holds anything but a model.
+        If the path exists, and is neither a model nor an empty directory.
     TypeError
         If the configuration is not JSON.
     """
@@ -117,7 +117,7 @@ def check_writable(directory: str | os.PathLike[str]) -> None:
     Raises
     ------
     FileExistsError
-        If the path exists and holds anything but a model.
+        If the path exists, and is neither a model nor an empty directory.
     """
     target = Path(directory)
     if not target.exists():

@@ -60,13 +60,18 @@ def minimal_residual_start(A: Tensor) -> tuple[Tensor, Tensor]:
 def minimal_residual_basis(R: Tensor, n_coefficients: int = 3) -> tuple[Tensor, Tensor]:
     r"""Return the powers of R that a step may use, and what each of them takes from R: two products.
 
-    A step ``X <- X (I + sum_k c_k B_k)`` with ``B = (I, R, S)``, ``S = R R``, turns the residual into
-    ``R - sum_k c_k V_k`` with ``V_k = B_k - R B_k``, that is ``(I - R, R - S, S - R S)``. With two coefficients the
+    A step ``X <- X (I + sum_k c_k B_k)`` with ``B = (R, S, I)``, ``S = R R``, turns the residual into
+    ``R - sum_k c_k V_k`` with ``V_k = B_k - R B_k``, that is ``(R - S, S - R S, I - R)``. With two coefficients the
     identity is left out; Newton-Schulz is then (1, 0) and the third-order hyperpower step (1, 1).
 
     Returns
     -------
     powers, directions : Tensors of shape (..., n_coefficients, m, m)
+
+    Raises
+    ------
+    ValueError
+        If ``n_coefficients`` is neither 2 nor 3.
 
     Examples
     --------
@@ -74,11 +79,12 @@ def minimal_residual_basis(R: Tensor, n_coefficients: int = 3) -> tuple[Tensor, 
     >>> powers.flatten(), directions.flatten()
     (tensor([0.5000, 0.2500]), tensor([0.2500, 0.1250]))
     """
+    if n_coefficients not in (2, 3):
+        raise ValueError(f"n_coefficients={n_coefficients!r}; expected 2 or 3.")
     S = R @ R
-    powers = [identity_like(R).expand_as(R), R, S][3 - n_coefficients :]
-    following = [R, S, R @ S][3 - n_coefficients :]
-    powers = torch.stack(powers, dim=-3)
-    return powers, powers - torch.stack(following, dim=-3)
+    powers = torch.stack([R, S, identity_like(R).expand_as(R)][:n_coefficients], dim=-3)
+    following = torch.stack([S, R @ S, R][:n_coefficients], dim=-3)
+    return powers, powers - following
 
 
 class LeastSquares(NamedTuple):
@@ -90,7 +96,9 @@ class LeastSquares(NamedTuple):
     .. math:: \|R - \textstyle\sum_k c_k V_k\|_F^2 = \|R\|_F^2 (1 - \|y\|^2 + \|z - y\|^2)
        \quad\text{where } c = \operatorname{diag}(s)\, L^{-T} z, \quad s_k = \|R\|_F / \|V_k\|_F.
 
-    So ``z = y`` gives the least residual, and any departure from it costs what its Euclidean length says.
+    So ``z = y`` gives the least residual, and any departure from it costs what its Euclidean length says. Where
+    directions depend on each other or vanish, L belongs to a slightly larger G (:func:`gram_ridge`), and the left side
+    is below the right.
     """
 
     cosines: Tensor
@@ -104,7 +112,7 @@ class LeastSquares(NamedTuple):
 
     def remainder(self) -> Tensor:
         r"""Return the smallest reachable :math:`\|R_\text{new}\|_F^2 / \|R\|_F^2`, shape (...)."""
-        return (1 - self.coordinates.square().sum(dim=-1)).clamp_min(GRAM_RIDGE)
+        return (1 - self.coordinates.square().sum(dim=-1)).clamp_min(gram_ridge(self.coordinates.dtype))
 
     def coefficients(self, z: Tensor) -> Tensor:
         """Return c for the coordinates z, both of shape (..., k), by back substitution."""
@@ -117,9 +125,13 @@ class LeastSquares(NamedTuple):
         return torch.stack(solved[::-1], dim=-1) * self.scale
 
 
-GRAM_RIDGE = 1e-6
-"""Added to the unit diagonal of a Gram matrix, and the least norm of a direction that counts, relative to R: the
-float32 rounding of an inner product, below which a direction is noise."""
+def gram_ridge(dtype: torch.dtype) -> float:
+    """Return the rounding of an inner product, below which a direction is noise: 1e-6 in float32, 2e-15 in float64.
+
+    It is added to the unit diagonal of a Gram matrix, so no step reduces R by more than this factor beyond what its
+    directions remove; and it is the least norm of a direction that counts, relative to R.
+    """
+    return 8 * torch.finfo(dtype).eps
 
 
 def fit_directions(R: Tensor, directions: Tensor) -> LeastSquares:
@@ -133,7 +145,8 @@ def fit_directions(R: Tensor, directions: Tensor) -> LeastSquares:
     vectors = torch.cat([R.unsqueeze(-3), directions], dim=-3).flatten(-2)
     gram = vectors @ vectors.mT
     squares = gram.diagonal(dim1=-2, dim2=-1)
-    floor = squares[..., :1].clamp_min(torch.finfo(R.dtype).tiny / GRAM_RIDGE**2) * GRAM_RIDGE**2
+    ridge = gram_ridge(R.dtype)
+    floor = squares[..., :1].clamp_min(torch.finfo(R.dtype).tiny / ridge**2) * ridge**2
     norms = squares.clamp_min(floor).sqrt()
     gram = gram / (norms.unsqueeze(-1) * norms.unsqueeze(-2))
     cosines = gram[..., 1:, 0]
@@ -143,7 +156,7 @@ def fit_directions(R: Tensor, directions: Tensor) -> LeastSquares:
         row: list[Tensor] = []
         for j in range(i):
             row.append((gram[..., i + 1, j + 1] - _dot(row, factor[j])) / factor[j][j])
-        row.append((gram[..., i + 1, i + 1] + GRAM_RIDGE - _dot(row, row)).clamp_min(GRAM_RIDGE).sqrt())
+        row.append((gram[..., i + 1, i + 1] + ridge - _dot(row, row)).clamp_min(ridge).sqrt())
         coordinates.append((cosines[..., i] - _dot(row, coordinates)) / row[i])
         factor.append(row)
     return LeastSquares(cosines, torch.stack(coordinates, dim=-1), factor, norms[..., :1] / norms[..., 1:])
@@ -172,8 +185,9 @@ def keep_better(best: tuple[Tensor, Tensor], X: Tensor, R: Tensor) -> tuple[Tens
     >>> keep_better(best, torch.zeros(1, 1, 1), torch.full((1, 1, 1), torch.nan))[0].item()
     1.0
     """
-    better = (frobenius_norm(R) <= frobenius_norm(best[1]))[..., None, None]
-    return tuple(torch.where(better, torch.nan_to_num(new), old) for new, old in zip((X, R), best, strict=True))
+    norms = frobenius_norm(R)
+    better = (norms.isfinite() & ~(norms > frobenius_norm(best[1])))[..., None, None]
+    return torch.where(better, torch.nan_to_num(X), best[0]), torch.where(better, torch.nan_to_num(R), best[1])
 
 
 def minimal_residual(A: Tensor, n_steps: int, *, n_coefficients: int = 3) -> Tensor:
@@ -181,7 +195,7 @@ def minimal_residual(A: Tensor, n_steps: int, *, n_coefficients: int = 3) -> Ten
 
     From :func:`minimal_residual_start`, each step adds to X the product of X with the polynomial in R that minimises
     the next :math:`\|R\|_F`: with ``n_coefficients=2``, ``X <- X + X (c_1 R + c_2 R^2)`` (MR-2), with 3 (MR-3) also
-    the multiple ``c_0 X``, at no further product. Never worse, step by step, than Newton-Schulz and the third-order
+    the multiple ``c_3 X``, at no further product. Never worse, step by step, than Newton-Schulz and the third-order
     hyperpower iteration, which fix the coefficients. Products, the last residual included:
     ``1 + 3 n_steps + ceil(n_steps / 3)``. The iterate with the smallest recomputed residual is returned.
 

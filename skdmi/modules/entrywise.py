@@ -46,16 +46,17 @@ class FeedbackInverse(nn.Module):
         self.width = width
         self.read = nn.ModuleList(nn.Linear(3 * entries, width) for _ in range(depth))
         self.mix = nn.ModuleList(_GatedUnit(width, expansion) for _ in range(depth))
-        self.write = nn.ModuleList(nn.Linear(width, entries) for _ in range(depth))
-        for layer in self.write:
+        write = [nn.Linear(width, entries) for _ in range(depth)]
+        for layer in write:
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
+        self.write = nn.ModuleList(write)
         self.gain = nn.Parameter(torch.ones(depth))
 
     @property
     def n_products(self) -> int:
         """Number of products of m x m matrices, the last residual included."""
-        return 2 + 2 * len(self.read) - 1
+        return 1 + 2 * len(self.read)
 
     def forward(self, A: Tensor) -> Tensor:
         """Return the inverses of A, ``(n, m, m)``, scaled near 1."""

@@ -1,6 +1,7 @@
 """``InverterResNet``: exact scaling around one of four residual networks."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,11 @@ __all__ = ["BLOCKS", "NORMALIZATIONS", "PRECISIONS", "InverterResNet"]
 BLOCKS = ("polynomial", "feedback", "gated", "dense")
 NORMALIZATIONS = ("frobenius", "none")
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
-_ENTRYWISE = {"feedback": FeedbackInverse, "gated": GatedInverse, "dense": DenseInverse}
+_ENTRYWISE: dict[str, type[FeedbackInverse | GatedInverse | DenseInverse]] = {
+    "feedback": FeedbackInverse,
+    "gated": GatedInverse,
+    "dense": DenseInverse,
+}
 
 
 class InverterResNet(nn.Module):
@@ -22,8 +27,8 @@ class InverterResNet(nn.Module):
 
     The scale of A is taken out exactly, so that it is never learned: with :math:`A = 2^e B`, the largest entry of B in
     [1/2, 1), and :math:`s = \sqrt m / \|B\|_F`, the network sees :math:`s B`, in the dtype of its parameters, and its
-    answer Y returns as :math:`X = 2^{-e} s Y`, in the dtype of A. Every finite A gives a finite X, the zero matrix
-    zeros; where X exceeds the dtype's range it saturates at the largest number.
+    answer Y returns as :math:`X = 2^{-e} s Y`, in the dtype of A, float32 or float64. Every finite A gives a finite X,
+    the zero matrix zeros; where X exceeds the dtype's range it saturates at the largest number.
 
     Parameters
     ----------
@@ -35,9 +40,11 @@ class InverterResNet(nn.Module):
         See :class:`PolynomialInverse`, :class:`FeedbackInverse`, :class:`GatedInverse`, :class:`DenseInverse`. Only
         the first takes matrices of any size.
     normalize : {"frobenius", "none"}, default="frobenius"
-        ``"none"`` feeds entries as they are, as DeepMatrixInversion did: for comparison.
-    matrix_size : int, optional
-        m. Required by all blocks but ``"polynomial"``.
+        ``"none"`` feeds entries as they are, as DeepMatrixInversion did: for comparison. It only saturates them where
+        their fourth powers would overflow, and gives zero matrices no zeros.
+    matrix_size : int or (int, int), optional
+        m, required by all blocks but ``"polynomial"``. With that, the size or the range of sizes for which the learned
+        departures are used; outside it the network is the untrained iteration. By default all.
     precision : {"float32", "float64"}, default="float32"
         Of the parameters and of all that the network computes, whatever ``torch.autocast`` is set to outside.
 
@@ -61,7 +68,7 @@ class InverterResNet(nn.Module):
         expansion: int = 2,
         block: str = "polynomial",
         normalize: str = "frobenius",
-        matrix_size: int | None = None,
+        matrix_size: int | Sequence[int] | None = None,
         precision: str = "float32",
     ) -> None:
         super().__init__()
@@ -74,11 +81,15 @@ class InverterResNet(nn.Module):
                 raise ValueError(f"{name}={value!r}; expected one of {allowed}.")
         self.normalize = normalize
         self.matrix_size = None if block == "polynomial" else matrix_size
-        self.core: nn.Module
+        self.core: PolynomialInverse | FeedbackInverse | GatedInverse | DenseInverse
         if block == "polynomial":
-            self.core = PolynomialInverse(depth, width, expansion)
-        elif matrix_size is None:
-            raise ValueError(f"block={block!r} reads entries, so it needs matrix_size=m; 'polynomial' takes any size.")
+            smallest, largest = (matrix_size, matrix_size) if isinstance(matrix_size, int) else matrix_size or (1, None)
+            self.core = PolynomialInverse(depth, width, expansion, sizes=(smallest, largest))
+        elif not isinstance(matrix_size, int):
+            raise ValueError(
+                f"block={block!r} reads entries, so it needs one size, matrix_size=m, got {matrix_size!r}; "
+                f"'polynomial' takes any."
+            )
         else:
             self.core = _ENTRYWISE[block](matrix_size, depth, width, expansion)
         self.to(PRECISIONS[precision])
@@ -89,17 +100,20 @@ class InverterResNet(nn.Module):
         return self.core.n_products
 
     def forward(self, A: Tensor) -> Tensor:
-        """Return the approximate inverses of A, finite and of real floating dtype, ``(n, m, m)``."""
+        """Return the approximate inverses of A, finite and of dtype float32 or float64, ``(n, m, m)``."""
         with torch.autocast(A.device.type, enabled=False):
             if self.normalize == "none":
-                return _saturate(self._core(_saturate(A)))
+                limit = torch.finfo(self._dtype).max ** 0.25
+                return _saturate(self.core(A.to(self._dtype).clamp(-limit, limit)).to(A.dtype))
             B, exponent = split_exponent(A)
-            norms = frobenius_norm(B).clamp_min(torch.finfo(A.dtype).tiny)
-            scale = (math.sqrt(A.shape[-1]) / norms)[:, None, None]
-            return _saturate(scale_by_power_of_two(scale * self._core(scale * B), -exponent))
+            norms = frobenius_norm(B)
+            scale = torch.where(norms > 0, math.sqrt(A.shape[-1]) / norms.clamp_min(0.5), 0.0)[:, None, None]
+            Y = self.core((scale * B).to(self._dtype)).to(A.dtype)
+            return _saturate(scale_by_power_of_two(scale * Y, -exponent))
 
-    def _core(self, A: Tensor) -> Tensor:
-        return self.core(A.to(next(self.parameters()).dtype)).to(A.dtype)
+    @property
+    def _dtype(self) -> torch.dtype:
+        return next(self.parameters()).dtype
 
 
 def _saturate(X: Tensor) -> Tensor:

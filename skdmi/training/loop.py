@@ -53,6 +53,8 @@ class Outcome:
     """What a training leaves: the best weights on the CPU, a row an epoch, and how it ended."""
 
     state: dict[str, Tensor]
+    loss: float
+    """The validation loss of these weights."""
     history: list[dict[str, Any]]
     ended: str
     """``"finished"``, ``"interrupted"`` by Ctrl-C, or ``"diverged"`` to a loss that is not finite."""
@@ -121,6 +123,7 @@ def train(
         "criterion": IdentityLoss,
         "criterion__log_weight": log_weight,
         "optimizer": OPTIMIZERS[optimizer],
+        "optimizer__weight_decay": 1e-4,
         "lr": learning_rate,
         "max_epochs": max_epochs,
         "iterator_train__batch_size": None,
@@ -138,14 +141,21 @@ def train(
         if state is not None:
             keeper.module(net).load_state_dict(state)
         ended = _run(net, stream)
-    rows = [row for row in net.history if "valid_loss" in row]
     history = [
-        {key: row[key] for key in ("epoch", "train_loss", "valid_loss", "learning_rate", "n_matrices")}
-        | {"seconds": row["dur"]}
-        for row in rows
+        {
+            "epoch": row["epoch"],
+            "train_loss": float(row["train_loss"]),
+            "valid_loss": float(row["valid_loss"]),
+            "learning_rate": float(row["learning_rate"]),
+            "n_matrices": row["n_matrices"],
+            "seconds": row["dur"],
+        }
+        for row in net.history
+        if "dur" in row
     ]
-    state = keeper.weights(net) if keep_last and ended == "finished" else keeper.best_state
-    return Outcome(state, history, ended)
+    if keep_last and ended == "finished":
+        return Outcome(keeper.weights(net), history[-1]["valid_loss"], history, ended)
+    return Outcome(keeper.best_state, keeper.best_loss, history, ended)
 
 
 def _run(net: NeuralNet, stream: MatrixStream) -> str:

@@ -89,7 +89,7 @@ def pose_problem(
     ValueError
         If the distribution needs X and there is none.
     """
-    if distribution == "auto":
+    if isinstance(distribution, str):
         distribution = Uniform() if stack is None else Resampled()
     uses_data = getattr(distribution, "uses_data", False)
     sizes = tuple(sizes)
@@ -99,14 +99,14 @@ def pose_problem(
         return Problem(distribution, distribution, sizes, seed)
     stack = stack.double().cpu()
     scaled = split_exponent(stack)[0] if scale_free else stack
-    if not uses_data:
-        bind = getattr(distribution, "bind", None)
-        draw = bind(stack.numpy()) if bind else distribution
+    bind = getattr(distribution, "bind", None)
+    if bind is None or not uses_data:
+        draw = distribution if bind is None else bind(stack.numpy())
         described = draw if isinstance(draw, Distribution) else distribution
         return Problem(described, draw, sizes, seed, checks=scaled)
     n_held_out = max(1, round(validation_fraction * len(stack))) if len(stack) > 1 else 0
     order = np.random.default_rng(stream_seed("held out", seed)).permutation(len(stack))
     held_out, kept = torch.from_numpy(order[:n_held_out]), torch.from_numpy(order[n_held_out:])
-    draw = distribution.bind(scaled[kept].numpy())
+    draw = bind(scaled[kept].numpy())
     checks = scaled[held_out] if n_held_out else None
     return Problem(distribution, draw, sizes, seed, members=stack[kept], checks=checks)

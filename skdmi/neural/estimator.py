@@ -1,9 +1,7 @@
 """``NeuralMatrixInverter``: a residual network that learns to invert, in the shape of a scikit-learn estimator."""
 
 import copy
-import json
 import os
-import platform
 import threading
 import warnings
 from collections.abc import Callable
@@ -17,11 +15,11 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor
 
-from skdmi import __version__
 from skdmi.base import BaseInverter, unchanged_on_error
-from skdmi.distributions import Distribution, from_dict
-from skdmi.exceptions import DeviceFallbackWarning
+from skdmi.distributions import Distribution
 from skdmi.modules import BLOCKS, NORMALIZATIONS, PRECISIONS, InverterResNet
+from skdmi.neural.config import fitted_from_config, parameters_from_config, to_config
+from skdmi.neural.devices import resolve_device
 from skdmi.persistence import load_model, save_model
 from skdmi.training import (
     OPTIMIZERS,
@@ -46,13 +44,14 @@ class NeuralMatrixInverter(BaseInverter):
     The network starts from :math:`X = c A^T`, and each of its ``depth`` blocks adds to the running inverse X; it is
     trained on fresh matrices only, with the identity loss :math:`\|I - A X\|_F`, so nothing is ever inverted to teach
     it. With the default ``block="polynomial"`` the untrained network is the minimal-residual iteration
-    (:func:`skdmi.linalg.minimal_residual`), training adds foresight, and one trained network serves every m.
+    (:func:`skdmi.linalg.minimal_residual`), and training adds foresight. One trained network serves every m: from the
+    smallest to the largest size that it was trained for with foresight, elsewhere as the untrained iteration.
 
     Parameters
     ----------
     depth : int, default=4
-        Number of residual blocks. A ``"polynomial"`` network spends
-        ``1 + 3 depth + ceil(depth / 3)`` products of m x m matrices.
+        Number of residual blocks. A ``"polynomial"`` network spends ``1 + 3 depth + ceil(depth / 3)`` products of
+        m x m matrices.
     width : int, default=32
         Size of the hidden vector.
     expansion : int, default=2
@@ -104,8 +103,8 @@ class NeuralMatrixInverter(BaseInverter):
         The net, trimmed for prediction.
     module_ : skdmi.modules.InverterResNet
         The network.
-    device_ : torch.device
-        Where it runs.
+    device_ : torch.device or None
+        Where it runs; None in a loaded model until it is used.
     matrix_size_, n_features_in_ : int
         m and ``m * m``. Not set after ``fit()`` for several sizes.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -113,6 +112,8 @@ class NeuralMatrixInverter(BaseInverter):
     n_iter_ : int
         Number of epochs.
     n_matrices_seen_ : int
+    best_loss_ : float
+        Validation loss of the weights kept.
     history_ : list of dict
         A row an epoch: epoch, train_loss, valid_loss, learning_rate, n_matrices, seconds.
     distribution_ : Distribution or callable
@@ -180,6 +181,13 @@ class NeuralMatrixInverter(BaseInverter):
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
+
+    module_: InverterResNet
+    device_: torch.device | None
+    history_: list[dict[str, Any]]
+    n_matrices_seen_: int
+    _seed: int
+    _architecture: dict[str, Any]
 
     def __init__(
         self,
@@ -311,7 +319,7 @@ class NeuralMatrixInverter(BaseInverter):
             If the inverter is not fitted.
         """
         self._check_ready()
-        save_model(directory, self._config(), _to_arrays(self.module_.state_dict()))
+        save_model(directory, to_config(self), _to_arrays(self.module_.state_dict()))
 
     @classmethod
     def from_pretrained(cls, name_or_directory: str | os.PathLike[str]) -> Self:
@@ -337,20 +345,15 @@ class NeuralMatrixInverter(BaseInverter):
         """
         config, weights = load_model(name_or_directory)
         if config.get("class") != cls.__name__:
-            raise ValueError(f"{name_or_directory} holds a {config.get('class')}, not a {cls.__name__}.")
-        parameters = config["parameters"]
-        if isinstance(parameters["distribution"], dict):
-            parameters["distribution"] = from_dict(parameters["distribution"])
-        if isinstance(parameters["matrix_size"], list):
-            parameters["matrix_size"] = tuple(parameters["matrix_size"])
-        inverter = cls(**parameters)
-        fitted = config["fitted"]
-        if isinstance(fitted["distribution_"], dict):
-            fitted["distribution_"] = from_dict(fitted["distribution_"])
-        if "feature_names_in_" in fitted:
-            fitted["feature_names_in_"] = np.array(fitted["feature_names_in_"], dtype=object)
-        vars(inverter).update(fitted)
-        inverter._rebuild(weights)
+            raise ValueError(f"{name_or_directory} holds a {config.get('class')!r}, not a {cls.__name__}.")
+        try:
+            inverter = cls(**parameters_from_config(config))
+            inverter.__dict__.update(fitted_from_config(config))
+            inverter._rebuild(weights)
+        except (KeyError, TypeError, RuntimeError) as error:
+            raise ValueError(
+                f"The configuration of {name_or_directory} does not fit its weights, or this skdmi: {error!r}."
+            ) from error
         return inverter
 
     def _invert(self, A: Tensor) -> Tensor:
@@ -360,20 +363,20 @@ class NeuralMatrixInverter(BaseInverter):
             raise ValueError(
                 f"The network takes {fixed} x {fixed} matrices, got {m} x {m}; 'polynomial' takes any size."
             )
-        self._place()
-        network = self.module_
-        device = self.device_ if A.device.type == "cpu" else A.device
-        if device != self.device_:
+        network, home = self.module_, self._place()
+        device = home if A.device.type == "cpu" else A.device
+        if device != home:
             network = copy.deepcopy(network).to(device)
         n_chunk = max(1, CHUNK_ENTRIES // (m * m)) if device.type == "cpu" else len(A)
         return torch.cat([network(part.to(device)).to(A.device) for part in A.split(n_chunk)])
 
-    def _place(self) -> None:
+    def _place(self) -> torch.device:
         """Move a loaded network to the device that its parameters ask for, once."""
         with _PLACING:
             if self.device_ is None:
-                self.device_ = _resolve_device(self.device, loaded=True)
+                self.device_ = resolve_device(self.device, loaded=True)
                 self.module_.to(self.device_)
+            return self.device_
 
     def _sizes(self, stack: Tensor | None) -> tuple[int, ...]:
         given = self.matrix_size
@@ -384,7 +387,7 @@ class NeuralMatrixInverter(BaseInverter):
             if known is not None:
                 return (known,)
             raise ValueError("matrix_size=None and no X: name the size, matrix_size=3, or give fit an X that has it.")
-        sizes = (given,) if isinstance(given, Integral) else tuple(given)
+        sizes = tuple(given) if isinstance(given, tuple | list) else (given,)
         if not sizes or not all(isinstance(m, Integral) and m > 0 for m in sizes):
             raise ValueError(f"matrix_size={given!r}; expected a positive int, or a tuple of them.")
         if len(sizes) > 1 and self.block != "polynomial":
@@ -404,15 +407,19 @@ class NeuralMatrixInverter(BaseInverter):
         sizes = self._sizes(stack)
         if stack is None and not resuming:
             self._set_size(sizes[0] if isinstance(self.matrix_size, Integral) else None)
-        architecture = self._build_architecture(sizes[0])
-        if resuming and architecture != self._architecture:
-            changed = [name for name in architecture if architecture[name] != self._architecture.get(name)]
+        if resuming and self.block == "polynomial":
+            sizes_learned = (*sizes, *self._architecture["matrix_size"])
+        else:
+            sizes_learned = sizes
+        architecture = self._build_architecture(sizes_learned)
+        changed = _differing(architecture, self._architecture) if resuming else []
+        if changed:
             raise ValueError(
                 f"The architecture has changed ({', '.join(changed)}), so training cannot go on from the present "
                 f"weights; fit with warm_start=False."
             )
         seed = self._seed if resuming else _resolve_seed(self.random_state)
-        device = _resolve_device(self.device, loaded=False)
+        device = resolve_device(self.device, loaded=False)
         dtype = PRECISIONS[architecture["precision"]]
         problem = pose_problem(
             self.distribution,
@@ -454,6 +461,7 @@ class NeuralMatrixInverter(BaseInverter):
         self.history_ = earlier + [{**row, "epoch": row["epoch"] + len(earlier)} for row in outcome.history]
         self.n_iter_ = len(self.history_)
         self.n_matrices_seen_ = stream.n_matrices_seen
+        self.best_loss_ = outcome.loss
         self.distribution_ = problem.distribution
         self.domain_ = problem.domain()
         self._seed = seed
@@ -474,11 +482,11 @@ class NeuralMatrixInverter(BaseInverter):
             )
         return self
 
-    def _build_architecture(self, m: int) -> dict[str, Any]:
-        named = {
-            name: getattr(self, name) for name in ("depth", "width", "expansion", "block", "normalize", "precision")
-        }
-        named["matrix_size"] = None if self.block == "polynomial" else m
+    def _build_architecture(self, sizes: tuple[int, ...]) -> dict[str, Any]:
+        """Return the arguments of the network; ``net_params`` has the last word."""
+        names = ("depth", "width", "expansion", "block", "normalize", "precision")
+        named = {name: getattr(self, name) for name in names}
+        named["matrix_size"] = [min(sizes), max(sizes)] if self.block == "polynomial" else sizes[0]
         prefix = "module__"
         overruled = {
             name.removeprefix(prefix): value
@@ -494,32 +502,7 @@ class NeuralMatrixInverter(BaseInverter):
         network.load_state_dict({name: torch.as_tensor(value) for name, value in weights.items()})
         self.module_ = network.eval()
         self.net_ = prediction_net(network, torch.device("cpu"))
-        self.device_: torch.device | None = None
-
-    def _config(self) -> dict[str, Any]:
-        parameters = self.get_params(deep=False)
-        for name in ("device", "callbacks"):
-            del parameters[name]
-        if not isinstance(self.random_state, Integral):
-            parameters["random_state"] = None
-        parameters["distribution"] = _describe(self.distribution)
-        parameters["net_params"] = _json_or_none(self.net_params)
-        fitted = {
-            name: value
-            for name, value in vars(self).items()
-            if name in ("matrix_size_", "n_features_in_", "n_iter_", "n_matrices_seen_", "domain_", "history_")
-        }
-        if hasattr(self, "feature_names_in_"):
-            fitted["feature_names_in_"] = self.feature_names_in_.tolist()
-        fitted["distribution_"] = _describe(self.distribution_)
-        fitted["_seed"] = self._seed
-        fitted["_architecture"] = self._architecture
-        return {
-            "class": type(self).__name__,
-            "versions": {"skdmi": __version__, "torch": torch.__version__, "python": platform.python_version()},
-            "parameters": parameters,
-            "fitted": fitted,
-        }
+        self.device_ = None
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "module_")
@@ -540,6 +523,12 @@ class NeuralMatrixInverter(BaseInverter):
             self._rebuild(weights)
 
 
+def _differing(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
+    """Name the arguments in which two architectures differ; the sizes of a polynomial network may grow."""
+    grows = first["block"] == second["block"] == "polynomial"
+    return [name for name in first if first[name] != second.get(name) and not (grows and name == "matrix_size")]
+
+
 def _resolve_seed(random_state: Any) -> int:
     if random_state is None:
         return int(np.random.SeedSequence().generate_state(1)[0])
@@ -548,43 +537,5 @@ def _resolve_seed(random_state: Any) -> int:
     return int(check_random_state(random_state).randint(2**31 - 1))
 
 
-def _resolve_device(name: str, *, loaded: bool) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f"device={name!r}; expected 'auto', 'cpu', 'cuda', 'cuda:1', 'mps'.") from error
-    there = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}.get(device.type, lambda: True)
-    if there():
-        return device
-    if not loaded:
-        raise ValueError(f"device={name!r}, but this machine has none; try device='auto'.")
-    warnings.warn(
-        f"The model asks for device={name!r}, which this machine does not have; it runs on the CPU.",
-        DeviceFallbackWarning,
-        stacklevel=2,
-    )
-    return torch.device("cpu")
-
-
 def _to_arrays(state: dict[str, Tensor]) -> dict[str, np.ndarray]:
     return {name: value.detach().cpu().numpy() for name, value in state.items()}
-
-
-def _describe(distribution: Any) -> Any:
-    """Return what JSON can hold of a distribution: "auto", a dictionary, or None for a function."""
-    if isinstance(distribution, str):
-        return distribution
-    try:
-        return distribution.to_dict()
-    except (AttributeError, ValueError):
-        return None
-
-
-def _json_or_none(value: Any) -> Any:
-    try:
-        json.dumps(value)
-    except TypeError:
-        return None
-    return value

@@ -1,0 +1,88 @@
+"""``skdmi train``: train a network and save it as a model directory."""
+
+import sys
+import tempfile
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import click
+
+import skdmi
+from skdmi.cli.options import INPUT_FILE, POSITIVE, DistributionType, example, random_state_option
+from skdmi.persistence import check_writable
+
+
+@click.command(epilog=example("skdmi train --matrix-size 3 --epochs 50 --random-state 0 --output my-3x3"))
+@click.option("--output", type=click.Path(path_type=Path), required=True, help="The model directory to write.")
+@click.option(
+    "--matrix-size",
+    type=POSITIVE,
+    multiple=True,
+    help="The side m of the matrices. Given several times, a polynomial network learns them all, and then takes any.",
+)
+@click.option("--data", type=INPUT_FILE, help="Train on endless variations of the matrices in this file.")
+@click.option(
+    "--distribution",
+    type=DistributionType(),
+    help="Where training matrices come from: a name (Uniform, Wishart, ...) or a description in JSON, such as "
+    '\'{"name": "Uniform", "low": -1, "high": 1}\'.  [default: Uniform; with --data, Resampled]',
+)
+@click.option("--depth", type=POSITIVE, default=4, help="Number of residual blocks.")
+@click.option("--width", type=POSITIVE, default=32, help="Size of the hidden vector.")
+@click.option("--expansion", type=POSITIVE, default=2, help="Width of the hidden layers in a block, in --width.")
+@click.option(
+    "--block",
+    type=click.Choice(["polynomial", "feedback", "gated", "dense"]),
+    default="polynomial",
+    help="Kind of block; all but the first are tied to one size.",
+)
+@click.option("--epochs", type=POSITIVE, default=20, help="Number of epochs.")
+@click.option("--batches-per-epoch", type=POSITIVE, default=100, help="Number of batches in an epoch.")
+@click.option("--batch-size", type=POSITIVE, default=1024, help="Number of matrices in a batch.")
+@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), default=2e-3, help="Its peak.")
+@click.option("--device", default="auto", help="auto (CUDA if there is any), cpu, cuda, ...")
+@random_state_option
+def train(
+    output: Path, matrix_size: tuple[int, ...], data: Path | None, distribution: Any, epochs: int, **parameters: Any
+) -> None:
+    """Train a network on generated matrices and save it.
+
+    The size comes from --matrix-size or from --data. Every matrix is fresh, and the weights kept are those with the
+    lowest validation loss. Epochs are logged on stderr. Ctrl-C saves the best weights so far and exits with 130. A
+    model that is in the output directory already is replaced; anything else there is left alone.
+    """
+    if (data is None) == (not matrix_size):
+        raise click.UsageError("Expected either --matrix-size or --data, which says where the size comes from.")
+    _check_output(output)
+    inverter = skdmi.NeuralMatrixInverter(
+        matrix_size=matrix_size[0] if len(matrix_size) == 1 else matrix_size or None,
+        distribution=distribution or "auto",
+        max_epochs=epochs,
+        verbose=2 if sys.stderr.isatty() else 1,
+        **parameters,
+    )
+    try:
+        with redirect_stdout(sys.stderr):  # skorch prints its log.
+            inverter.fit(None if data is None else skdmi.io.read_stack(data))
+    except KeyboardInterrupt:
+        if hasattr(inverter, "module_"):
+            _save(inverter, output)
+            click.echo(f"The best weights so far are saved in {output}.", err=True)
+        raise
+    _save(inverter, output)
+    click.echo(f"validation loss {inverter.best_loss_:.4g} after {inverter.n_matrices_seen_:,} matrices; saved in {output}")
+
+
+def _check_output(directory: Path) -> None:
+    """Find out before the training, not after it, that the model cannot be saved."""
+    check_writable(directory)
+    parent = directory.absolute().parent
+    parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=parent, prefix=f".{directory.name}-"):
+        pass
+
+
+def _save(inverter: Any, output: Path) -> None:
+    inverter.set_params(verbose=0)  # Who loads the model did not ask for a log.
+    inverter.save_pretrained(output)

@@ -1,0 +1,241 @@
+"""The one door for X: a stack in any layout and container goes in checked and comes out the way it went in."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any, Self
+
+import numpy as np
+import torch
+from scipy.sparse import issparse
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_array
+from sklearn.utils._set_output import _get_output_config
+from sklearn.utils.validation import validate_data
+from torch import Tensor
+
+__all__ = ["Door", "computable", "is_dask", "output_container", "through_dask", "to_numpy"]
+
+
+@dataclass(frozen=True)
+class Door:
+    """A stack on its way in, and what is needed to lead an answer out the same way."""
+
+    stack: Tensor
+    shape: tuple[int, ...]
+    is_torch: bool
+
+    @classmethod
+    def open(cls, estimator: BaseEstimator, X: Any, *, reset: bool = False, keeps_shape: bool = False) -> Self:
+        """Check X, the argument of ``fit`` (``reset``) or of a method whose answer has X's shape or has not."""
+        X = _with_shape(X)
+        _check_layout(estimator, X.shape, reset=reset, keeps_shape=keeps_shape)
+        return cls.open_checked(estimator, X, reset=reset)
+
+    @classmethod
+    def open_checked(cls, estimator: BaseEstimator, X: Any, *, reset: bool = False, start: int = 0) -> Self:
+        """Check all of X but its layout; messages count from index ``start``."""
+        is_torch = isinstance(X, Tensor)
+        flat = _flat_tensor(estimator, X, reset=reset) if is_torch else _flat_array(estimator, X, reset=reset)
+        m = _side(flat.shape[1])
+        _refuse_non_finite(flat, start)
+        return cls(flat.reshape(-1, m, m), tuple(X.shape), is_torch)
+
+    def pass_through(self, function: Callable[[Tensor, int], Tensor], *, start: int = 0, keeps_shape: bool) -> Any:
+        """Return ``function(stack, start)`` in the container of X and, with ``keeps_shape``, in its shape."""
+        with torch.no_grad():
+            answer = function(self.stack, start)
+        if keeps_shape:
+            answer = answer.reshape(self.shape)
+        return answer if self.is_torch else answer.cpu().numpy()
+
+
+def through_dask(
+    estimator: BaseEstimator, X: Any, function: Callable[[Tensor, int], Tensor], *, keeps_shape: bool
+) -> Any:
+    """Apply the door to every chunk of whole matrices, lazily; shapes and dtypes are checked now, values then.
+
+    Indices in messages count from the whole stack; from the chunk where chunk sizes are not known.
+    """
+    if X.ndim < 2:
+        raise ValueError(f"Expected shape (n_matrices, m, m) or (n_matrices, m * m), got {X.ndim} axes.")
+    if X.shape[0] == 0:
+        raise ValueError(_empty_refusal(X.shape))
+    _refuse_complex(X)
+    _check_layout(estimator, X.shape, reset=False, keeps_shape=keeps_shape)
+    if X.ndim == 2:
+        fitted = getattr(estimator, "n_features_in_", X.shape[1])
+        if X.shape[1] != fitted:
+            raise ValueError(
+                f"X has {X.shape[1]} features, but {type(estimator).__name__} is expecting {fitted} features as input."
+            )
+        _side(X.shape[1])
+    native = X.dtype.newbyteorder("=")
+    dtype = native if native in (np.float32, np.float64) and keeps_shape else np.dtype(np.float64)
+
+    def through(block: np.ndarray, block_info: Any = None) -> np.ndarray:
+        if len(block) == 0:
+            return block.astype(dtype) if keeps_shape else np.empty(0)
+        start = block_info[0]["array-location"][0][0] if block_info else 0
+        start = 0 if math.isnan(start) else int(start)
+        door = Door.open_checked(estimator, block, start=start)
+        return door.pass_through(function, start=start, keeps_shape=keeps_shape)
+
+    whole = X.rechunk(dict.fromkeys(range(1, X.ndim), -1))
+    dropped = [] if keeps_shape else list(range(1, X.ndim))
+    meta = np.empty((0,) * (X.ndim - len(dropped)), dtype)
+    return whole.map_blocks(through, dtype=dtype, drop_axis=dropped, meta=meta)
+
+
+def is_dask(X: Any) -> bool:
+    """Return whether X is a dask array, without importing dask."""
+    return type(X).__module__.partition(".")[0] == "dask" and hasattr(X, "map_blocks") and hasattr(X, "chunks")
+
+
+def output_container(estimator: BaseEstimator) -> str | None:
+    """Return the name of the container that ``set_output`` or the global configuration asks for, if any."""
+    container = _get_output_config("transform", estimator)["dense"]
+    return None if container == "default" else container
+
+
+def computable(stack: Tensor) -> Tensor:
+    """Return half precision as float32, which LAPACK and the network need, and anything else as it is."""
+    return stack.float() if stack.dtype in (torch.float16, torch.bfloat16) else stack
+
+
+def to_numpy(array: Any) -> np.ndarray:
+    """Return any container of the door as a numpy array, computing what is lazy."""
+    return array.cpu().numpy() if isinstance(array, Tensor) else np.asarray(array)
+
+
+def _with_shape(X: Any) -> Any:
+    """Refuse what is sparse or ragged, and make an array of what has no shape, or holds objects."""
+    if issparse(X) or (isinstance(X, Tensor) and X.layout != torch.strided):
+        raise TypeError(
+            "Sparse data was passed for X, but dense data is required: the inverse of a sparse matrix is dense. "
+            "Try X.toarray(), for a torch tensor X.to_dense(); for large sparse systems see scipy.sparse.linalg."
+        )
+    holds_objects = isinstance(X, np.ndarray) and X.dtype == object
+    if hasattr(X, "shape") and not holds_objects:
+        return X
+    try:
+        return np.asarray(X.tolist() if holds_objects else X)
+    except ValueError as error:
+        raise ValueError(
+            "X is ragged: its rows or matrices differ in length. Expected shape (n_matrices, m, m) or "
+            "(n_matrices, m * m); matrices of several sizes need a stack each."
+        ) from error
+
+
+def _check_layout(estimator: BaseEstimator, shape: tuple[int, ...], *, reset: bool, keeps_shape: bool) -> None:
+    """Refuse in the words of matrices what scikit-learn would refuse in the words of features, or misread."""
+    shape = tuple(shape)
+    if len(shape) == 3:
+        _check_stack(estimator, shape, reset=reset, keeps_shape=keeps_shape)
+    elif len(shape) > 3:
+        raise ValueError(
+            f"Expected shape (n_matrices, m, m) or (n_matrices, m * m), got {len(shape)} axes: {shape}. "
+            f"Try X.reshape(-1, m, m), or invert(A), which takes any leading axes."
+        )
+    elif len(shape) == 2 and shape[0] == shape[1] and shape[0] > 1:
+        _refuse_one_matrix(estimator, shape[0], reset=reset)
+
+
+def _check_stack(estimator: BaseEstimator, shape: tuple[int, ...], *, reset: bool, keeps_shape: bool) -> None:
+    fitted = None if reset else getattr(estimator, "matrix_size_", None)
+    if shape[1] != shape[2] or shape[1] == 0:
+        raise ValueError(
+            f"Expected a stack of square matrices, shape (n_matrices, m, m), got shape {shape}. "
+            f"A rectangular matrix has no inverse: see numpy.linalg.pinv."
+        )
+    if fitted is not None and fitted != shape[1]:
+        raise ValueError(
+            f"X holds {shape[1]} x {shape[1]} matrices, but {type(estimator).__name__} is fitted for "
+            f"{fitted} x {fitted}. Fit it for that size; for larger matrices see BlockInverter."
+        )
+    container = output_container(estimator) if keeps_shape else None
+    if container is not None:
+        raise ValueError(
+            f"A stack of shape {shape} cannot become a {container} table. Pass it flat, "
+            f"X.reshape({shape[0]}, {shape[1] ** 2}), or set transform_output to 'default'."
+        )
+
+
+def _refuse_one_matrix(estimator: BaseEstimator, side: int, *, reset: bool) -> None:
+    """Refuse a square 2-D X where it is, or may be meant as, one matrix; a named or fitted size may settle that."""
+    size = getattr(estimator, "matrix_size" if reset else "matrix_size_", None)
+    if size == side:
+        raise ValueError(
+            f"X has {side} features, but {type(estimator).__name__} is expecting {side * side} features as input: "
+            f"in an estimator a 2-D X is a flat stack, one matrix a row. For one {side} x {side} matrix pass "
+            f"X[None]."
+        )
+    root = math.isqrt(side)
+    if root**2 == side and not isinstance(size, Integral):
+        raise ValueError(
+            f"A {side} x {side} array is ambiguous: one {side} x {side} matrix, or {side} flat matrices of "
+            f"{root} x {root}? Pass X[None] or X.reshape(-1, {root}, {root})."
+        )
+
+
+def _flat_array(estimator: BaseEstimator, X: Any, *, reset: bool) -> Tensor:
+    _refuse_complex(X)
+    if len(X.shape) == 3:
+        X = np.asarray(X).reshape(X.shape[0], X.shape[1] * X.shape[2])
+    if isinstance(X, np.ndarray):
+        X = X.astype(X.dtype.newbyteorder("="), copy=False)
+    options = {"dtype": [np.float64, np.float32], "ensure_all_finite": False}
+    if reset or hasattr(estimator, "n_features_in_"):
+        array = validate_data(estimator, X, reset=reset, **options)
+    else:
+        array = check_array(X, estimator=estimator, input_name="X", **options)
+    return torch.from_numpy(np.require(array, requirements=["C", "W"]))
+
+
+def _flat_tensor(estimator: BaseEstimator, X: Tensor, *, reset: bool) -> Tensor:
+    _refuse_complex(X)
+    if X.ndim < 2:
+        raise ValueError(f"Expected a tensor of shape (n_matrices, m, m) or (n_matrices, m * m), got {tuple(X.shape)}.")
+    if X.numel() == 0:
+        raise ValueError(_empty_refusal(X.shape))
+    flat = X.detach().flatten(1)
+    if reset or hasattr(estimator, "n_features_in_"):
+        validate_data(estimator, flat, reset=reset, skip_check_array=True)
+    return flat if flat.is_floating_point() else flat.double()
+
+
+def _side(n_columns: int) -> int:
+    """Return m, where a flat stack has ``m * m`` columns."""
+    m = math.isqrt(n_columns)
+    if m * m != n_columns:
+        raise ValueError(
+            f"A flat stack holds one m x m matrix a row, so its number of columns is a square; got "
+            f"{n_columns} columns. One matrix is X[None]; a stack has shape (n_matrices, m, m)."
+        )
+    return m
+
+
+def _refuse_complex(X: Any) -> None:
+    dtypes = [X.dtype] if hasattr(X, "dtype") else getattr(X, "dtypes", [])
+    for dtype in dtypes:
+        if getattr(dtype, "is_complex", False) or getattr(dtype, "kind", None) == "c":
+            raise ValueError(
+                f"Complex data not supported, got {dtype}. Embed the matrices as real ones of twice the size with "
+                f"skdmi.linalg.complex_to_real, and bring the inverses back with real_to_complex."
+            )
+
+
+def _empty_refusal(shape: tuple[int, ...]) -> str:
+    return f"X is empty: shape {tuple(shape)}. Expected at least one matrix."
+
+
+def _refuse_non_finite(flat: Tensor, start: int) -> None:
+    bad = ~flat.isfinite().all(dim=1)
+    if bad.any():
+        indices = bad.nonzero().flatten() + start
+        kind = "NaN" if flat.isnan().any() else "infinity"
+        raise ValueError(
+            f"X contains {kind} (NaN or inf) in {len(indices)} of {len(flat)} matrices, the first at index "
+            f"{int(indices[0])}. Expected finite entries: leave those matrices out."
+        )

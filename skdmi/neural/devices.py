@@ -1,0 +1,47 @@
+"""Which device a network runs on."""
+
+import warnings
+from collections.abc import Callable
+
+import torch
+
+from skdmi.exceptions import DeviceFallbackWarning
+
+__all__ = ["resolve_device"]
+
+
+_AVAILABLE: dict[str, Callable[[], bool]] = {
+    "cuda": lambda: torch.cuda.is_available(),
+    "mps": lambda: torch.backends.mps.is_available(),
+}
+
+
+def resolve_device(name: str, *, loaded: bool) -> torch.device:
+    """Return the device that a parameter means; where this machine lacks it, a loaded model warns and takes the CPU.
+
+    Raises
+    ------
+    ValueError
+        If there is no such device, in general or, unless ``loaded``, on this machine.
+
+    Examples
+    --------
+    >>> resolve_device("cpu", loaded=False)
+    device(type='cpu')
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"device={name!r}; expected 'auto', 'cpu', 'cuda', 'cuda:1', 'mps'.") from error
+    if device.type == "cpu" or (device.type in _AVAILABLE and _AVAILABLE[device.type]()):
+        return device
+    if not loaded:
+        raise ValueError(f"device={name!r}, but this machine has none; try device='auto'.")
+    warnings.warn(
+        f"The model asks for device={name!r}, which this machine does not have; it runs on the CPU.",
+        DeviceFallbackWarning,
+        stacklevel=2,
+    )
+    return torch.device("cpu")

@@ -154,6 +154,8 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         """Check the X of a fit and return it as a tensor ``(n_matrices, m, m)``; with ``reset`` it fixes the size."""
         if is_dask(X):
             X = X.compute()
+        if reset:
+            self._set_size(None)
         stack = computable(Door.open(self, X, reset=reset).stack)
         if reset:
             self.matrix_size_ = stack.shape[-1]
@@ -161,11 +163,12 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     def _set_size(self, m: int | None) -> None:
         """Fix the size without X, or with None forget it."""
-        for name in ("matrix_size_", "n_features_in_", "feature_names_in_"):
+        for name in ("matrix_size_", "n_features_in_", "feature_names_in_", "_size_is_named"):
             self.__dict__.pop(name, None)
         if m is not None:
             self.matrix_size_ = int(m)
             self.n_features_in_ = self.matrix_size_**2
+            self._size_is_named = True
 
     def _through_door(self, X: Any, function: Callable[[Tensor, int], Tensor], *, keeps_shape: bool) -> Any:
         if is_dask(X):

@@ -183,6 +183,8 @@ def _flat_array(estimator: BaseEstimator, X: Any, *, reset: bool) -> Tensor:
     _refuse_complex(X)
     if len(X.shape) == 3:
         X = np.asarray(X).reshape(X.shape[0], X.shape[1] * X.shape[2])
+    if not reset and getattr(estimator, "_size_is_named", False):
+        X = np.asarray(X)  # No column names were seen in fit, so none can be missed.
     if isinstance(X, np.ndarray):
         X = X.astype(X.dtype.newbyteorder("="), copy=False)
     options = {"dtype": [np.float64, np.float32], "ensure_all_finite": False}

@@ -166,8 +166,8 @@ def half_norm_share(A: Any, X: Any) -> float:
 def neg_mean_frobenius_residual(estimator: Any, X: Any, y: Any = None) -> float:
     """Score any transformer of stacks by minus its mean residual norm: for ``scoring=`` of a search.
 
-    Equals ``estimator.score(X)`` for an inverter; serves also a Pipeline or a foreign estimator whose ``transform``
-    returns inverses.
+    Equals ``estimator.score(X)`` for an inverter (unless it puts pseudo-inverses in the place of missing inverses);
+    serves also a Pipeline or a foreign estimator whose ``transform`` returns inverses.
 
     Parameters
     ----------

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,7 @@ def save_model(directory: str | os.PathLike[str], config: dict[str, Any], weight
         fresh.mkdir()
         (fresh / CONFIG).write_text(text, encoding="utf-8")
         save_file(weights, fresh / WEIGHTS)
+        shutil.copymode(fresh / CONFIG, fresh / WEIGHTS)
         replaced = Path(scratch) / "replaced"
         if target.exists():
             target.rename(replaced)

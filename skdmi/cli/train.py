@@ -71,7 +71,9 @@ def train(
             click.echo(f"The best weights so far are saved in {output}.", err=True)
         raise
     _save(inverter, output)
-    click.echo(f"validation loss {inverter.best_loss_:.4g} after {inverter.n_matrices_seen_:,} matrices; saved in {output}")
+    click.echo(
+        f"validation loss {inverter.best_loss_:.4g} after {inverter.n_matrices_seen_:,} matrices; saved in {output}"
+    )
 
 
 def _check_output(directory: Path) -> None:

@@ -80,6 +80,8 @@ class InverterResNet(nn.Module):
             if value not in allowed:
                 raise ValueError(f"{name}={value!r}; expected one of {allowed}.")
         self.normalize = normalize
+        if matrix_size is not None and not isinstance(matrix_size, Sequence):
+            matrix_size = int(matrix_size)  # a numpy integer, perhaps
         self.matrix_size = None if block == "polynomial" else matrix_size
         self.core: PolynomialInverse | FeedbackInverse | GatedInverse | DenseInverse
         if block == "polynomial":

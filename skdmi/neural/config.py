@@ -20,6 +20,7 @@ NOT_STORED = ("device", "callbacks")
 FITTED = (
     "matrix_size_",
     "n_features_in_",
+    "_size_is_named",
     "n_iter_",
     "n_matrices_seen_",
     "best_loss_",

@@ -184,6 +184,7 @@ class NeuralMatrixInverter(BaseInverter):
 
     module_: InverterResNet
     device_: torch.device | None
+    distribution_: Distribution | Callable[..., Tensor]
     history_: list[dict[str, Any]]
     n_matrices_seen_: int
     _seed: int
@@ -378,14 +379,13 @@ class NeuralMatrixInverter(BaseInverter):
                 self.module_.to(self.device_)
             return self.device_
 
-    def _sizes(self, stack: Tensor | None) -> tuple[int, ...]:
+    def _sizes(self, stack: Tensor | None, *, resuming: bool) -> tuple[int, ...]:
         given = self.matrix_size
         if given is None:
             if stack is not None:
                 return (stack.shape[-1],)
-            known = getattr(self, "matrix_size_", None)
-            if known is not None:
-                return (known,)
+            if resuming and hasattr(self, "matrix_size_"):
+                return (self.matrix_size_,)
             raise ValueError("matrix_size=None and no X: name the size, matrix_size=3, or give fit an X that has it.")
         sizes = tuple(given) if isinstance(given, tuple | list) else (given,)
         if not sizes or not all(isinstance(m, Integral) and m > 0 for m in sizes):
@@ -404,34 +404,26 @@ class NeuralMatrixInverter(BaseInverter):
     ) -> Outcome:
         """Train from the present weights or from new ones, and put the outcome into the estimator."""
         stack = None if X is None else self._open_stack(X, reset=not (resuming and keep_last))
-        sizes = self._sizes(stack)
+        sizes = self._sizes(stack, resuming=resuming)
         if stack is None and not resuming:
-            self._set_size(sizes[0] if isinstance(self.matrix_size, Integral) else None)
-        if resuming and self.block == "polynomial":
-            sizes_learned = (*sizes, *self._architecture["matrix_size"])
-        else:
-            sizes_learned = sizes
-        architecture = self._build_architecture(sizes_learned)
-        changed = _differing(architecture, self._architecture) if resuming else []
-        if changed:
-            raise ValueError(
-                f"The architecture has changed ({', '.join(changed)}), so training cannot go on from the present "
-                f"weights; fit with warm_start=False."
-            )
+            takes_any = self.block == "polynomial" and not isinstance(self.matrix_size, Integral)
+            self._set_size(None if takes_any else sizes[0])
         seed = self._seed if resuming else _resolve_seed(self.random_state)
-        device = resolve_device(self.device, loaded=False)
-        dtype = PRECISIONS[architecture["precision"]]
+        known = resuming and isinstance(self.distribution, str)
         problem = pose_problem(
-            self.distribution,
+            self.distribution_ if known else self.distribution,
             sizes,
             stack,
             validation_fraction=self.validation_fraction,
-            scale_free=architecture["normalize"] != "none",
+            scale_free=self.normalize != "none",
             seed=seed,
         )
+        architecture = self._build_architecture(problem.sizes, resuming=resuming)
+        device = resolve_device(self.device, loaded=False)
+        dtype = PRECISIONS[architecture["precision"]]
         stream = MatrixStream(
             problem.draw,
-            sizes,
+            problem.sizes,
             batch_size=self.batch_size,
             batches_per_epoch=self.batches_per_epoch,
             seed=seed,
@@ -482,18 +474,25 @@ class NeuralMatrixInverter(BaseInverter):
             )
         return self
 
-    def _build_architecture(self, sizes: tuple[int, ...]) -> dict[str, Any]:
-        """Return the arguments of the network; ``net_params`` has the last word."""
+    def _build_architecture(self, sizes: tuple[int, ...], *, resuming: bool) -> dict[str, Any]:
+        """Return the arguments of the network; when training goes on, only the sizes of a polynomial one may change."""
         names = ("depth", "width", "expansion", "block", "normalize", "precision")
-        named = {name: getattr(self, name) for name in names}
-        named["matrix_size"] = [min(sizes), max(sizes)] if self.block == "polynomial" else sizes[0]
-        prefix = "module__"
-        overruled = {
-            name.removeprefix(prefix): value
-            for name, value in (self.net_params or {}).items()
-            if name.startswith(prefix)
-        }
-        return named | overruled
+        architecture = {name: getattr(self, name) for name in names}
+        if self.block == "polynomial":
+            earlier = self._architecture["matrix_size"] if resuming else sizes
+            architecture["matrix_size"] = [min(*sizes, *earlier), max(*sizes, *earlier)]
+        else:
+            architecture["matrix_size"] = sizes[0]
+        for name, value in (self.net_params or {}).items():
+            if name.startswith("module__"):
+                architecture[name.removeprefix("module__")] = value
+        changed = _differing(architecture, self._architecture) if resuming else []
+        if changed:
+            raise ValueError(
+                f"The architecture has changed ({', '.join(changed)}), so training cannot go on from the present "
+                f"weights; fit with warm_start=False."
+            )
+        return architecture
 
     def _rebuild(self, weights: dict[str, Any]) -> None:
         """Make the network on the CPU from its architecture and weights; the device comes at first use."""

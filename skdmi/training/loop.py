@@ -212,7 +212,7 @@ class _BestWeights(Callback):
     def on_epoch_end(self, net: NeuralNet, *, dataset_train: MatrixStream, **kwargs: Any) -> None:
         net.history.record("learning_rate", net.optimizer_.param_groups[0]["lr"])
         net.history.record("n_matrices", dataset_train.n_matrices_seen)
-        loss = net.history[-1, "valid_loss"]
+        loss = float(net.history[-1, "valid_loss"])
         if not math.isfinite(loss):
             raise _DivergedError
         if loss < self.best_loss:

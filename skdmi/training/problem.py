@@ -109,4 +109,4 @@ def pose_problem(
     held_out, kept = torch.from_numpy(order[:n_held_out]), torch.from_numpy(order[n_held_out:])
     draw = bind(scaled[kept].numpy())
     checks = scaled[held_out] if n_held_out else None
-    return Problem(distribution, draw, sizes, seed, members=stack[kept], checks=checks)
+    return Problem(distribution, draw, (stack.shape[-1],), seed, members=stack[kept], checks=checks)

@@ -1,0 +1,17 @@
+import pytest
+
+from skdmi import ExactInverter, NeuralMatrixInverter
+
+
+@pytest.fixture(scope="session")
+def tiny_network():
+    """A fitted network, of use for everything but accuracy; tests that change it change a deep copy."""
+    return NeuralMatrixInverter(
+        depth=2, width=8, matrix_size=3, max_epochs=2, batches_per_epoch=4, batch_size=64, random_state=0
+    ).fit()
+
+
+@pytest.fixture(params=["exact", "network"])
+def inverter(request):
+    """Every inverter that is ready to transform 3 x 3 matrices."""
+    return ExactInverter() if request.param == "exact" else request.getfixturevalue("tiny_network")

@@ -1,0 +1,432 @@
+"""The command line: what it prints, writes, refuses, and how it exits."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import skdmi
+from skdmi.cli import main
+from skdmi.io import read_stack, write_stack
+from tests.matrices import make_stack
+
+COMMANDS = ("train", "invert", "generate", "verify", "score", "info")
+TINY = ("--depth", 1, "--width", 4, "--epochs", 1, "--batches-per-epoch", 2, "--batch-size", 32, "--random-state", 0)
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def succeed(*arguments):
+    result = run(*arguments)
+    assert result.exit_code == 0, result.stderr
+    return result.stdout
+
+
+def fail(*arguments, exit_code=1):
+    """Run a command that must fail, with one line on stderr (after the usage, if it is a usage error)."""
+    result = run(*arguments)
+    assert result.exit_code == exit_code, result.output
+    assert isinstance(result.exception, SystemExit)
+    *before, line = result.stderr.splitlines()
+    assert line.startswith("Error: ")
+    assert exit_code == 2 or not before
+    return line
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Two model directories, as a folder of shipped models would hold them."""
+    folder = tmp_path_factory.mktemp("models")
+    succeed("train", "--matrix-size", 3, "--output", folder / "tiny-3x3", *TINY)
+    succeed("train", "--matrix-size", 2, "--matrix-size", 4, "--output", folder / "tiny-any", *TINY)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(models):
+    return models / "tiny-3x3"
+
+
+@pytest.fixture
+def shipped(models, monkeypatch):
+    monkeypatch.setattr("skdmi.persistence.SHIPPED", models)
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Write 20 matrices and their inverses; return both paths."""
+    A = make_stack("well", 20)
+    write_stack(tmp_path / "M.mx", A)
+    write_stack(tmp_path / "I.mx", np.linalg.inv(A))
+    return tmp_path / "M.mx", tmp_path / "I.mx"
+
+
+# Help
+
+
+def test_help_is_there_for_every_command_and_imports_neither_torch_nor_sklearn():
+    program = f"""
+import sys
+from click.testing import CliRunner
+from skdmi.cli import main
+for arguments in [["--help"], ["--version"], *([name, "--help"] for name in {COMMANDS})]:
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    assert len(arguments) == 1 or "Example:\\n    skdmi " + arguments[0] in result.stdout
+print(sorted({{"torch", "sklearn", "skorch", "scipy"}} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_the_package_runs_as_a_module():
+    command = [sys.executable, "-m", "skdmi.cli", "nonsense"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "Usage: skdmi" in done.stderr
+    assert "nonsense" in done.stderr
+
+
+# train
+
+
+def test_train_saves_a_model_that_inverts(tmp_path):
+    result = run("train", "--matrix-size", 2, "--output", tmp_path / "new" / "model", *TINY)
+    assert result.exit_code == 0
+    assert result.stdout.startswith("validation loss ")
+    assert len(result.stdout.splitlines()) == 1
+    assert "train_loss" in result.stderr
+    inverter = skdmi.NeuralMatrixInverter.from_pretrained(tmp_path / "new" / "model")
+    assert inverter.transform(make_stack("well", 4, 2)).shape == (4, 2, 2)
+    assert (inverter.depth, inverter.width, inverter.verbose) == (1, 4, 0)
+
+
+def test_train_on_data_takes_its_size_from_the_file(files, tmp_path):
+    succeed("train", "--data", files[0], "--output", tmp_path / "model", *TINY)
+    inverter = skdmi.NeuralMatrixInverter.from_pretrained(tmp_path / "model")
+    assert inverter.matrix_size_ == 3
+    assert inverter.distribution_ == skdmi.distributions.Resampled()
+
+
+def test_train_takes_a_distribution_by_name_or_in_json(tmp_path):
+    for text, expected in (
+        ("Wishart", skdmi.distributions.Wishart()),
+        ('{"name": "Uniform", "low": 0}', skdmi.distributions.Uniform(low=0)),
+    ):
+        succeed("train", "--matrix-size", 2, "--distribution", text, "--output", tmp_path / "model", *TINY)
+        assert skdmi.NeuralMatrixInverter.from_pretrained(tmp_path / "model").distribution_ == expected
+
+
+@pytest.mark.parametrize("text", ["Unform", '{"name": Uniform}', '{"name": "Uniform", "low": 2}', '{"low": 2}'])
+def test_a_distribution_that_is_none_is_a_usage_error(text, tmp_path):
+    fail("train", "--matrix-size", 2, "--distribution", text, "--output", tmp_path / "model", exit_code=2)
+
+
+def test_train_wants_one_source_of_the_size(files, tmp_path):
+    fail("train", "--output", tmp_path / "model", exit_code=2)
+    fail("train", "--matrix-size", 3, "--data", files[0], "--output", tmp_path / "model", exit_code=2)
+
+
+@pytest.mark.parametrize("output", ["file", "file/model", "folder"])
+def test_train_finds_out_first_that_the_model_cannot_be_saved(output, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("precious")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "thesis.tex").write_text("precious")
+    monkeypatch.setattr(skdmi.NeuralMatrixInverter, "fit", lambda *_: pytest.fail("trained in vain"))
+    line = fail("train", "--matrix-size", 2, "--output", tmp_path / output)
+    assert str(tmp_path / output.partition("/")[0]) in line
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder", "thesis.tex"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Ctrl-C is sent as a POSIX signal")
+def test_ctrl_c_saves_the_best_weights_and_exits_with_130(tmp_path):
+    options = [
+        "--matrix-size=2",
+        "--depth=1",
+        "--width=4",
+        "--epochs=100000",
+        "--batches-per-epoch=2",
+        "--batch-size=8",
+    ]
+    command = [sys.executable, "-m", "skdmi.cli", "train", *options, f"--output={tmp_path / 'model'}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stderr:
+            if line.split()[:1] == ["2"]:  # The second epoch is done.
+                break
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.splitlines()[-2:] == [f"The best weights so far are saved in {tmp_path / 'model'}.", "Interrupted."]
+    assert "Traceback" not in errors
+    assert skdmi.NeuralMatrixInverter.from_pretrained(tmp_path / "model").n_iter_ >= 2
+
+
+# invert
+
+
+def test_invert_writes_what_transform_returns(files, model, tmp_path):
+    output = succeed("invert", files[0], tmp_path / "X.npy", "--model", model)
+    inverter = skdmi.NeuralMatrixInverter.from_pretrained(model)
+    A = read_stack(files[0])
+    np.testing.assert_array_equal(read_stack(tmp_path / "X.npy"), inverter.transform(A))
+    norms = inverter.residual_norms(A)
+    assert f"20 matrices, residual norm mean {norms.mean():.3g}, max {norms.max():.3g}, 0 missing inverses" in output
+
+
+def test_invert_exactly_is_lapack(files, tmp_path):
+    succeed("invert", files[0], tmp_path / "X.mx", "--method", "exact")
+    np.testing.assert_allclose(read_stack(tmp_path / "X.mx"), read_stack(files[1]), rtol=1e-12)
+    fail("invert", files[0], tmp_path / "X.mx", "--method", "exact", "--model", "m", exit_code=2)
+
+
+def test_invert_can_replace_its_input(files):
+    before = read_stack(files[0])
+    succeed("invert", files[0], files[0], "--method", "exact")
+    succeed("invert", files[0], files[0], "--method", "exact")
+    np.testing.assert_allclose(read_stack(files[0]), before, rtol=1e-12)
+
+
+def test_missing_inverses_are_named_by_their_index_in_the_file_in_one_line(tmp_path):
+    A = np.ones((300_000, 1, 1))  # more than one chunk
+    A[[7, 299_999]] = 0
+    write_stack(tmp_path / "M.npy", A)
+    result = run("invert", tmp_path / "M.npy", tmp_path / "X.npy", "--method", "exact")
+    assert result.exit_code == 0
+    (warning,) = result.stderr.splitlines()
+    assert warning.startswith("Warning: 2 of 300000 matrices")
+    assert "index 7, 299999;" in warning
+    assert "2 missing inverses" in result.stdout
+    assert np.flatnonzero(np.isnan(read_stack(tmp_path / "X.npy"))).tolist() == [7, 299_999]
+
+
+def test_a_matrix_that_is_not_finite_is_named_by_its_index_in_the_file(tmp_path):
+    A = np.ones((300_000, 1, 1))
+    A[299_999] = np.inf
+    write_stack(tmp_path / "M.npy", A)
+    assert "index 299999 " in fail("invert", tmp_path / "M.npy", tmp_path / "X.npy", "--method", "exact")
+    assert [path.name for path in tmp_path.iterdir()] == ["M.npy"]
+
+
+def test_without_a_model_invert_takes_the_shipped_one_for_the_size(shipped, models, files, tmp_path):
+    for m, expected in ((3, "tiny-3x3"), (5, "tiny-any")):
+        A = make_stack("well", 4, m)
+        write_stack(tmp_path / "A.npy", A)
+        succeed("invert", tmp_path / "A.npy", tmp_path / "X.npy")
+        inverter = skdmi.NeuralMatrixInverter.from_pretrained(models / expected)
+        np.testing.assert_array_equal(read_stack(tmp_path / "X.npy"), inverter.transform(A))
+
+
+def test_without_a_model_that_fits_invert_says_what_there_is(models, tmp_path, monkeypatch):
+    shipped = tmp_path / "shipped"
+    shipped.mkdir()
+    (shipped / "tiny-3x3").symlink_to(models / "tiny-3x3")
+    monkeypatch.setattr("skdmi.persistence.SHIPPED", shipped)
+    write_stack(tmp_path / "A.npy", make_stack("well", 4, 5))
+    line = fail("invert", tmp_path / "A.npy", tmp_path / "X.npy")
+    assert "5 x 5" in line
+    assert "tiny-3x3 (3 x 3)" in line
+
+
+def test_an_unknown_model_says_which_there_are(shipped, files, tmp_path):
+    for arguments in (
+        ("invert", files[0], tmp_path / "X.mx", "--model", "nope"),
+        ("score", files[0], "--model", "nope"),
+        ("info", "nope"),
+    ):
+        line = fail(*arguments)
+        assert "'nope'" in line
+        assert "tiny-3x3, tiny-any" in line
+
+
+def test_a_size_that_the_model_does_not_take_is_an_error_and_leaves_no_file(model, tmp_path):
+    write_stack(tmp_path / "A.npy", make_stack("well", 4, 5))
+    assert "5 x 5" in fail("invert", tmp_path / "A.npy", tmp_path / "X.npy", "--model", model)
+    assert [path.name for path in tmp_path.iterdir()] == ["A.npy"]
+
+
+def test_a_damaged_file_is_an_error_with_its_line_and_leaves_no_file(tmp_path):
+    (tmp_path / "M.mx").write_text("1,2\n3,x\nEND\n")
+    assert f"{tmp_path / 'M.mx'}:2:" in fail("invert", tmp_path / "M.mx", tmp_path / "X.mx", "--method", "exact")
+    assert [path.name for path in tmp_path.iterdir()] == ["M.mx"]
+
+
+def test_wrong_paths_are_usage_errors(files, tmp_path):
+    assert "missing.mx" in fail("invert", tmp_path / "missing.mx", tmp_path / "X.mx", exit_code=2)
+    assert ".mx, .npy, .csv" in fail("invert", files[0], tmp_path / "X.txt", exit_code=2)
+
+
+def test_ctrl_c_leaves_no_file(files, tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(skdmi.ExactInverter, "transform", interrupt)
+    result = run("invert", files[0], tmp_path / "X.mx", "--method", "exact")
+    assert (result.exit_code, result.stderr) == (130, "Interrupted.\n")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["I.mx", "M.mx"]
+
+
+# generate and verify
+
+
+def generate(folder, *options, matrices="M.mx", inverses="I.mx"):
+    succeed("generate", "--output", folder / matrices, "--inverses", folder / inverses, "--random-state", 0, *options)
+    return folder / matrices, folder / inverses
+
+
+def test_generated_inverses_are_those_of_the_matrices_in_the_file(tmp_path):
+    options = ("--matrix-size", 3, "--n-matrices", 50)
+    matrices, inverses = generate(tmp_path, *options)
+    A = read_stack(matrices)
+    assert A.dtype == np.float64
+    np.testing.assert_array_equal(A, skdmi.distributions.Uniform().sample(50, 3, random_state=0))
+    np.testing.assert_array_equal(read_stack(inverses), skdmi.ExactInverter().transform(A))
+    assert succeed("verify", matrices, inverses) == "50 valid inverses\n"
+
+
+def test_the_seed_alone_decides(tmp_path):
+    first, second = (
+        tuple(path.read_bytes() for path in generate(tmp_path, "--matrix-size", 2, "--n-matrices", 10))
+        for _ in range(2)
+    )
+    assert first == second
+
+
+def test_generate_streams_chunks_to_the_asked_number(tmp_path):
+    matrices, _ = generate(tmp_path, "--matrix-size", 1, "--n-matrices", 300_000, matrices="M.npy", inverses="I.npy")
+    A = read_stack(matrices)
+    assert len(np.unique(A)) == len(A) == 300_000
+
+
+def test_singular_members_are_drawn_again(tmp_path):
+    half_singular = {"name": "Mixture", "components": [{"name": "Singular"}, {"name": "Uniform"}]}
+    matrices, _ = generate(
+        tmp_path, "--matrix-size", 3, "--n-matrices", 100, "--distribution", json.dumps(half_singular)
+    )
+    A = read_stack(matrices)
+    assert len(A) == 100
+    assert np.linalg.matrix_rank(A).min() == 3
+    assert "Singular()" in fail(
+        "generate", "--matrix-size", 3, "--distribution", "Singular", "--output", tmp_path / "Z.mx"
+    )
+    assert not (tmp_path / "Z.mx").exists()
+
+
+@pytest.mark.parametrize(("m", "rank"), [(2, 0), (4, 2), (6, 5)])
+def test_singular_matrices_come_with_their_pseudo_inverses(m, rank, tmp_path):
+    options = ("--matrix-size", m, "--n-matrices", 200, "--singular", "--rank", rank)
+    matrices, inverses = generate(tmp_path, *options)
+    assert set(np.linalg.matrix_rank(read_stack(matrices))) == {rank}
+    assert succeed("verify", matrices, inverses, "--kind", "pseudo-inverse") == "200 valid pseudo-inverses\n"
+    assert run("verify", matrices, inverses).exit_code == 1
+
+
+def test_two_files_are_written_or_none(tmp_path):
+    options = ("--matrix-size", 2, "--n-matrices", 3)
+    fail("generate", *options, "--output", tmp_path / "M.mx", "--inverses", tmp_path / "no" / "I.mx")
+    fail("generate", *options, "--output", tmp_path / "M.mx", "--inverses", tmp_path / "I.csv", exit_code=2)
+    fail("generate", *options, "--output", tmp_path / "M.mx", "--inverses", tmp_path / "M.mx", exit_code=2)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_generate_refuses_options_that_contradict(tmp_path):
+    options = ("--matrix-size", 2, "--output", tmp_path / "M.mx")
+    fail("generate", *options, "--rank", 1, exit_code=2)
+    fail("generate", *options, "--singular", "--distribution", "Wishart", exit_code=2)
+    assert "rank=2" in fail("generate", *options, "--singular", "--rank", 2)
+
+
+def test_verify_names_the_first_wrong_inverses(files):
+    matrices, inverses = files
+    X = read_stack(inverses)
+    X[[3, 5, 6, 7, 8, 9, 19]] *= 1 + 1e-6
+    X[4] = np.nan
+    write_stack(inverses, X)
+    result = run("verify", matrices, inverses)
+    assert result.exit_code == 1
+    lines = result.stdout.splitlines()
+    assert [line.partition(":")[0] for line in lines] == [*(f"matrix {i}" for i in range(3, 8)), "..."]
+    assert "missing" in lines[1]
+    assert "8 of 20" in result.stderr
+
+
+def test_verify_tolerance_is_relative_to_the_condition(tmp_path):
+    A = make_stack("condition", 10, condition=1e9)
+    write_stack(tmp_path / "A.npy", A)
+    write_stack(tmp_path / "X.npy", np.linalg.inv(A))
+    succeed("verify", tmp_path / "A.npy", tmp_path / "X.npy")
+    write_stack(tmp_path / "X.npy", np.linalg.inv(A) * (1 + 1e-6))
+    succeed("verify", tmp_path / "A.npy", tmp_path / "X.npy", "--tolerance", 1e-5)
+    write_stack(tmp_path / "X.npy", np.zeros_like(A))
+    assert run("verify", tmp_path / "A.npy", tmp_path / "X.npy", "--tolerance", 1).exit_code == 1
+
+
+def test_verify_expects_less_of_float32(tmp_path):
+    A = make_stack("well", 10)
+    write_stack(tmp_path / "A.npy", A)
+    write_stack(tmp_path / "X.npy", np.linalg.inv(A).astype(np.float32))
+    succeed("verify", tmp_path / "A.npy", tmp_path / "X.npy")
+
+
+def test_verify_tells_files_that_do_not_fit_together(files, tmp_path):
+    write_stack(tmp_path / "few.npy", make_stack("well", 19))
+    assert "20 matrices" in (line := fail("verify", files[0], tmp_path / "few.npy"))
+    assert "19" in line
+    write_stack(tmp_path / "large.npy", make_stack("well", 20, 4))
+    assert "4 x 4" in fail("verify", files[0], tmp_path / "large.npy")
+
+
+# score and info
+
+
+def test_score_sets_the_model_beside_lapack(files, model):
+    matrices, inverses = files
+    output = succeed("score", matrices, "--model", model, "--inverses", inverses)
+    header, *lines = output.splitlines()
+    assert header.split() == [str(model), "LAPACK", str(inverses)]
+    rows = {line[:26].strip(): line[26:].split() for line in lines}
+    inverter = skdmi.NeuralMatrixInverter.from_pretrained(model)
+    assert rows["matrices"] == ["20"] * 3
+    assert rows["residual norm, mean"][0] == f"{-inverter.score(read_stack(matrices)):.2e}"
+    assert float(rows["residual norm, largest"][1]) < 1e-12
+    assert rows["within 0.5%"][1:] == ["100.00%"] * 2
+    assert len({len(line) for line in output.splitlines()}) == 1
+
+
+def test_score_counts_missing_inverses_as_zero_matrices(model, tmp_path):
+    write_stack(tmp_path / "M.npy", make_stack("singular", 5))
+    lines = succeed("score", tmp_path / "M.npy", "--model", model).splitlines()
+    assert any(line.startswith("residual norm, mean") and line.endswith(f"{3**0.5:.2e}") for line in lines)
+
+
+def test_info_lists_the_shipped_models(shipped):
+    lines = succeed("info").splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["tiny-3x3", "tiny-any"]
+    assert "any size" in lines[1]
+    assert list(json.loads(succeed("info", "--json"))) == ["tiny-3x3", "tiny-any"]
+
+
+def test_info_describes_a_model(model):
+    text = succeed("info", model)
+    inverter = skdmi.NeuralMatrixInverter.from_pretrained(model)
+    n_parameters = sum(parameter.numel() for parameter in inverter.module_.parameters())
+    for expected in ("3 x 3", "polynomial, depth 1, width 4", f"{n_parameters:,}", "Uniform()", "64 matrices"):
+        assert expected in text
+    card = json.loads(succeed("info", model, "--json"))
+    assert (card["n_parameters"], card["n_products"]) == (n_parameters, inverter.module_.n_products)
+
+
+def test_a_directory_that_is_no_model_is_an_error(model, tmp_path):
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_bytes((Path(model) / name).read_bytes())
+    (tmp_path / "config.json").write_text("{}")
+    assert "not a model" in fail("info", tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    assert "model.safetensors" in fail("info", tmp_path)

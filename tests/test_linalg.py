@@ -1,0 +1,508 @@
+"""Laws of `skdmi.linalg`: what is exact is exact, what is singular is found, and every step is the best of its kind."""
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from skdmi.linalg import (
+    combine,
+    complex_to_real,
+    exact_inverse,
+    fit_directions,
+    frobenius_norm,
+    identity_like,
+    keep_better,
+    minimal_residual,
+    minimal_residual_basis,
+    minimal_residual_start,
+    newton_schulz,
+    real_to_complex,
+    recomputation_schedule,
+    residual,
+    scale_by_power_of_two,
+    split_exponent,
+)
+from tests.matrices import make_stack
+
+DTYPES = [torch.float32, torch.float64]
+REGULAR = ["uniform", "well", "condition", "spd", "orthogonal", "permutation", "graded"]
+property_test = settings(max_examples=50, deadline=None, database=None)
+seeds = st.integers(0, 2**32 - 1)
+sizes = st.integers(1, 8)
+
+
+def stack_of(kind="well", n_matrices=8, m=3, *, dtype=torch.float64, **keywords) -> Tensor:
+    return torch.from_numpy(make_stack(kind, n_matrices, m, **keywords)).to(dtype)
+
+
+def norms_of(A: Tensor, X: Tensor) -> Tensor:
+    return frobenius_norm(residual(A.double(), X.double()))
+
+
+def is_missing(X: Tensor) -> Tensor:
+    """Return which members are NaN throughout, and check that no other has a NaN at all."""
+    nan = X.isnan().flatten(-2)
+    torch.testing.assert_close(nan.all(dim=-1), nan.any(dim=-1))
+    return nan.all(dim=-1)
+
+
+def assert_equal(actual, expected):
+    torch.testing.assert_close(actual, expected, rtol=0, atol=0, equal_nan=True)
+
+
+# Exact scaling
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@property_test
+@given(seed=seeds, power=st.integers(-1074, 1023), m=sizes)
+def test_splitting_the_exponent_is_undone_by_scaling(dtype, seed, power, m):
+    info = torch.finfo(dtype)
+    power = max(power, -149) if dtype == torch.float32 else power
+    power = min(power, int(math.log2(info.max)))
+    A = torch.ldexp(stack_of("uniform", 2, m, seed=seed), torch.tensor(power / 2).floor())
+    A = torch.ldexp(A, torch.tensor(power) - torch.tensor(power / 2).floor()).to(dtype)
+    B, exponent = split_exponent(A)
+    largest = B.abs().amax(dim=(-2, -1))
+    assert ((largest >= 0.5) & (largest < 1) | (largest == 0)).all()
+    assert_equal(scale_by_power_of_two(B, exponent), A)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [
+        (torch.float64, 1e300),
+        (torch.float64, 1e-300),
+        (torch.float64, 5e-324),
+        (torch.float64, 2.0**-1022),
+        (torch.float64, torch.finfo(torch.float64).max),
+        (torch.float32, 1e38),
+        (torch.float32, 1e-38),
+        (torch.float32, 2.0**-149),
+        (torch.float32, torch.finfo(torch.float32).max),
+    ],
+)
+def test_splitting_agrees_with_frexp_at_the_edges_of_the_range(dtype, value):
+    A = torch.tensor([[value, 0.0], [0.0, -value]], dtype=dtype)
+    B, exponent = split_exponent(A)
+    mantissa, expected = math.frexp(A[0, 0].item())
+    assert exponent.item() == expected
+    assert_equal(B, torch.tensor([[mantissa, 0.0], [0.0, -mantissa]], dtype=dtype))
+    assert_equal(scale_by_power_of_two(B, exponent), A)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_zero_matrix_has_exponent_zero(dtype):
+    zero = torch.zeros(2, 3, 3, dtype=dtype)
+    B, exponent = split_exponent(zero)
+    assert_equal(B, zero)
+    assert exponent.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(("dtype", "limit"), [(torch.float32, 252), (torch.float64, 2044)])
+@property_test
+@given(data=st.data())
+def test_scaling_agrees_with_ldexp_on_the_whole_range(dtype, limit, data):
+    exponent = data.draw(st.integers(-limit, limit))
+    value = data.draw(st.floats(allow_nan=False, allow_infinity=False, width=torch.finfo(dtype).bits))
+    try:
+        expected = math.ldexp(value, exponent)
+    except OverflowError:
+        expected = math.copysign(math.inf, value)
+    scaled = scale_by_power_of_two(torch.tensor([[value]], dtype=dtype), torch.tensor(exponent)).item()
+    if expected == 0 or abs(expected) >= torch.finfo(dtype).tiny:
+        assert scaled == torch.tensor(expected, dtype=torch.float64).to(dtype).item()
+    else:
+        assert abs(scaled - expected) <= torch.finfo(dtype).smallest_normal * torch.finfo(dtype).eps
+
+
+def test_each_member_has_its_own_exponent():
+    A = stack_of("uniform", n_matrices=3)
+    powers = torch.tensor([-1000, 0, 1000])
+    scaled = scale_by_power_of_two(A, powers)
+    assert_equal(split_exponent(scaled)[0], split_exponent(A)[0])
+    assert_equal(split_exponent(scaled)[1] - split_exponent(A)[1], powers.int())
+
+
+# Residuals
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_right_and_left_residual_are_what_they_say(dtype):
+    A, X = stack_of("uniform", dtype=dtype), stack_of("uniform", seed=1, dtype=dtype)
+    eye = np.eye(3)
+    np.testing.assert_allclose(residual(A, X), eye - A.numpy() @ X.numpy(), atol=1e-6)
+    np.testing.assert_allclose(residual(A, X, left=True), eye - X.numpy() @ A.numpy(), atol=1e-6)
+    np.testing.assert_allclose(frobenius_norm(A), np.linalg.norm(A.numpy(), axis=(1, 2)), rtol=1e-6)
+    assert residual(A, X).dtype == dtype
+    assert_equal(identity_like(A), torch.eye(3, dtype=dtype))
+
+
+# Exact inverses
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", REGULAR)
+def test_exact_inverse_inverts_in_the_dtype_of_its_argument(kind, dtype):
+    A = stack_of(kind, m=4, dtype=dtype)
+    X = exact_inverse(A)
+    assert X.dtype == dtype
+    assert_equal(X, torch.linalg.inv(A.double()).to(dtype))
+
+
+@property_test
+@given(seed=seeds, m=st.integers(2, 8), rank_loss=st.integers(1, 2), singular=st.lists(st.booleans(), min_size=1))
+def test_missing_are_the_singular_members_and_no_others(seed, m, rank_loss, singular):
+    singular = torch.tensor(singular)
+    good = stack_of("condition", len(singular), m, condition=1e10, seed=seed)
+    bad = stack_of("singular", len(singular), m, rank=max(m - rank_loss, 0), seed=seed)
+    X = exact_inverse(torch.where(singular[:, None, None], bad, good))
+    assert_equal(is_missing(X), singular)
+    assert_equal(X[~singular], exact_inverse(good)[~singular])
+
+
+@pytest.mark.parametrize("m", [3, 4])
+def test_no_rounding_makes_an_integer_singular_matrix_pass(m):
+    # About one in a thousand of these has an inverse from LAPACK whose rounded residual norm is below 1.
+    for seed in range(4):
+        assert is_missing(exact_inverse(stack_of("singular", 5000, m, seed=seed))).all()
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [
+        [[0.0]],
+        [[1.0, 2.0], [2.0, 4.0]],
+        [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]],
+        [[0.1, 0.1], [0.1, 0.1]],
+        [[1e200, 1e200], [1e-200, 1e-200]],
+    ],
+)
+def test_textbook_singular_matrices_are_missing(matrix):
+    assert is_missing(exact_inverse(torch.tensor(matrix, dtype=torch.float64))).all()
+
+
+def test_bad_scaling_is_not_singularity():
+    diagonal = torch.tensor([[1.0, 0.0], [0.0, 1e-200]], dtype=torch.float64)
+    assert_equal(exact_inverse(diagonal), torch.tensor([[1.0, 0.0], [0.0, 1 / 1e-200]], dtype=torch.float64))
+    rows_scaled = torch.tensor([[1.0, 0.5], [0.5e-200, 1e-200]], dtype=torch.float64)
+    expected = torch.tensor([[4.0, -2e200], [-2.0, 4e200]], dtype=torch.float64) / 3
+    torch.testing.assert_close(exact_inverse(rows_scaled), expected)
+
+
+@property_test
+@given(seed=seeds, powers=st.lists(st.integers(-400, 400), min_size=6, max_size=6))
+def test_scaling_rows_and_columns_scales_the_inverse(seed, powers):
+    A = stack_of("well", 1, seed=seed)
+    rows, columns = (2.0 ** torch.tensor(half, dtype=torch.float64) for half in (powers[:3], powers[3:]))
+    scaled_back = columns[:, None] * exact_inverse(rows[:, None] * A * columns) * rows
+    torch.testing.assert_close(scaled_back, exact_inverse(A), rtol=1e-9, atol=1e-12)
+
+
+def test_an_inverse_beyond_the_range_is_missing():
+    A = torch.tensor([[1.0, 0.0], [0.0, 1e-40]])
+    assert is_missing(exact_inverse(A)).all()
+    assert not is_missing(exact_inverse(A.double())).any()
+    assert is_missing(exact_inverse(torch.tensor([[1e-320]], dtype=torch.float64))).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_gradient_of_the_exact_inverse(dtype):
+    A = stack_of("well", dtype=dtype).requires_grad_()
+    G = stack_of("uniform", seed=1, dtype=dtype)
+    (gradient,) = torch.autograd.grad(exact_inverse(A), A, G)
+    (expected,) = torch.autograd.grad(torch.linalg.inv(A), A, G)
+    torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-4 if dtype == torch.float32 else 1e-12)
+    X = torch.linalg.inv(A.detach())
+    torch.testing.assert_close(gradient, -X.mT @ G @ X.mT, rtol=1e-4, atol=1e-4 if dtype == torch.float32 else 1e-12)
+
+
+def test_a_singular_member_spoils_no_gradient():
+    stack = torch.cat([stack_of("well", 2), stack_of("singular", 2), stack_of("zero", 2)])
+    stack[2] = torch.tensor([[1.0, 2.0, 0.0], [2.0, 4.0, 0.0], [0.0, 0.0, 1.0]])
+    A = stack.clone().requires_grad_()
+    X = exact_inverse(A)
+    X[~is_missing(X.detach())].sum().backward()
+    good = stack[:2].clone().requires_grad_()
+    torch.linalg.inv(good).sum().backward()
+    torch.testing.assert_close(A.grad, torch.cat([good.grad, torch.zeros(4, 3, 3, dtype=torch.float64)]))
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (0, 3, 3), (2, 4, 3, 3)])
+def test_any_leading_shape(shape):
+    A = stack_of("well", max(1, math.prod(shape[:-2])))[: math.prod(shape[:-2])].reshape(shape)
+    for X in (exact_inverse(A), minimal_residual(A, 5), newton_schulz(A, A.mT, 1)):
+        assert X.shape == shape
+    torch.testing.assert_close(exact_inverse(A), torch.linalg.inv(A))
+
+
+# Newton-Schulz
+
+
+@property_test
+@given(seed=seeds, m=sizes)
+def test_newton_schulz_squares_the_residual(seed, m):
+    A = stack_of("well", 4, m, seed=seed)
+    X, R = minimal_residual_start(A)
+    for n_steps in (0, 1, 2):
+        expected = torch.linalg.matrix_power(R, 2**n_steps)
+        torch.testing.assert_close(residual(A, newton_schulz(A, X, n_steps)), expected, rtol=0, atol=1e-12)
+
+
+# The minimal-residual iteration
+
+
+@property_test
+@given(seed=seeds, m=sizes, kind=st.sampled_from(["uniform", "well", "condition"]))
+def test_the_start_is_the_best_multiple_of_the_transpose(seed, m, kind):
+    A = stack_of(kind, 4, m, seed=seed)
+    X, R = minimal_residual_start(A)
+    torch.testing.assert_close(R, residual(A, X), rtol=0, atol=1e-13)
+    for factor in (0.99, 1.01):
+        assert (norms_of(A, X) <= norms_of(A, factor * X)).all()
+    assert (torch.linalg.matrix_norm(R, ord=2) < 1).all()
+
+
+@property_test
+@given(
+    seed=seeds,
+    m=sizes,
+    kind=st.sampled_from(["uniform", "well", "condition", "orthogonal", "graded"]),
+    nearness=st.sampled_from([0.0, 1e-1, 1e-3, 1e-5]),
+)
+def test_a_step_is_never_worse_than_the_steps_with_fixed_coefficients(seed, m, kind, nearness):
+    A = stack_of(kind, 4, m, seed=seed)
+    if nearness:
+        A = stack_of("orthogonal", 4, m, seed=seed) + nearness * A
+    A, _ = split_exponent(A)
+    X, R = minimal_residual_start(A)
+    one_step = {n: norms_of(A, minimal_residual(A, 1, n_coefficients=n)) for n in (2, 3)}
+    rounding = 1e-13 * frobenius_norm(A) * frobenius_norm(torch.linalg.pinv(A))
+    newton, hyperpower = norms_of(A, newton_schulz(A, X, 1)), norms_of(A, X + X @ (R + R @ R))
+    assert (one_step[2] <= newton + rounding).all()
+    assert (one_step[2] <= hyperpower + rounding).all()
+    assert (one_step[3] <= one_step[2] + rounding).all()
+    assert (one_step[3] <= norms_of(A, X) + rounding).all()
+
+
+@pytest.mark.parametrize("n_coefficients", [2, 3])
+@pytest.mark.parametrize("kind", ["well", "spd", "orthogonal", "uniform"])
+def test_more_steps_are_never_worse(kind, n_coefficients):
+    A = stack_of(kind, 32, 5)
+    norms = [norms_of(A, minimal_residual(A, n, n_coefficients=n_coefficients)) for n in range(12)]
+    floor = 1e-14 * torch.linalg.cond(A)
+    for before, after in pairwise(norms):
+        assert (after <= before + floor).all()
+    if kind != "uniform":
+        assert (norms[-1] < 10 * floor).all()
+
+
+@pytest.mark.parametrize("m", [1, 2, 3])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_three_coefficients_solve_m_up_to_three_in_one_step(m, dtype):
+    # By Cayley and Hamilton the inverse of P = A A^T is a polynomial of degree m - 1 in P, and one step reaches all of
+    # degree 3 without a constant term in I - R: up to m = 3 the least residual is zero.
+    A = stack_of("well", 32, m, dtype=dtype)
+    eps = torch.finfo(dtype).eps
+    assert (norms_of(A, minimal_residual(A, 1)) < 50 * eps**0.5).all()
+    assert (norms_of(A, minimal_residual(A, 4)) < 1e2 * eps).all()
+
+
+def test_what_one_step_cannot_solve():
+    for m, n_coefficients in ((3, 2), (4, 3)):
+        A = stack_of("well", 32, m)
+        assert (norms_of(A, minimal_residual(A, 1, n_coefficients=n_coefficients)) > 0.01).any()
+
+
+@property_test
+@given(seed=seeds, m=sizes, n_steps=st.integers(0, 6))
+def test_orthogonal_equivariance(seed, m, n_steps):
+    A, Q, P = stack_of("well", 1, m, seed=seed), *stack_of("orthogonal", 2, m, seed=seed)
+    expected = P.mT @ minimal_residual(A, n_steps) @ Q.mT
+    torch.testing.assert_close(minimal_residual(Q @ A @ P, n_steps), expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@property_test
+@given(seed=seeds, power=st.integers(-100, 100))
+def test_powers_of_two_leave_the_iteration_exactly(dtype, seed, power):
+    A = stack_of("uniform", 4, seed=seed, dtype=dtype)
+    X = minimal_residual(A, 3)
+    assert_equal(minimal_residual(A * 2.0**power, 3), X * 2.0**-power)
+
+
+@pytest.mark.parametrize("invert", [exact_inverse, lambda A: minimal_residual(A, 4)])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_permuting_a_stack_permutes_the_answer(invert, dtype):
+    A = torch.cat([stack_of(kind, dtype=dtype) for kind in [*REGULAR, "singular", "zero"]])
+    order = torch.randperm(len(A), generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(invert(A[order]), invert(A)[order], equal_nan=True, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n_coefficients", [2, 3])
+@pytest.mark.parametrize("rank", [0, 1, 2, 3])
+def test_singular_matrices_stay_finite_with_finite_gradients(rank, n_coefficients, dtype):
+    A = stack_of("singular", 16, 4, rank=rank, dtype=dtype).requires_grad_()
+    X = minimal_residual(A, 12, n_coefficients=n_coefficients)
+    assert X.isfinite().all()
+    norms = frobenius_norm(residual(A, X))
+    assert (norms <= 2 + 1e-6).all()
+    assert (norms >= math.sqrt(4 - rank) - 1e-3).all()
+    norms.sum().backward()
+    assert A.grad.isfinite().all()
+    if rank == 0:
+        assert_equal(X, torch.zeros_like(X))
+
+
+@pytest.mark.parametrize("n_coefficients", [2, 3])
+def test_gradient_of_the_iteration_is_that_of_finite_differences(n_coefficients):
+    A = stack_of("well", 2).requires_grad_()
+    torch.autograd.gradcheck(lambda A: minimal_residual(A, 2, n_coefficients=n_coefficients), A, atol=1e-4)
+
+
+@pytest.mark.parametrize("n_coefficients", [1, 4])
+def test_other_numbers_of_coefficients_are_refused(n_coefficients):
+    with pytest.raises(ValueError, match=f"n_coefficients={n_coefficients}; expected 2 or 3"):
+        minimal_residual(stack_of(), 1, n_coefficients=n_coefficients)
+
+
+@pytest.mark.parametrize("n_coefficients", [2, 3])
+def test_a_step_takes_from_the_residual_what_its_directions_say(n_coefficients):
+    A = stack_of("well")
+    X, R = minimal_residual_start(A)
+    powers, directions = minimal_residual_basis(R, n_coefficients)
+    c = torch.linspace(-1, 2, 8 * n_coefficients, dtype=torch.float64).reshape(8, n_coefficients)
+    X_new, R_new = combine(X, R, powers, directions, c)
+    torch.testing.assert_close(R_new, residual(A, X_new))
+    known = torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64)[:n_coefficients].expand_as(c)
+    torch.testing.assert_close(combine(X, R, powers, directions, known)[0], newton_schulz(A, X, 1))
+
+
+# Least squares
+
+
+@property_test
+@given(seed=seeds, m=st.integers(4, 10), k=st.integers(1, 4))
+def test_the_identity_of_least_squares(seed, m, k):
+    generator = torch.Generator().manual_seed(seed)
+    R = torch.randn(6, m, m, dtype=torch.float64, generator=generator)
+    directions = torch.randn(6, k, m, m, dtype=torch.float64, generator=generator)
+    problem = fit_directions(R, directions)
+    z = torch.randn(6, k, dtype=torch.float64, generator=generator)
+    actual = frobenius_norm(R - (problem.coefficients(z)[..., None, None] * directions).sum(dim=-3)).square()
+    y = problem.coordinates
+    expected = frobenius_norm(R).square() * (1 - y.square().sum(-1) + (z - y).square().sum(-1))
+    torch.testing.assert_close(actual, expected, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(problem.remainder(), 1 - y.square().sum(-1))
+
+
+@property_test
+@given(seed=seeds, m=st.integers(1, 8), kind=st.sampled_from(["uniform", "orthogonal", "condition", "zero", "spd"]))
+def test_dependent_directions_only_lower_the_residual(seed, m, kind):
+    _, R = minimal_residual_start(split_exponent(stack_of(kind, 6, m, seed=seed))[0])
+    _, directions = minimal_residual_basis(R)
+    problem = fit_directions(R, directions)
+    y = problem.coordinates
+    z = y + torch.randn(y.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    actual = frobenius_norm(R - (problem.coefficients(z)[..., None, None] * directions).sum(dim=-3)).square()
+    bound = frobenius_norm(R).square() * (1 - y.square().sum(-1) + (z - y).square().sum(-1))
+    assert (actual <= bound * (1 + 1e-6) + 1e-12).all()
+
+
+@property_test
+@given(seed=seeds, m=st.integers(3, 8), k=st.integers(1, 3), power=st.integers(-40, 40))
+def test_the_coordinates_minimise(seed, m, k, power):
+    generator = torch.Generator().manual_seed(seed)
+    R = torch.randn(4, m, m, dtype=torch.float64, generator=generator)
+    directions = torch.randn(4, k, m, m, dtype=torch.float64, generator=generator)
+    directions[:, 0] *= 2.0**power
+    problem = fit_directions(R, directions)
+    expected = torch.linalg.lstsq(directions.flatten(-2).mT, R.flatten(-2).unsqueeze(-1)).solution.squeeze(-1)
+    torch.testing.assert_close(problem.coefficients(problem.coordinates), expected, rtol=1e-9, atol=1e-9 * 2.0**-power)
+
+
+def test_directions_that_vanish_change_nothing():
+    R = stack_of("well")
+    directions = torch.stack([torch.zeros_like(R), R / 2, torch.zeros_like(R)], dim=1)
+    problem = fit_directions(R, directions)
+    c = problem.coefficients(problem.coordinates)
+    torch.testing.assert_close(c, torch.tensor([0.0, 2.0, 0.0], dtype=torch.float64).expand_as(c))
+
+
+# Bookkeeping
+
+
+@given(n_steps=st.integers(1, 200))
+def test_the_residual_is_recomputed_last_and_every_second_or_third_step(n_steps):
+    steps = sorted(recomputation_schedule(n_steps))
+    assert steps[-1] == n_steps
+    assert len(steps) == math.ceil(n_steps / 3)
+    gaps = {after - before for before, after in pairwise([0, *steps])}
+    assert gaps <= ({2, 3} if n_steps > 1 else {1})
+
+
+def test_nothing_is_recomputed_before_the_first_step():
+    assert recomputation_schedule(0) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "takes_new"),
+    [
+        (2.0, 1.0, True),
+        (1.0, 2.0, False),
+        (1.0, math.nan, False),
+        (1.0, math.inf, False),
+        (math.nan, 1.0, True),
+        (math.inf, 1.0, True),
+        (math.nan, math.inf, False),
+        (math.inf, math.nan, False),
+    ],
+)
+def test_the_better_is_kept_and_what_is_not_finite_loses(old, new, takes_new):
+    best = torch.full((1, 1, 1), 10.0), torch.full((1, 1, 1), old)
+    X, R = keep_better(best, torch.full((1, 1, 1), 20.0), torch.full((1, 1, 1), new))
+    assert X.item() == (20.0 if takes_new else 10.0)
+    assert_equal(R.flatten(), torch.tensor([new if takes_new else old]))
+
+
+def test_the_loser_gets_no_gradient_even_where_it_is_not_finite():
+    X = torch.tensor([[[1.0]], [[2.0]], [[math.nan]]], requires_grad=True)
+    best = torch.zeros(3, 1, 1, requires_grad=True), torch.full((3, 1, 1), 0.5)
+    kept, _ = keep_better(best, X, torch.tensor([[[0.1]], [[0.9]], [[math.nan]]]))
+    kept.sum().backward()
+    assert X.grad.flatten().tolist() == [1.0, 0.0, 0.0]
+    assert best[0].grad.flatten().tolist() == [0.0, 1.0, 1.0]
+
+
+# Complex matrices
+
+
+def complex_stack(m, seed, dtype=torch.complex128):
+    return torch.complex(stack_of("well", 3, m, seed=seed), stack_of("uniform", 3, m, seed=seed) / (4 * m)).to(dtype)
+
+
+@property_test
+@given(seed=seeds, m=st.integers(1, 6))
+def test_real_images_of_complex_matrices_multiply_and_invert_alike(seed, m):
+    A, B = complex_stack(m, seed), complex_stack(m, seed + 1)
+    image = complex_to_real(A)
+    assert_equal(real_to_complex(image), A)
+    torch.testing.assert_close(complex_to_real(A @ B), image @ complex_to_real(B))
+    torch.testing.assert_close(complex_to_real(A.mH), image.mT)
+    torch.testing.assert_close(real_to_complex(exact_inverse(image)), torch.linalg.inv(A))
+    values = torch.linalg.svdvals(A)
+    torch.testing.assert_close(torch.linalg.svdvals(image), values.repeat_interleave(2, dim=-1))
+
+
+@pytest.mark.parametrize(("dtype", "real"), [(torch.complex64, torch.float32), (torch.complex128, torch.float64)])
+def test_complex_precision_is_kept(dtype, real):
+    A = complex_stack(2, 0, dtype)
+    assert complex_to_real(A).dtype == real
+    assert real_to_complex(complex_to_real(A)).dtype == dtype

@@ -1,0 +1,410 @@
+"""Laws of the networks: with any weights, finite, free of scale, and no worse than where they start."""
+
+import math
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from skdmi.linalg import frobenius_norm, minimal_residual, minimal_residual_start, newton_schulz, residual
+from skdmi.modules import (
+    BLOCKS,
+    DenseInverse,
+    FeedbackInverse,
+    GatedInverse,
+    IdentityLoss,
+    InverterResNet,
+    PolynomialInverse,
+)
+from tests.matrices import KINDS, make_stack
+
+DTYPES = [torch.float32, torch.float64]
+WEIGHTS = [0.0, 0.3, 3.0]
+property_test = settings(max_examples=15, deadline=None, database=None)
+seeds = st.integers(0, 2**32 - 1)
+
+
+def stack_of(kind="well", n_matrices=8, m=3, *, dtype=torch.float64, **keywords) -> Tensor:
+    return torch.from_numpy(make_stack(kind, n_matrices, m, **keywords)).to(dtype)
+
+
+def network_of(block="polynomial", m=3, *, weights=0.3, seed=0, depth=4, width=16, **keywords) -> InverterResNet:
+    """Return a network whose every parameter has been moved by normal noise of standard deviation `weights`."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = InverterResNet(
+            depth, width, block=block, matrix_size=None if block == "polynomial" else m, **keywords
+        )
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter += weights * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
+    return network
+
+
+def nasty_stack(m=3, dtype=torch.float64) -> Tensor:
+    """Return every kind of matrix, ill-conditioned, of low rank and with a single entry, largest entry about 1."""
+    kinds = [stack_of(kind, 4, m, condition=1e12) for kind in KINDS]
+    singular = [stack_of("singular", 4, m, rank=rank) / 100 for rank in range(1, m)]
+    corner = torch.zeros(1, m, m, dtype=torch.float64)
+    corner[0, 0, -1] = 1.0
+    ones = torch.ones(1, m, m, dtype=torch.float64)
+    return torch.cat([*kinds, *singular, corner, ones, torch.eye(m, dtype=torch.float64)[None]]).to(dtype)
+
+
+def assert_equal(actual, expected):
+    torch.testing.assert_close(actual, expected, rtol=0, atol=0)
+
+
+# Finite, in shape and in dtype
+
+
+@pytest.mark.parametrize("weights", WEIGHTS)
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("m", [1, 3, 20])
+@pytest.mark.parametrize("block", BLOCKS)
+def test_every_finite_matrix_has_a_finite_answer(block, m, dtype, precision, weights):
+    network = network_of(block, m, weights=weights, precision=precision)
+    info = torch.finfo(dtype)
+    shapes = nasty_stack(m, dtype)
+    scales = [2.0**-60, 1.0, 2.0**60, info.tiny, info.smallest_normal * info.eps, info.max / 200]
+    scales += [1e300, 1e-300] if dtype == torch.float64 else []
+    stack = torch.cat([*(shapes * scale for scale in scales), torch.full((1, m, m), info.max, dtype=dtype)])
+    assert stack.isfinite().all()
+    with torch.no_grad():
+        X = network(stack)
+    assert X.shape == stack.shape
+    assert X.dtype == dtype
+    assert X.isfinite().all()
+    assert_equal(X[(stack == 0).flatten(1).all(dim=1)].unique(), torch.zeros(1, dtype=dtype))
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_without_normalisation_answers_are_finite_too(block):
+    for m, weights, dtype in product((3, 20), WEIGHTS, DTYPES):
+        network = network_of(block, m, weights=weights, normalize="none")
+        largest = torch.finfo(dtype).max
+        stack = torch.cat([nasty_stack(m, dtype) * scale for scale in (0.0, 2.0**-60, 1.0, 2.0**60, largest / 2)])
+        assert network(stack).isfinite().all()
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_without_normalisation_entries_are_fed_as_they_are(block):
+    A = stack_of(dtype=torch.float32)
+    network = network_of(block, normalize="none")
+    assert_equal(network(A), network.core(A))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_beyond_the_range_the_answer_saturates(dtype):
+    info = torch.finfo(dtype)
+    smallest = info.smallest_normal * info.eps
+    A = torch.eye(2, dtype=dtype) * torch.tensor([smallest, -smallest], dtype=dtype)
+    expected = torch.tensor([[info.max, 0.0], [0.0, -info.max]], dtype=dtype)
+    assert_equal(network_of(weights=0.0)(A[None])[0], expected)
+
+
+@pytest.mark.parametrize("weights", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("depth", [1, 4, 6])
+@pytest.mark.parametrize("block", BLOCKS)
+def test_gradients_of_the_loss_are_finite_on_the_nastiest_batch(block, depth, weights):
+    network = network_of(block, 4, depth=depth, weights=weights)
+    A = nasty_stack(4, torch.float32)
+    A = torch.cat([A, A * 2.0**60, A * 2.0**-60])
+    IdentityLoss(log_weight=0.1)(network(A), A).backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is None or parameter.grad.isfinite().all(), name
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_gradients_reach_the_matrices(block):
+    network = network_of(block, 3, weights=0.1, precision="float64")
+    A = stack_of("spd", 2)
+    analytic = A.clone().requires_grad_()
+    network(analytic)[:, 0, 1].sum().backward()
+    step = 1e-6 * stack_of("uniform", 2, seed=1)
+    numeric = (network(A + step) - network(A - step))[:, 0, 1].sum() / 2
+    torch.testing.assert_close((analytic.grad * step).sum(), numeric, rtol=1e-4, atol=1e-10)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_training_can_reach_every_parameter(block):
+    network = network_of(block, 4, depth=4, weights=0.05)
+    A = stack_of("uniform", 64, 4, dtype=torch.float32)
+    IdentityLoss()(network(A), A).backward()
+    idle = [
+        name for name, parameter in network.named_parameters() if parameter.grad is None or not parameter.grad.any()
+    ]
+    assert not idle
+
+
+# Scale, order and precision
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("block", BLOCKS)
+@property_test
+@given(seed=seeds, power=st.integers(-60, 60))
+def test_powers_of_two_leave_the_network_exactly(block, dtype, seed, power):
+    network = network_of(block, seed=seed)
+    A = stack_of("uniform", 4, seed=seed, dtype=dtype)
+    assert_equal(network(A * 2.0**power), network(A) * 2.0**-power)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_other_factors_leave_the_network_up_to_rounding(block):
+    network = network_of(block, precision="float64")
+    A = stack_of()
+    torch.testing.assert_close(network(3e70 * A), network(A) / 3e70, rtol=1e-6, atol=1e-77)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+@property_test
+@given(seed=seeds, order=st.permutations(range(8)))
+def test_batching_and_order_do_not_matter(block, seed, order):
+    network = network_of(block, precision="float64", weights=0.1)
+    A = stack_of("well", seed=seed)
+    X = network(A)
+    torch.testing.assert_close(network(A[order]), X[order], rtol=1e-7, atol=1e-8)
+    for i in (0, 7):
+        torch.testing.assert_close(network(A[i : i + 1])[0], X[i], rtol=1e-7, atol=1e-8)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_an_empty_stack_has_an_empty_answer(block):
+    assert network_of(block)(torch.zeros(0, 3, 3)).shape == (0, 3, 3)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_autocast_outside_changes_nothing(block):
+    network = network_of(block)
+    A = stack_of(dtype=torch.float32)
+    expected = network(A)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert (A @ A).dtype == torch.bfloat16
+        assert_equal(network(A), expected)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("block", BLOCKS)
+def test_the_precision_is_that_of_the_parameters_and_of_the_computation(block, precision):
+    network = network_of(block, precision=precision)
+    dtype = getattr(torch, precision)
+    assert {parameter.dtype for parameter in network.parameters()} == {dtype}
+    seen = []
+    network.core.register_forward_hook(lambda module, inputs, output: seen.extend([*inputs, output]))
+    network(stack_of(dtype=torch.float64 if precision == "float32" else torch.float32))
+    assert {tensor.dtype for tensor in seen} == {dtype}
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_the_global_random_state_decides_the_weights_and_nothing_else(block):
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        first = InverterResNet(2, 8, block=block, matrix_size=3)
+        torch.manual_seed(1)
+        second = InverterResNet(2, 8, block=block, matrix_size=3)
+        state = torch.get_rng_state()
+        A = stack_of()
+        assert_equal(first(A), second(A))
+        assert_equal(torch.get_rng_state(), state)
+
+
+# What the blocks are
+
+
+@pytest.mark.parametrize(
+    ("block", "core"),
+    [
+        ("polynomial", PolynomialInverse),
+        ("feedback", FeedbackInverse),
+        ("gated", GatedInverse),
+        ("dense", DenseInverse),
+    ],
+)
+def test_a_block_by_name(block, core):
+    assert type(network_of(block).core) is core
+
+
+@pytest.mark.parametrize("m", range(1, 9))
+@pytest.mark.parametrize("depth", [1, 2, 3, 4, 6])
+def test_the_untrained_polynomial_network_is_the_minimal_residual_iteration(m, depth):
+    A = stack_of("spd", 16, m)
+    network = network_of(depth=depth, weights=0.0, precision="float64")
+    torch.testing.assert_close(network(A), minimal_residual(A, depth, n_coefficients=3), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("n_coefficients", [2, 3])
+def test_the_number_of_coefficients_is_that_of_the_iteration(n_coefficients):
+    A = stack_of("well", 16, 5) / 2
+    core = PolynomialInverse(3, 8, n_coefficients=n_coefficients).double()
+    torch.testing.assert_close(core(A), minimal_residual(A, 3, n_coefficients=n_coefficients), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("matrix_size", [5, (5, 7)])
+@pytest.mark.parametrize("m", [4, 5, 6, 8])
+def test_outside_its_sizes_a_trained_network_is_the_untrained_iteration(m, matrix_size):
+    network = InverterResNet(2, 16, matrix_size=matrix_size, precision="float64")
+    network.load_state_dict(network_of(depth=2, precision="float64").state_dict())
+    A = stack_of("spd", 16, m)
+    difference = (network(A) - minimal_residual(A, 2)).abs().amax(dim=(-2, -1))
+    if m == 5 or (m == 6 and matrix_size != 5):
+        assert (difference > 1e-6).any()
+    else:
+        assert (difference < 1e-8).all()
+
+
+@pytest.mark.parametrize("weights", WEIGHTS[:2])
+@property_test
+@given(seed=seeds, m=st.integers(1, 8))
+def test_orthogonal_equivariance_with_any_weights(weights, seed, m):
+    network = network_of(seed=seed, weights=weights, depth=3, precision="float64")
+    A, Q, P = stack_of("spd", 1, m, seed=seed), *stack_of("orthogonal", 2, m, seed=seed)
+    torch.testing.assert_close(network(Q @ A @ P), P.mT @ network(A) @ Q.mT, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("block", ["polynomial", "feedback"])
+@pytest.mark.parametrize("weights", WEIGHTS)
+@property_test
+@given(
+    seed=seeds, m=st.integers(1, 6), kind=st.sampled_from(["uniform", "well", "condition", "orthogonal", "singular"])
+)
+def test_the_best_iterate_is_never_worse_than_the_start(block, weights, seed, m, kind):
+    network = network_of(block, m, seed=seed, weights=weights)
+    A = stack_of(kind, 4, m, seed=seed, rank=1)
+    start = frobenius_norm(minimal_residual_start(A.clamp(-1e3, 1e3))[1])
+    assert (frobenius_norm(residual(A, network(A))) <= start + 1e-5 * math.sqrt(m)).all()
+
+
+@pytest.mark.parametrize("depth", [1, 3, 6])
+@pytest.mark.parametrize("m", [1, 2, 5])
+def test_the_untrained_feedback_network_is_newton_schulz(m, depth):
+    A = stack_of("well", 16, m)
+    network = network_of("feedback", m, depth=depth, weights=0.0, precision="float64")
+    expected = newton_schulz(A, minimal_residual_start(A)[0], depth)
+    torch.testing.assert_close(network(A), expected)
+
+
+@pytest.mark.parametrize("depth", [0, 1, 5])
+def test_the_untrained_dense_network_is_linear_after_one_layer(depth):
+    # Blocks start as the identity, so depth adds nothing before training.
+    network = network_of("dense", depth=depth, weights=0.0)
+    A = stack_of(dtype=torch.float32)
+    first, last = network.core.layers[0], network.core.layers[-1]
+    torch.testing.assert_close(network.core(A), last(first(A.flatten(1)).relu()).reshape(A.shape))
+
+
+def test_the_dense_network_has_the_published_number_of_parameters():
+    network = InverterResNet(7, 128, block="dense", matrix_size=3)
+    assert sum(parameter.numel() for parameter in network.parameters()) == 4_712_713
+
+
+class ProductCounter(TorchDispatchMode):
+    """Count products of stacks of m x m matrices."""
+
+    def __init__(self, m):
+        super().__init__()
+        self.m = m
+        self.n_products = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function in (torch.ops.aten.bmm.default, torch.ops.aten.baddbmm.default):
+            self.n_products += all(factor.shape[-2:] == (self.m, self.m) for factor in args[-2:])
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    ("block", "depth", "n_products"),
+    [
+        *(("polynomial", depth, n) for depth, n in ((1, 5), (2, 8), (3, 11), (4, 15), (6, 21), (7, 25))),
+        *(("feedback", depth, 1 + 2 * depth) for depth in (1, 2, 5)),
+        ("gated", 3, 0),
+        ("dense", 3, 0),
+    ],
+)
+def test_the_products_spent_are_the_products_counted(block, depth, n_products):
+    network = network_of(block, 6, depth=depth)
+    with ProductCounter(6) as counter:
+        network(stack_of(m=6, dtype=torch.float32))
+    assert counter.n_products == network.n_products == n_products
+
+
+def test_the_iteration_spends_as_much_as_the_network():
+    for depth in range(1, 8):
+        with ProductCounter(6) as counter:
+            minimal_residual(stack_of(m=6), depth)
+        assert counter.n_products == network_of(depth=depth).n_products
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"block": "convolutional"}, r"block='convolutional'; expected one of \('polynomial', 'feedback', "),
+        ({"normalize": "spectral"}, r"normalize='spectral'; expected one of \('frobenius', 'none'\)"),
+        ({"precision": "bfloat16"}, r"precision='bfloat16'; expected one of \('float32', 'float64'\)"),
+        *(({"block": block}, rf"block='{block}' reads entries, so it needs .*matrix_size=m") for block in BLOCKS[1:]),
+    ],
+)
+def test_unknown_parameters_are_refused(parameters, message):
+    with pytest.raises(ValueError, match=message):
+        InverterResNet(2, 8, **parameters)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_a_numpy_integer_is_a_size(block):
+    network = InverterResNet(2, 8, block=block, matrix_size=np.int64(3))
+    assert network(stack_of(m=3)).shape == (8, 3, 3)
+
+
+@pytest.mark.parametrize("block", BLOCKS[1:])
+def test_blocks_that_read_entries_keep_to_one_size(block):
+    with pytest.raises(RuntimeError, match="shape"):
+        network_of(block, 3)(stack_of(m=4))
+
+
+# The loss
+
+
+@property_test
+@given(seed=seeds, m=st.integers(1, 5), log_weight=st.sampled_from([0.0, 0.1, 2.0]), log_scale=st.floats(1e-4, 1.0))
+def test_the_formula_of_the_loss(seed, m, log_weight, log_scale):
+    A, X = stack_of("uniform", m=m, seed=seed), stack_of("uniform", m=m, seed=seed + 1)
+    loss = IdentityLoss(log_weight, log_scale)(X, A)
+    norms = [math.sqrt((torch.eye(m).double() - a @ x).square().sum().item()) for a, x in zip(A, X, strict=True)]
+    expected = sum(r + log_weight * math.log(1 + r / log_scale) for r in norms) / len(norms)
+    assert loss.shape == ()
+    assert loss.item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("log_weight", [0.0, 0.1])
+def test_the_loss_is_zero_with_zero_gradient_at_the_inverse(log_weight):
+    A = stack_of("permutation", dtype=torch.float32)
+    X = A.mT.clone().requires_grad_()
+    loss = IdentityLoss(log_weight)(X, A)
+    loss.backward()
+    assert loss.item() == 0
+    assert_equal(X.grad, torch.zeros_like(X))
+
+
+def test_training_improves_on_the_untrained_iteration():
+    A = stack_of("uniform", 256, 8, dtype=torch.float32)
+    network = network_of(depth=2, weights=0.0)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+    losses = []
+    for _ in range(30):
+        optimizer.zero_grad()
+        loss = IdentityLoss()(network(A), A)
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        losses.append(loss.item())
+    assert min(losses[-5:]) < 0.99 * losses[0]

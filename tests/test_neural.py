@@ -1,0 +1,464 @@
+"""NeuralMatrixInverter: fitting, going on, and coming back from files."""
+
+import copy
+import json
+import pickle
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import warnings
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from skorch.callbacks import Callback
+
+from skdmi import NeuralMatrixInverter, load_pretrained
+from skdmi.distributions import Mixture, Normal, Resampled, Uniform, Wishart
+from skdmi.exceptions import DeviceFallbackWarning
+from skdmi.linalg import minimal_residual
+from skdmi.metrics import frobenius_residuals, mean_frobenius_residual
+from skdmi.neural.devices import resolve_device
+from skdmi.persistence import pretrained_names
+from tests.matrices import make_stack
+
+TINY = {"depth": 2, "width": 4, "max_epochs": 2, "batches_per_epoch": 3, "batch_size": 32, "random_state": 0}
+
+
+def make_tiny(**parameters):
+    return NeuralMatrixInverter(**(TINY | parameters))
+
+
+def weights(inverter):
+    return [value.numpy() for value in inverter.module_.state_dict().values()]
+
+
+def assert_same_weights(first, second):
+    for a, b in zip(weights(first), weights(second), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+class TestFit:
+    def test_without_X_needs_a_size(self):
+        with pytest.raises(ValueError, match="matrix_size=3, or give fit an X"):
+            make_tiny().fit()
+
+    def test_without_X_draws_uniform_matrices(self):
+        inverter = make_tiny(matrix_size=3).fit()
+        assert inverter.distribution_ == Uniform()
+        assert (inverter.matrix_size_, inverter.n_features_in_) == (3, 9)
+        assert inverter.n_matrices_seen_ == 2 * 3 * 32
+        assert inverter.n_iter_ == len(inverter.history_) == 2
+        keys = {"epoch", "train_loss", "valid_loss", "learning_rate", "n_matrices", "seconds"}
+        assert all(row.keys() == keys for row in inverter.history_)
+
+    @pytest.mark.parametrize("flat", [False, True])
+    def test_with_X_resamples_it(self, flat):
+        X = make_stack("well", 20, 3)
+        inverter = make_tiny().fit(X.reshape(20, 9) if flat else X)
+        assert inverter.distribution_ == Resampled()
+        assert (inverter.matrix_size_, inverter.n_features_in_) == (3, 9)
+
+    def test_no_data_stays_in_the_estimator(self):
+        X = make_stack("well", 500, 3)
+        assert len(pickle.dumps(make_tiny().fit(X))) < X.nbytes / 2
+
+    @pytest.mark.parametrize("distribution", [Uniform(), Normal(), Mixture((Uniform(), Wishart()))])
+    def test_with_X_and_a_distribution_X_only_checks(self, distribution):
+        X = make_stack("well", 20, 3)
+        inverter = make_tiny(distribution=distribution).fit(X)
+        again = make_tiny(distribution=inverter.distribution_, matrix_size=3).fit()
+        assert inverter.history_[0]["train_loss"] == again.history_[0]["train_loss"]
+
+    def test_a_callable_is_a_distribution(self):
+        def identities(n_matrices, matrix_size, *, generator, device, dtype):
+            return torch.eye(matrix_size, device=device, dtype=dtype).repeat(n_matrices, 1, 1)
+
+        inverter = make_tiny(matrix_size=3, distribution=identities).fit()
+        assert inverter.distribution_ is identities
+        assert inverter.history_[-1]["train_loss"] < 1e-3
+
+    def test_equal_seeds_give_equal_weights(self):
+        assert_same_weights(make_tiny(matrix_size=3).fit(), make_tiny(matrix_size=3).fit())
+        X = make_stack("well", 20, 3)
+        assert_same_weights(make_tiny().fit(X), make_tiny().fit(X))
+
+    def test_a_random_state_instance_gives_another_seed_each_time(self):
+        state = np.random.RandomState(0)
+        inverter = make_tiny(matrix_size=3, random_state=state)
+        first = weights(inverter.fit())
+        second = weights(inverter.fit())
+        assert any(not np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+
+    def test_fit_starts_afresh(self):
+        inverter = make_tiny(matrix_size=3).fit()
+        assert_same_weights(copy.deepcopy(inverter).fit(), inverter)
+
+    def test_several_sizes_give_a_network_without_a_size(self):
+        inverter = make_tiny(matrix_size=(2, 4)).fit()
+        assert not hasattr(inverter, "matrix_size_")
+        for m in (2, 3, 4, 7):
+            assert inverter.transform(make_stack("well", 5, m)).shape == (5, m, m)
+
+    def test_a_size_seen_earlier_is_forgotten(self):
+        inverter = make_tiny().fit(make_stack("well", 5, 3))
+        with pytest.raises(ValueError, match="matrix_size=3, or give fit an X"):
+            inverter.fit()
+
+    def test_a_tuple_of_one_size_fixes_it_where_the_network_does(self):
+        assert make_tiny(block="gated", matrix_size=(3,)).fit().matrix_size_ == 3
+        assert not hasattr(make_tiny(matrix_size=(3,)).fit(), "matrix_size_")
+
+    def test_a_named_size_takes_any_column_names(self, tiny_network):
+        pandas = pytest.importorskip("pandas")
+        A = make_stack("well", 5, 3).reshape(5, 9)
+        np.testing.assert_array_equal(tiny_network.transform(pandas.DataFrame(A)), tiny_network.transform(A))
+        named = pandas.DataFrame(A, columns=list("abcdefghi"))
+        np.testing.assert_array_equal(tiny_network.transform(named), tiny_network.transform(A))
+
+    def test_X_and_matrix_size_must_agree(self):
+        with pytest.raises(ValueError, match=r"X holds 4 x 4 matrices, but matrix_size=3"):
+            make_tiny(matrix_size=3).fit(make_stack("well", 5, 4))
+
+    def test_only_polynomial_takes_several_sizes(self):
+        with pytest.raises(ValueError, match="only 'polynomial' takes several"):
+            make_tiny(matrix_size=(2, 3), block="gated").fit()
+
+    @pytest.mark.parametrize("block", ["feedback", "gated", "dense"])
+    def test_entrywise_blocks_are_tied_to_one_size(self, block):
+        inverter = make_tiny(block=block, matrix_size=2).fit()
+        assert inverter.transform(make_stack("well", 5, 2)).shape == (5, 2, 2)
+        with pytest.raises(ValueError, match="takes 2 x 2 matrices, got 3 x 3"):
+            inverter.invert(torch.eye(3))
+
+    def test_outside_the_trained_sizes_it_is_the_untrained_iteration(self):
+        inverter = make_tiny(matrix_size=3, learning_rate=0.1).fit()
+        A = torch.from_numpy(make_stack("uniform", 50, 5)).float()
+        X, untrained = inverter.invert(A).detach(), minimal_residual(A, n_steps=2)
+        np.testing.assert_allclose(
+            frobenius_residuals(A, X).numpy(), frobenius_residuals(A, untrained).numpy(), rtol=2e-2, atol=1e-4
+        )
+
+    @pytest.mark.parametrize(
+        ("parameters", "words"),
+        [
+            ({"depth": 0}, ["depth", "0", "range [1"]),
+            ({"width": 2.5}, ["width", "2.5"]),
+            ({"block": "transformer"}, ["block", "transformer", "polynomial", "feedback", "gated", "dense"]),
+            ({"normalize": "max"}, ["normalize", "max", "frobenius", "none"]),
+            ({"optimizer": "lbfgs"}, ["optimizer", "lbfgs", "adamw"]),
+            ({"precision": "half"}, ["precision", "half", "float32", "float64"]),
+            ({"distribution": "uniform"}, ["distribution", "uniform", "auto"]),
+            ({"distribution": None}, ["distribution", "None"]),
+            ({"learning_rate": 0}, ["learning_rate", "0"]),
+            ({"validation_fraction": 1.0}, ["validation_fraction", "1.0"]),
+            ({"matrix_size": 0}, ["matrix_size", "0"]),
+            ({"matrix_size": (2, "3")}, ["matrix_size", "'3'"]),
+            ({"device": "abacus"}, ["device", "abacus", "auto"]),
+            ({"random_state": "seed"}, ["random_state", "seed"]),
+        ],
+    )
+    def test_a_bad_parameter_is_named_with_its_value_and_what_is_allowed(self, parameters, words):
+        inverter = NeuralMatrixInverter(**(TINY | {"matrix_size": 3} | parameters))
+        with pytest.raises(ValueError, match=re.escape(words[0])) as error:
+            inverter.fit()
+        assert all(word in str(error.value) for word in words)
+
+    def test_a_failed_fit_changes_nothing(self, tiny_network):
+        inverter = copy.deepcopy(tiny_network)
+        before = {name: id(value) for name, value in vars(inverter).items()}
+        with pytest.raises(ValueError, match="square"):
+            inverter.fit(make_stack("well", 5, 4)[:, :3])
+        inverter.distribution, changed = Broken(), inverter.distribution
+        with pytest.raises(RuntimeError, match="broken"):
+            inverter.fit()
+        inverter.distribution = changed
+        assert before == {name: id(value) for name, value in vars(inverter).items()}
+
+    def test_float64_precision_reaches_float64_residuals(self):
+        A = make_stack("well", 50, 3)
+        single = make_tiny(depth=4, matrix_size=3).fit().residual_norms(A)
+        double = make_tiny(depth=4, matrix_size=3, precision="float64").fit().residual_norms(A)
+        assert double.max() < 1e-9 < 1e-8 < single.max()
+
+    def test_net_params_have_the_last_word(self):
+        overruled = make_tiny(matrix_size=3, net_params={"module__width": 5, "max_epochs": 1}).fit()
+        assert overruled.module_.core.width == 5
+        assert overruled.n_iter_ == 1
+
+    def test_the_net_holds_neither_data_optimizer_nor_callbacks(self, tiny_network):
+        net = tiny_network.net_
+        assert net.module_ is tiny_network.module_
+        assert net.optimizer_ is None
+        assert not net.callbacks_
+        assert net.train_split is None
+
+    # torch's own tracing reads .grad of tensors that have none.
+    @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
+    def test_compile_gives_the_same_kind_of_model(self):
+        inverter = make_tiny(matrix_size=3, compile=True, net_params={"compile__backend": "eager"}).fit()
+        assert_same_weights(inverter, make_tiny(matrix_size=3).fit())
+
+    def test_verbose_prints_an_epoch_a_line(self, capsys):
+        make_tiny(matrix_size=3, verbose=1).fit()
+        assert "valid_loss" in capsys.readouterr().out
+        make_tiny(matrix_size=3).fit()
+        assert capsys.readouterr().out == ""
+
+
+class TestGoingOn:
+    def test_partial_fit_is_one_epoch_more(self, tiny_network):
+        inverter = copy.deepcopy(tiny_network).partial_fit()
+        assert inverter.n_iter_ == tiny_network.n_iter_ + 1
+        assert [row["epoch"] for row in inverter.history_] == [1, 2, 3]
+        assert inverter.n_matrices_seen_ == tiny_network.n_matrices_seen_ * 3 // 2
+
+    def test_partial_fit_fits_first(self):
+        assert make_tiny(matrix_size=3).partial_fit().n_iter_ == 1
+
+    def test_an_unpickled_copy_continues_exactly(self, tiny_network):
+        original = copy.deepcopy(tiny_network)
+        unpickled = pickle.loads(pickle.dumps(original))
+        assert_same_weights(original.partial_fit(), unpickled.partial_fit())
+
+    def test_partial_fit_needs_X_again_where_it_makes_the_matrices(self):
+        X = make_stack("well", 20, 3)
+        inverter = make_tiny().fit(X)
+        with pytest.raises(ValueError, match=r"call fit\(X\)"):
+            inverter.partial_fit()
+        assert inverter.partial_fit(X).n_iter_ == 3
+
+    def test_partial_fit_keeps_to_the_size(self, tiny_network):
+        with pytest.raises(ValueError, match="fitted for 3 x 3"):
+            copy.deepcopy(tiny_network).partial_fit(make_stack("well", 5, 4))
+
+    def test_warm_start_goes_on_from_the_weights(self):
+        inverter = make_tiny(matrix_size=3, warm_start=True, learning_rate=1e-12).fit()
+        before = weights(inverter)
+        inverter.fit()
+        assert inverter.n_iter_ == 4
+        assert inverter.n_matrices_seen_ == 4 * 3 * 32
+        for a, b in zip(before, weights(inverter), strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-6)
+
+    def test_warm_start_refuses_another_architecture(self):
+        inverter = make_tiny(matrix_size=3, warm_start=True).fit().set_params(width=6)
+        with pytest.raises(ValueError, match=r"architecture has changed \(width\)"):
+            inverter.fit()
+
+    def test_warm_start_widens_the_sizes_of_a_polynomial_network(self):
+        inverter = make_tiny(matrix_size=3, warm_start=True).fit().set_params(matrix_size=5).fit()
+        core = inverter.module_.core
+        assert (core.smallest, core.largest) == (3, 5)
+
+
+class Stop(Callback):
+    """A person presses Ctrl-C during the second epoch."""
+
+    def initialize(self):
+        self.n_batches = 0
+        return self
+
+    def on_batch_end(self, net, training, **kwargs):
+        self.n_batches += training
+        if self.n_batches == 4:
+            raise KeyboardInterrupt
+
+
+class Broken:
+    def __call__(self, *args, **kwargs):
+        raise RuntimeError("broken")
+
+
+class Poisoned:
+    """NaN from the second chunk on."""
+
+    def __init__(self):
+        self.n_calls = 0
+
+    def __call__(self, n_matrices, matrix_size, **where):
+        self.n_calls += 1
+        A = Uniform()(n_matrices, matrix_size, **where)
+        return A * torch.nan if self.n_calls == 3 else A
+
+
+class TestInterruption:
+    def test_ctrl_c_is_raised_again_and_leaves_a_fitted_model(self):
+        inverter = make_tiny(matrix_size=3, max_epochs=50, callbacks=[Stop()])
+        with pytest.raises(KeyboardInterrupt):
+            inverter.fit()
+        assert inverter.n_iter_ == 1
+        assert np.isfinite(inverter.transform(make_stack("well", 5, 3))).all()
+
+    def test_a_real_signal(self, tmp_path):
+        script = textwrap.dedent("""
+            import sys
+            from skdmi import NeuralMatrixInverter
+            inverter = NeuralMatrixInverter(depth=2, width=4, matrix_size=3, max_epochs=10**6, batches_per_epoch=2,
+                                            batch_size=16, verbose=1, random_state=0)
+            try:
+                inverter.fit()
+            except KeyboardInterrupt:
+                print("interrupted", inverter.n_iter_ > 0, inverter.matrix_size_)
+        """)
+        command = [sys.executable, "-u", "-c", script]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+            for line in process.stdout:
+                if re.match(r"\s+3 ", line):
+                    process.send_signal(signal.SIGINT)
+                    break
+            assert "interrupted True 3" in process.stdout.read()
+        assert process.returncode == 0
+
+    def test_a_nan_loss_warns_and_leaves_finite_weights(self):
+        inverter = make_tiny(matrix_size=3, max_epochs=5, distribution=Poisoned())
+        with pytest.warns(ConvergenceWarning, match="stopped being finite"):
+            inverter.fit()
+        assert all(np.isfinite(value).all() for value in weights(inverter))
+
+    def test_weights_that_were_never_finite_are_an_error(self):
+        def nothing_but_nan(n_matrices, matrix_size, *, device, dtype, **kwargs):
+            return torch.full((n_matrices, matrix_size, matrix_size), torch.nan, device=device, dtype=dtype)
+
+        inverter = make_tiny(matrix_size=3, distribution=nothing_but_nan)
+        with pytest.raises(ValueError, match="not finite"):
+            inverter.fit()
+        assert not hasattr(inverter, "module_")
+
+
+class TestDevices:
+    def test_a_device_that_is_not_there_is_an_error_in_fit(self):
+        if torch.cuda.is_available():
+            pytest.skip("this machine has a GPU")
+        with pytest.raises(ValueError, match="device='cuda', but this machine has none"):
+            make_tiny(matrix_size=3, device="cuda").fit()
+
+    def test_a_loaded_model_falls_back_to_the_cpu_and_says_so_once(self, tiny_network):
+        if torch.cuda.is_available():
+            pytest.skip("this machine has a GPU")
+        loaded = pickle.loads(pickle.dumps(copy.deepcopy(tiny_network).set_params(device="cuda")))
+        A = make_stack("well", 5, 3)
+        with pytest.warns(DeviceFallbackWarning, match="device='cuda'"):
+            X = loaded.transform(A)
+        np.testing.assert_array_equal(X, tiny_network.transform(A))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            loaded.transform(A)
+
+    def test_auto_never_means_mps(self):
+        assert resolve_device("auto", loaded=False).type in ("cpu", "cuda")
+
+    @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+    def test_cuda_trains_and_loads_on_the_cpu(self):
+        inverter = make_tiny(matrix_size=3, device="cuda").fit()
+        A = make_stack("well", 5, 3)
+        on_cpu = pickle.loads(pickle.dumps(inverter)).set_params(device="cpu")
+        np.testing.assert_allclose(on_cpu.transform(A), inverter.transform(A), atol=1e-4)
+        assert inverter.transform(torch.from_numpy(A).cuda()).device.type == "cuda"
+
+
+class TestFiles:
+    def test_a_pickle_holds_weights_and_kilobytes(self, tiny_network):
+        n_bytes = sum(value.nbytes for value in weights(tiny_network))
+        assert len(pickle.dumps(tiny_network)) < n_bytes + 8_000
+
+    def test_a_pickle_holds_no_torch_object(self, tiny_network):
+        """By construction it loads where it was not trained: there is no storage, and no device, in it."""
+        opcodes = pickle.dumps(tiny_network, protocol=2)
+        assert b"torch" not in opcodes.replace(b"skdmi", b"")
+
+    def test_it_predicts_in_another_process_without_the_training_data(self, tiny_network, tmp_path):
+        A = make_stack("well", 5, 3)
+        joblib.dump(tiny_network, tmp_path / "model.joblib")
+        np.save(tmp_path / "A.npy", A)
+        script = textwrap.dedent("""
+            import sys, joblib, numpy
+            model, A, X = sys.argv[1:]
+            numpy.save(X, joblib.load(model).transform(numpy.load(A)))
+        """)
+        paths = [str(tmp_path / name) for name in ("model.joblib", "A.npy", "X.npy")]
+        subprocess.run([sys.executable, "-W", "error", "-c", script, *paths], check=True)
+        np.testing.assert_array_equal(np.load(tmp_path / "X.npy"), tiny_network.transform(A))
+
+    def test_a_directory_comes_back_as_it_was_saved(self, tiny_network, tmp_path):
+        tiny_network.save_pretrained(tmp_path / "model")
+        loaded = NeuralMatrixInverter.from_pretrained(tmp_path / "model")
+        assert_same_weights(loaded, tiny_network)
+        assert loaded.get_params() == tiny_network.get_params()
+        for name in ("n_iter_", "n_matrices_seen_", "history_", "domain_", "distribution_", "matrix_size_"):
+            assert getattr(loaded, name) == getattr(tiny_network, name)
+        assert_same_weights(loaded.partial_fit(), copy.deepcopy(tiny_network).partial_fit())
+
+    def test_device_callbacks_and_random_states_are_not_stored(self, tmp_path):
+        make_tiny(
+            matrix_size=3, device="cpu", callbacks=[Callback()], random_state=np.random.RandomState(0)
+        ).fit().save_pretrained(tmp_path / "model")
+        loaded = NeuralMatrixInverter.from_pretrained(tmp_path / "model")
+        assert (loaded.device, loaded.callbacks, loaded.random_state) == ("auto", None, None)
+
+    def test_a_model_of_a_function_predicts_but_does_not_train(self, tmp_path):
+        make_tiny(matrix_size=3, distribution=lambda *args, **where: Uniform()(*args, **where)).fit().save_pretrained(
+            tmp_path / "model"
+        )
+        loaded = NeuralMatrixInverter.from_pretrained(tmp_path / "model")
+        assert loaded.transform(make_stack("well", 5, 3)).shape == (5, 3, 3)
+        with pytest.raises(ValueError, match="'distribution' parameter"):
+            loaded.partial_fit()
+
+    def test_several_sizes_and_column_names_are_stored(self, tmp_path):
+        pandas = pytest.importorskip("pandas")
+        names = [f"a{i}{j}" for i in range(2) for j in range(2)]
+        inverter = make_tiny(matrix_size=(2, 3)).fit(
+            pandas.DataFrame(make_stack("well", 9, 2).reshape(9, 4), columns=names)
+        )
+        inverter.save_pretrained(tmp_path / "model")
+        loaded = NeuralMatrixInverter.from_pretrained(tmp_path / "model")
+        assert loaded.matrix_size == (2, 3)
+        assert list(loaded.get_feature_names_out()) == names
+
+    def test_what_does_not_fit_is_a_value_error(self, tiny_network, tmp_path):
+        tiny_network.save_pretrained(tmp_path / "model")
+        path = tmp_path / "model" / "config.json"
+        config = json.loads(path.read_text())
+        for damaged in (
+            config | {"class": "Other"},
+            {"class": "NeuralMatrixInverter"},
+            config | {"fitted": config["fitted"] | {"_architecture": {"depth": 5}}},
+        ):
+            path.write_text(json.dumps(damaged))
+            with pytest.raises(ValueError, match="model"):
+                NeuralMatrixInverter.from_pretrained(tmp_path / "model")
+
+    def test_saving_needs_a_fitted_model(self, tmp_path):
+        with pytest.raises(NotFittedError):
+            make_tiny().save_pretrained(tmp_path / "model")
+        assert list(tmp_path.iterdir()) == []
+
+    def test_loading_leaves_the_global_random_state_alone(self, tiny_network):
+        dumped = pickle.dumps(tiny_network)
+        torch.manual_seed(0)
+        before = torch.random.get_rng_state()
+        pickle.loads(dumped)
+        assert torch.equal(before, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize("name", pretrained_names())
+class TestShipped:
+    def test_it_is_frozen(self, name):
+        frozen = load_pretrained(name)
+        assert clone(frozen) is not None
+        before = weights(frozen.estimator)
+        clone(frozen).fit(make_stack("well", 5, frozen.estimator.matrix_size_), None)
+        assert all(np.array_equal(a, b) for a, b in zip(before, weights(frozen.estimator), strict=True))
+
+    def test_it_beats_the_untrained_iteration_on_its_own_distribution(self, name):
+        inverter = NeuralMatrixInverter.from_pretrained(name)
+        m = inverter.matrix_size_
+        A = inverter.distribution_.sample(20_000, m, random_state=12345).astype(np.float32)
+        untrained = minimal_residual(torch.from_numpy(A), inverter.depth).numpy()
+        assert -inverter.score(A) < mean_frobenius_residual(A, untrained)

@@ -37,7 +37,7 @@ class ModelCard:
     @property
     def matrix_size(self) -> int | None:
         """The side of the matrices that it takes, None for any."""
-        size: int | None = self.content["fitted"].get("matrix_size_", self.architecture["matrix_size"])
+        size: int | None = self.content["fitted"].get("matrix_size_")
         return size
 
     @property

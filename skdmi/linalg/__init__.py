@@ -4,6 +4,7 @@ They know nothing of estimators. A is a matrix, X its approximate inverse, ``R =
 stack never mix, so permuting a stack permutes every answer.
 """
 
+from skdmi.linalg.certificate import Certificate, certify, equilibrate, scale_columns, scale_rows
 from skdmi.linalg.elementary import (
     complex_to_real,
     exact_inverse,
@@ -27,6 +28,7 @@ from skdmi.linalg.iterations import (
 )
 
 __all__ = [
+    "Certificate",
     "LeastSquares",
     "combine",
     "complex_to_real",

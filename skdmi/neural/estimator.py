@@ -25,6 +25,7 @@ from skdmi.training import (
     OPTIMIZERS,
     MatrixStream,
     Outcome,
+    Problem,
     constant,
     cosine,
     pose_problem,
@@ -275,8 +276,9 @@ class NeuralMatrixInverter(BaseInverter):
         with unchanged_on_error(self):
             self._validate_params()
             resuming = self.warm_start and self.__sklearn_is_fitted__()
+            stack = None if X is None else self._open_stack(X)
             schedule = cosine(self.max_epochs * self.batches_per_epoch)
-            outcome = self._learn(X, self.max_epochs, schedule, resuming=resuming, keep_last=False)
+            outcome = self._learn(stack, self.max_epochs, schedule, resuming=resuming, keep_last=False)
         return self._finish(outcome)
 
     def partial_fit(self, X: Any = None, y: Any = None) -> Self:
@@ -297,8 +299,9 @@ class NeuralMatrixInverter(BaseInverter):
         with unchanged_on_error(self):
             self._validate_params()
             resuming = self.__sklearn_is_fitted__()
+            stack = None if X is None else self._open_stack(X, reset=not resuming)
             schedule = constant(self.batches_per_epoch)
-            outcome = self._learn(X, 1, schedule, resuming=resuming, keep_last=True)
+            outcome = self._learn(stack, 1, schedule, resuming=resuming, keep_last=True)
         return self._finish(outcome)
 
     def save_pretrained(self, directory: str | os.PathLike[str]) -> None:
@@ -399,25 +402,33 @@ class NeuralMatrixInverter(BaseInverter):
             raise ValueError(f"X holds {m} x {m} matrices, but matrix_size={given!r}. Leave one of the two out.")
         return sizes
 
-    def _learn(
-        self, X: Any, max_epochs: int, schedule: Callable[[int], float], *, resuming: bool, keep_last: bool
-    ) -> Outcome:
-        """Train from the present weights or from new ones, and put the outcome into the estimator."""
-        stack = None if X is None else self._open_stack(X, reset=not (resuming and keep_last))
+    def _pose(self, stack: Tensor | None, *, resuming: bool) -> Problem:
+        """Decide what to train on, and fix the size if it was named rather than seen."""
         sizes = self._sizes(stack, resuming=resuming)
         if stack is None and not resuming:
             takes_any = self.block == "polynomial" and not isinstance(self.matrix_size, Integral)
             self._set_size(None if takes_any else sizes[0])
-        seed = self._seed if resuming else _resolve_seed(self.random_state)
         known = resuming and isinstance(self.distribution, str)
-        problem = pose_problem(
+        return pose_problem(
             self.distribution_ if known else self.distribution,
             sizes,
             stack,
             validation_fraction=self.validation_fraction,
             scale_free=self.normalize != "none",
-            seed=seed,
+            seed=self._seed if resuming else _resolve_seed(self.random_state),
         )
+
+    def _learn(
+        self,
+        stack: Tensor | None,
+        max_epochs: int,
+        schedule: Callable[[int], float],
+        *,
+        resuming: bool,
+        keep_last: bool,
+    ) -> Outcome:
+        """Train from the present weights or from new ones, and put the outcome into the estimator."""
+        problem = self._pose(stack, resuming=resuming)
         architecture = self._build_architecture(problem.sizes, resuming=resuming)
         device = resolve_device(self.device, loaded=False)
         dtype = PRECISIONS[architecture["precision"]]
@@ -426,7 +437,7 @@ class NeuralMatrixInverter(BaseInverter):
             problem.sizes,
             batch_size=self.batch_size,
             batches_per_epoch=self.batches_per_epoch,
-            seed=seed,
+            seed=problem.seed,
             n_matrices_seen=self.n_matrices_seen_ if resuming else 0,
             device=device,
             dtype=dtype,
@@ -456,7 +467,7 @@ class NeuralMatrixInverter(BaseInverter):
         self.best_loss_ = outcome.loss
         self.distribution_ = problem.distribution
         self.domain_ = problem.domain()
-        self._seed = seed
+        self._seed = problem.seed
         self._architecture = architecture
         self._rebuild(outcome.state)
         self._place()

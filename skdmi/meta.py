@@ -1,0 +1,88 @@
+"""What every inverter around an inverter needs: fit the inner one, know whether it must be, call it."""
+
+import warnings
+from typing import Any
+
+import torch
+from sklearn import config_context
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.utils import get_tags
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from skdmi.exceptions import SingularMatrixWarning
+
+__all__ = ["check_size", "clone_and_fit", "fitted_inner", "invert_with", "requires_fit"]
+
+
+def clone_and_fit(inverter: Any, X: Any, y: Any = None) -> Any:
+    """Return a fitted clone; a frozen inverter returns as it is, and says so if it is not fitted.
+
+    >>> from skdmi import ExactInverter
+    >>> clone_and_fit(ExactInverter(), None)
+    ExactInverter()
+    """
+    inner = clone(inverter)
+    inner.fit(X, y)  # FrozenEstimator.fit has no default for y.
+    return inner
+
+
+def requires_fit(inverter: Any) -> bool:
+    """Return whether the inverter must be fitted before use; ``None``, an untrained default, need not.
+
+    The tags of a frozen estimator are those of what it holds, so it is asked whether that is fitted.
+
+    >>> from skdmi import ExactInverter, NeuralMatrixInverter
+    >>> requires_fit(ExactInverter()), requires_fit(NeuralMatrixInverter())
+    (False, True)
+    """
+    if inverter is None:
+        return False
+    if isinstance(inverter, FrozenEstimator):
+        return requires_fit(inverter.estimator) and not inverter.__sklearn_is_fitted__()
+    return bool(get_tags(inverter).requires_fit)
+
+
+def fitted_inner(meta: Any) -> Any:
+    """Return what ``meta.fit`` made, ``inverter_``; before a fit ``inverter`` itself, where that is ready for use.
+
+    Raises
+    ------
+    NotFittedError
+        If it is not.
+    """
+    if requires_fit(meta):
+        check_is_fitted(meta, "inverter_")
+    return getattr(meta, "inverter_", meta.inverter)
+
+
+def check_size(inverter: Any, m: int) -> None:
+    """Refuse m x m matrices for a fitted inner inverter, a frozen one perhaps, that keeps to another size.
+
+    Raises
+    ------
+    ValueError
+        Naming both sizes.
+    """
+    try:
+        fitted = getattr(inverter, "matrix_size_", m)
+    except NotFittedError:
+        return
+    if fitted != m:
+        raise ValueError(f"X holds {m} x {m} matrices, but the inner inverter is fitted for {fitted} x {fitted}.")
+
+
+def invert_with(inverter: Any, A: Tensor) -> Tensor:
+    """Return the inverses that any inverter, ours or foreign, finds for A, ``(n_matrices, m, m)``.
+
+    Through ``inverter.invert`` where there is one, else through ``transform`` on a numpy stack of its own. Members
+    without an inverse are NaN; it is for the outermost inverter to warn of them.
+    """
+    if hasattr(inverter, "invert"):
+        return inverter.invert(A)
+    with config_context(transform_output="default"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", SingularMatrixWarning)
+        X = inverter.transform(A.detach().cpu().numpy().copy())
+    return torch.as_tensor(X, dtype=A.dtype, device=A.device).reshape(A.shape)

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 __all__ = [
+    "EnsembleInverter",
     "ExactInverter",
     "NeuralMatrixInverter",
     "distributions",
     "exceptions",
+    "inv",
     "io",
     "linalg",
     "load_pretrained",
@@ -18,14 +20,17 @@ __all__ = [
 ]
 
 _HOMES = {
+    "EnsembleInverter": "skdmi.ensemble",
     "ExactInverter": "skdmi.exact",
     "NeuralMatrixInverter": "skdmi.neural",
+    "inv": "skdmi.api",
     "load_pretrained": "skdmi.api",
 }
 
 if TYPE_CHECKING:
     from skdmi import distributions, exceptions, io, linalg, metrics, modules
-    from skdmi.api import load_pretrained
+    from skdmi.api import inv, load_pretrained
+    from skdmi.ensemble import EnsembleInverter
     from skdmi.exact import ExactInverter
     from skdmi.neural import NeuralMatrixInverter
 

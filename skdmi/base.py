@@ -36,7 +36,7 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         m. Not set by an inverter that takes any size and was fitted without X.
     n_features_in_ : int
         ``m * m``, for both layouts.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Column names, when ``fit`` saw a DataFrame.
     """
 

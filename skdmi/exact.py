@@ -33,7 +33,7 @@ class ExactInverter(BaseInverter):
         m, when fitted with X: ``transform`` then keeps to it.
     n_features_in_ : int
         ``m * m``, when fitted with X.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Column names, when ``fit`` saw a DataFrame.
 
     See Also

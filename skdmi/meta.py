@@ -3,10 +3,10 @@
 import warnings
 from typing import Any
 
+import numpy as np
 import torch
 from sklearn import config_context
 from sklearn.base import clone
-from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
@@ -66,10 +66,7 @@ def check_size(inverter: Any, m: int) -> None:
     ValueError
         Naming both sizes.
     """
-    try:
-        fitted = getattr(inverter, "matrix_size_", m)
-    except NotFittedError:
-        return
+    fitted = getattr(inverter, "matrix_size_", m)
     if fitted != m:
         raise ValueError(f"X holds {m} x {m} matrices, but the inner inverter is fitted for {fitted} x {fitted}.")
 
@@ -85,4 +82,4 @@ def invert_with(inverter: Any, A: Tensor) -> Tensor:
     with config_context(transform_output="default"), warnings.catch_warnings():
         warnings.simplefilter("ignore", SingularMatrixWarning)
         X = inverter.transform(A.detach().cpu().numpy().copy())
-    return torch.as_tensor(X, dtype=A.dtype, device=A.device).reshape(A.shape)
+    return torch.as_tensor(np.asarray(X), dtype=A.dtype, device=A.device).reshape(A.shape)

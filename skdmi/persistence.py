@@ -4,16 +4,28 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-__all__ = ["check_writable", "find_model", "load_model", "pretrained_names", "read_card", "save_model"]
+__all__ = [
+    "check_writable",
+    "find_model",
+    "load_model",
+    "member_directory",
+    "pretrained_names",
+    "read_card",
+    "save_ensemble",
+    "save_model",
+]
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
+MEMBER = "member-"
 SHIPPED = Path(__file__).parent / "pretrained"
 
 
@@ -39,7 +51,7 @@ def find_model(name_or_directory: str | os.PathLike[str]) -> Path:
         return SHIPPED / str(name_or_directory)
     directory = Path(name_or_directory)
     missing = [name for name in (CONFIG, WEIGHTS) if not (directory / name).is_file()]
-    if missing:
+    if missing and not (missing == [WEIGHTS] and member_directory(directory, 0).is_dir()):
         raise FileNotFoundError(
             f"No model {str(name_or_directory)!r}: there is no {directory / missing[0]}, and the shipped models are "
             f"{', '.join(names) or 'none'}."
@@ -72,10 +84,12 @@ def load_model(name_or_directory: str | os.PathLike[str]) -> tuple[dict[str, Any
     FileNotFoundError
         If there is no such model.
     ValueError
-        If a file of it is damaged.
+        If a file of it is damaged, or it is an ensemble, which has no weights of its own.
     """
     directory = find_model(name_or_directory)
     config = read_card(directory)
+    if not (directory / WEIGHTS).is_file():
+        raise ValueError(f"{directory} holds an ensemble: load it with EnsembleInverter.from_pretrained.")
     try:
         return config, load_file(directory / WEIGHTS)
     except Exception as error:
@@ -92,16 +106,51 @@ def save_model(directory: str | os.PathLike[str], config: dict[str, Any], weight
     TypeError
         If the configuration is not JSON.
     """
+    text = json.dumps(config, indent=1) + "\n"
+    with _replacing(directory) as fresh:
+        (fresh / CONFIG).write_text(text, encoding="utf-8")
+        save_file(weights, fresh / WEIGHTS)
+        shutil.copymode(fresh / CONFIG, fresh / WEIGHTS)
+
+
+def save_ensemble(
+    directory: str | os.PathLike[str], config: dict[str, Any], savers: Iterable[Callable[[Path], None]]
+) -> None:
+    """Write a directory of a configuration and one sub-directory a member, as `save_model` does.
+
+    Parameters
+    ----------
+    directory : path
+    config : dict
+    savers : iterable of callables
+        Each writes one member as a model directory: its argument.
+    """
+    text = json.dumps(config, indent=1) + "\n"
+    with _replacing(directory) as fresh:
+        (fresh / CONFIG).write_text(text, encoding="utf-8")
+        for i, save in enumerate(savers):
+            save(member_directory(fresh, i))
+
+
+def member_directory(directory: str | os.PathLike[str], i: int) -> Path:
+    """Return where an ensemble keeps its member i.
+
+    >>> member_directory("committee", 0).name
+    'member-0'
+    """
+    return Path(directory) / f"{MEMBER}{i}"
+
+
+@contextmanager
+def _replacing(directory: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give an empty directory to fill, which takes the place of ``directory`` unless the block raises."""
     target = Path(directory).absolute()
     check_writable(target)
-    text = json.dumps(config, indent=1) + "\n"
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
         fresh = Path(scratch) / "fresh"
         fresh.mkdir()
-        (fresh / CONFIG).write_text(text, encoding="utf-8")
-        save_file(weights, fresh / WEIGHTS)
-        shutil.copymode(fresh / CONFIG, fresh / WEIGHTS)
+        yield fresh
         replaced = Path(scratch) / "replaced"
         if target.exists():
             target.rename(replaced)
@@ -122,7 +171,13 @@ def check_writable(directory: str | os.PathLike[str]) -> None:
         If the path exists, and is neither a model nor an empty directory.
     """
     target = Path(directory)
-    if not target.exists():
-        return
-    if not target.is_dir() or not {path.name for path in target.iterdir()} <= {CONFIG, WEIGHTS}:
+    if target.exists() and not _holds_model_only(target):
         raise FileExistsError(f"{target} exists and is not a model; choose another path, or remove it.")
+
+
+def _holds_model_only(directory: Path) -> bool:
+    """Return whether nothing but a model, or an ensemble of models, would be lost with this directory."""
+    return directory.is_dir() and all(
+        path.name in (CONFIG, WEIGHTS) or (path.name.startswith(MEMBER) and _holds_model_only(path))
+        for path in directory.iterdir()
+    )

@@ -67,7 +67,7 @@ def assert_equal(actual, expected):
 @pytest.mark.parametrize("weights", WEIGHTS)
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("m", [1, 3, 20])
+@pytest.mark.parametrize("m", [1, 20])
 @pytest.mark.parametrize("block", BLOCKS)
 def test_every_finite_matrix_has_a_finite_answer(block, m, dtype, precision, weights):
     network = network_of(block, m, weights=weights, precision=precision)
@@ -87,7 +87,7 @@ def test_every_finite_matrix_has_a_finite_answer(block, m, dtype, precision, wei
 
 @pytest.mark.parametrize("block", BLOCKS)
 def test_without_normalisation_answers_are_finite_too(block):
-    for m, weights, dtype in product((3, 20), WEIGHTS, DTYPES):
+    for m, weights, dtype in product((1, 17), WEIGHTS, DTYPES):
         network = network_of(block, m, weights=weights, normalize="none")
         largest = torch.finfo(dtype).max
         stack = torch.cat([nasty_stack(m, dtype) * scale for scale in (0.0, 2.0**-60, 1.0, 2.0**60, largest / 2)])
@@ -270,7 +270,7 @@ def test_orthogonal_equivariance_with_any_weights(weights, seed, m):
 
 
 @pytest.mark.parametrize("block", ["polynomial", "feedback"])
-@pytest.mark.parametrize("weights", WEIGHTS)
+@pytest.mark.parametrize("weights", [0.0, 0.02, 0.3, 3.0])
 @property_test
 @given(
     seed=seeds, m=st.integers(1, 6), kind=st.sampled_from(["uniform", "well", "condition", "orthogonal", "singular"])

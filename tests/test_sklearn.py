@@ -18,7 +18,7 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skdmi import ExactInverter, NeuralMatrixInverter
+from skdmi import EnsembleInverter, ExactInverter, NeuralMatrixInverter
 from skdmi.metrics import neg_mean_frobenius_residual
 from tests.common_checks import expected_failed_checks, open_padded_door
 from tests.matrices import make_stack
@@ -30,7 +30,11 @@ COLUMNS = [f"a{i}{j}" for i in range(3) for j in range(3)]
 
 
 def inverters():
-    return [ExactInverter(), NeuralMatrixInverter(**TINY)]
+    return [
+        ExactInverter(),
+        NeuralMatrixInverter(**TINY),
+        EnsembleInverter(NeuralMatrixInverter(**TINY), 2, random_state=0),
+    ]
 
 
 each_inverter = pytest.mark.parametrize("unfitted", inverters(), ids=lambda inverter: type(inverter).__name__)

@@ -30,8 +30,10 @@ from skdmi.linalg.iterations import (
 __all__ = [
     "Certificate",
     "LeastSquares",
+    "certify",
     "combine",
     "complex_to_real",
+    "equilibrate",
     "exact_inverse",
     "fit_directions",
     "frobenius_norm",
@@ -45,5 +47,7 @@ __all__ = [
     "recomputation_schedule",
     "residual",
     "scale_by_power_of_two",
+    "scale_columns",
+    "scale_rows",
     "split_exponent",
 ]

@@ -9,12 +9,12 @@ from skdmi.linalg.elementary import _power_of_two, residual, scale_by_power_of_t
 
 _UNIT = 2.0**-53
 """The unit roundoff of float64, in which everything here is computed."""
-_NEGLIGIBLE = 2.0**-960
-"""Beside entries near 1, far below rounding and far above all that underflow takes, gradual or flushed to zero."""
-_HARMLESS_EXPONENT = -1012
-"""A loss below 2 to this power is below ``_UNIT * _NEGLIGIBLE``."""
+_UNDERFLOW = 2.0**-900
+"""Beside entries near 1, far below rounding, and far above what underflow takes away."""
+_LARGEST_EXPONENT = 1020
+"""The powers of two up to this one, and their inverses, are normal numbers."""
 _LARGEST_SPAN = 800
-"""Rows whose scales differ by more powers of two than this are beyond the error bound, not beyond the proof."""
+"""Rows whose scales differ by more powers of two than this have no error bound: it would underflow."""
 
 
 def scale_rows(A: Tensor, exponent: Tensor) -> Tensor:
@@ -108,14 +108,6 @@ def certify(A: Tensor, X: Tensor) -> Certificate:
     :math:`\tilde A` nonsingular [1]_; a matrix whose stored bits are singular cannot pass, whatever X is. Powers of two
     on the columns would cancel from R and are left out. :math:`E` is never formed: its products with vectors suffice.
 
-    The proof survives
-
-    - every setting of the matrix product: float64 knows neither TF32 nor autocast (the product must be an ordinary one,
-      neither Strassen's nor an emulation);
-    - underflow, gradual or flushed to zero: added to :math:`|R|` and :math:`|A'|` is more than it can take away; a
-      subnormal entry that was flushed where it counts is found by its bits, and not certified;
-    - overflow and entries that are not finite: they make :math:`\rho` infinite or NaN.
-
     **Error.** :math:`X' - (DA)^{-1} = -(DA)^{-1} R = -X' (R + R^2 + \dots)`, hence two bounds, of which the smaller is
     taken. With :math:`F = D^{-1} E D` and e the vector of ones,
 
@@ -123,7 +115,7 @@ def certify(A: Tensor, X: Tensor) -> Certificate:
 
     the better one if the rows of A are of one scale. Whatever their scales, the row sums of :math:`|X - A^{-1}|` are at
     most :math:`|X'| (z + \frac{\rho}{1 - \rho} \max_i z_i\, e)` with :math:`z = E D e`, so that with q the Euclidean
-    norm of these over the largest of a column of X, the relative error is at most :math:`q / (1 - q)`.
+    norm of these over that of the longest column of X, the relative error is at most :math:`q / (1 - q)`.
 
     **Condition.** With :math:`\epsilon` the error bound, :math:`\kappa_1(A)` lies between
     :math:`\|A\|_1 \|X\|_1 / (1 + m \epsilon)` and :math:`\|A\|_1 \|X\|_1 / (1 - m \epsilon)`.
@@ -137,6 +129,20 @@ def certify(A: Tensor, X: Tensor) -> Certificate:
     -------
     Certificate
         On the device of A; on the CPU where that has no float64.
+
+    Notes
+    -----
+    The proof holds under every setting: float64 products know neither TF32 nor autocast (they must be ordinary ones,
+    neither Strassen's nor emulated), and what is not finite, on entry or by overflow, makes :math:`\rho` infinite or
+    NaN. Underflow may be gradual or flush to zero, in each thread as it pleases: :math:`|A'|` is enlarged by more than
+    g needs to outweigh it. There are four losses.
+
+    - A subnormal entry of A, read as zero, and the rounding of :math:`\tilde A` to a subnormal number: together at most
+      ``(1 + u) tiny``, tiny being the least normal number of the dtype.
+    - An entry of A more than :math:`2^{1021}` below the largest of its row: :math:`2^{-1022}` of :math:`A'`.
+    - A product or a sum within R: at most :math:`2^{-1021} m`. A certified X has
+      :math:`\sum_k |X'_{kj}| \ge 1 - |R_{jj}| \ge g`, so :math:`2^{-900}` in all entries of :math:`A'` adds more to E.
+    - An entry of X: the proof holds for every X, and the bound adds ``m tiny`` over :math:`\|A^{-1}\| \ge 1 / \|A\|`.
 
     References
     ----------
@@ -154,28 +160,28 @@ def certify(A: Tensor, X: Tensor) -> Certificate:
     >>> certificate.error_bound < 2e-7
     tensor([ True, False])
     """
-    m = A.shape[-1]
+    m, limits = A.shape[-1], torch.finfo(A.dtype)
     A64, X64 = _double(A), _double(X)
-    exponent = _exponent_of_largest(A64, dim=-1)
-    A_scaled, X_scaled = scale_rows(A64, -exponent), scale_columns(X64, exponent)
-    flushed = _flushed(A, A_scaled, -exponent.unsqueeze(-1)) | _flushed(X, X_scaled, exponent.unsqueeze(-2))
-
-    # A matrix that rounds to A differs from it by at most u max(|A|, tiny).
-    tiny = scale_rows(torch.full_like(A64[..., :1], torch.finfo(A.dtype).tiny), -exponent)
+    # Beyond the limit 2^-exponent has no float64; such rows come as near 1 as they can, which is near enough.
+    exponent = _exponent_of_largest(A64, dim=-1).clamp(-_LARGEST_EXPONENT, _LARGEST_EXPONENT)
+    D = _power_of_two(-exponent, A64.dtype).unsqueeze(-1)
+    A_scaled, X_scaled = D * A64, X64 * _power_of_two(exponent, A64.dtype).unsqueeze(-2)
     bound = _ResidualBound(
-        R=residual(A_scaled, X_scaled).abs() + _NEGLIGIBLE,
-        A=A_scaled.abs() + (tiny + _NEGLIGIBLE),
-        X=X_scaled.abs(),
-        g=(m + 3) * _UNIT + torch.finfo(A.dtype).eps / 2,
+        R=residual(A_scaled, X_scaled).abs_(),
+        A=A_scaled.abs_().add_(D * (4 * limits.tiny / limits.eps) + _UNDERFLOW),
+        X=X_scaled.abs_(),
+        g=(m + 3) * _UNIT + limits.eps / 2,
     )
-    rho = _rounded_up(bound.times(torch.ones_like(A64[..., :1])).amax(dim=(-2, -1)), m)
-    certified = (rho < 1) & ~flushed
-    error_bound = torch.where(certified, _error_bound(bound, rho, exponent), torch.nan)
-    return Certificate(certified, rho, error_bound, *_condition_interval(A64, X64, error_bound))
+    rho = _rounded_up(bound.times(torch.ones_like(D)).amax(dim=(-2, -1)), m)
+    certified = rho < 1
+    A_norm, X_norm = _one_norm(A64), _one_norm(X64)
+    lost = m * m * torch.finfo(X.dtype).tiny * A_norm
+    error_bound = torch.where(certified, _error_bound(bound, rho, exponent) + lost, torch.nan)
+    return Certificate(certified, rho, error_bound, *_condition_interval(A_norm * X_norm, error_bound, m))
 
 
 class _ResidualBound(NamedTuple):
-    """``E = |R| + g (I + |A| |X|)``, known by its products with vectors; the entries are absolute values."""
+    """``E = |R| + g (I + |A| |X|)``, known by its products with vectors; R, A and X are absolute values."""
 
     R: Tensor
     A: Tensor
@@ -193,29 +199,32 @@ class _ResidualBound(NamedTuple):
 def _error_bound(bound: _ResidualBound, rho: Tensor, exponent: Tensor) -> Tensor:
     """Return the bound on the relative error of X, infinite where there is none; ``D = diag(2^-exponent)``."""
     m = exponent.shape[-1]
+    # Only ratios of the scales matter; the largest row gets 1.
     span = exponent.amax(dim=-1, keepdim=True) - exponent
-    too_wide = span.amax(dim=-1) > _LARGEST_SPAN
     D = _power_of_two(span.clamp_max(_LARGEST_SPAN), rho.dtype).unsqueeze(-1)
     z = bound.times(D)
-    of_one_scale = (bound.transposed().times(z / D / D) * D).amax(dim=(-2, -1)).sqrt()
+    of_one_scale = _rounded_up((D * bound.transposed().times(z / D / D)).amax(dim=(-2, -1)).sqrt(), m)
 
     rho = rho[..., None, None]
     row_sums = bound.X @ (z + rho / (1 - rho) * z.amax(dim=-2, keepdim=True))
-    columns = torch.linalg.vector_norm(bound.X * D.mT, dim=-2)
+    columns = torch.linalg.vector_norm(bound.X, dim=-2) * D.squeeze(-1)
     q = _rounded_up(torch.linalg.vector_norm(row_sums, dim=(-2, -1)) / columns.amax(dim=-1), m)
     of_any_scale = torch.where(q < 1, q / (1 - q), torch.inf)
 
-    smaller = torch.fmin(_rounded_up(of_one_scale, m), of_any_scale)
-    return smaller.masked_fill(too_wide | smaller.isnan(), torch.inf)
+    smaller = torch.fmin(of_one_scale, of_any_scale)
+    return smaller.masked_fill((span.amax(dim=-1) > _LARGEST_SPAN) | smaller.isnan(), torch.inf)
 
 
-def _condition_interval(A: Tensor, X: Tensor, error_bound: Tensor) -> tuple[Tensor, Tensor]:
-    m = A.shape[-1]
-    product = A.abs().sum(dim=-2).amax(dim=-1) * X.abs().sum(dim=-2).amax(dim=-1)
+def _condition_interval(product: Tensor, error_bound: Tensor, m: int) -> tuple[Tensor, Tensor]:
+    """Return the bounds on the condition number; product is ``||A||_1 ||X||_1``."""
     slack = _rounded_up(m * error_bound, m)
     lower = torch.where(product.isfinite(), product / _rounded_up(1 + slack, m), 1).clamp_min(1)
     upper = torch.where(slack < 1, _rounded_up(product, m) / (1 - slack), torch.inf)
     return lower.masked_fill(error_bound.isnan(), torch.nan), upper
+
+
+def _one_norm(A: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(A, ord=1, dim=-2).amax(dim=-1)
 
 
 def _rounded_up(value: Tensor, m: int) -> Tensor:
@@ -225,15 +234,3 @@ def _rounded_up(value: Tensor, m: int) -> Tensor:
 
 def _double(A: Tensor) -> Tensor:
     return (A.cpu() if A.device.type == "mps" else A).double()
-
-
-def _flushed(A: Tensor, scaled: Tensor, exponent: Tensor) -> Tensor:
-    """Return which matrices lost a subnormal entry to a flush to zero; scaled is ``2^exponent A``, entry by entry.
-
-    Asked of the entries themselves, since every thread has its own mode. What is lost is below the least normal number
-    of the dtype; an entry that vanished by being scaled down, or nearly so, is harmless.
-    """
-    bits = {torch.float32: torch.int32, torch.float64: torch.int64}[A.dtype]
-    vanished = (A.abs().view(bits) != 0).to(scaled.device) & (scaled == 0)
-    lowest = torch.frexp(torch.tensor(torch.finfo(A.dtype).tiny)).exponent.item()
-    return (vanished & (exponent + lowest > _HARMLESS_EXPONENT)).any(dim=-1).any(dim=-1)

@@ -108,7 +108,7 @@ class NeuralMatrixInverter(BaseInverter):
         Where it runs; None in a loaded model until it is used.
     matrix_size_, n_features_in_ : int
         m and ``m * m``. Not set after ``fit()`` for several sizes.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Column names, when ``fit`` saw a DataFrame.
     n_iter_ : int
         Number of epochs.

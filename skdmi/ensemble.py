@@ -1,0 +1,346 @@
+"""``EnsembleInverter``: independently trained copies of an inverter, and what they find together."""
+
+import os
+from collections.abc import Callable, Iterable
+from numbers import Integral
+from typing import Any, Self
+
+import torch
+from sklearn.base import clone
+from sklearn.ensemble._base import _set_random_states
+from sklearn.frozen import FrozenEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from skdmi import __version__
+from skdmi.base import BaseInverter, unchanged_on_error
+from skdmi.door import is_dask
+from skdmi.meta import check_size, clone_and_fit, invert_with, requires_fit
+from skdmi.metrics import frobenius_residuals
+from skdmi.neural import NeuralMatrixInverter
+from skdmi.persistence import member_directory, read_card, save_ensemble
+
+__all__ = ["EnsembleInverter", "best_inverse", "load_fitted", "mean_inverse"]
+
+
+def mean_inverse(A: Tensor, inverses: Iterable[Tensor]) -> Tensor:
+    r"""Return the mean of several inverses of each matrix, those that are NaN left out.
+
+    .. math:: M_k = M_{k-1} + (X_k - M_{k-1}) / k
+
+    a form of the mean that is exact where all inverses are equal, and needs no room for more than two of them.
+
+    Parameters
+    ----------
+    A : Tensor of shape (n_matrices, m, m)
+    inverses : iterable of Tensors of shape (n_matrices, m, m)
+
+    Returns
+    -------
+    X : Tensor of shape (n_matrices, m, m)
+        NaN where no inverse was found. Differentiable in the inverses.
+
+    Examples
+    --------
+    >>> found = [torch.tensor([[[0.25]]]), torch.tensor([[[torch.nan]]]), torch.tensor([[[0.75]]])]
+    >>> mean_inverse(torch.tensor([[[2.0]]]), found)
+    tensor([[[0.5000]]])
+    """
+    mean = torch.zeros_like(A)
+    n_found = torch.zeros(len(A), 1, 1, dtype=A.dtype, device=A.device)
+    for X in inverses:
+        found = ~X.isnan().any(dim=-1).any(dim=-1)[:, None, None]
+        n_found = n_found + found
+        mean = mean + torch.where(found, X - mean, 0.0) / n_found.clamp(min=1)
+    return torch.where(n_found > 0, mean, torch.nan)
+
+
+def best_inverse(A: Tensor, inverses: Iterable[Tensor]) -> Tensor:
+    r"""Return, matrix by matrix, the inverse with the smallest :math:`\|I - A X\|_F`, measured in float64.
+
+    Parameters
+    ----------
+    A : Tensor of shape (n_matrices, m, m)
+    inverses : iterable of Tensors of shape (n_matrices, m, m)
+
+    Returns
+    -------
+    X : Tensor of shape (n_matrices, m, m)
+        The first of equally good ones; NaN where no inverse was found. Differentiable in the inverses.
+
+    Examples
+    --------
+    >>> best_inverse(torch.tensor([[[2.0]]]), [torch.tensor([[[0.25]]]), torch.tensor([[[0.625]]])])
+    tensor([[[0.6250]]])
+    """
+    best = torch.full_like(A, torch.nan)
+    smallest = torch.full((len(A),), torch.inf, dtype=torch.float64, device=A.device)
+    for X in inverses:
+        norms = frobenius_residuals(A.detach(), X.detach())
+        better = norms < smallest  # A NaN never is.
+        best = torch.where(better[:, None, None], X, best)
+        smallest = torch.where(better, norms, smallest)
+    return best
+
+
+COMBINATIONS: dict[str, Callable[[Tensor, Iterable[Tensor]], Tensor]] = {"mean": mean_inverse, "best": best_inverse}
+
+
+class EnsembleInverter(BaseInverter):
+    r"""Independently trained copies of an inverter, whose answers are averaged or the best taken.
+
+    ``fit`` clones the inverter ``n_estimators`` times, gives every parameter named ``random_state`` of every copy,
+    nested ones too, an integer drawn from its own ``random_state``, and fits the copies side by side. With X the
+    answer of member k to a matrix A, ``"mean"`` returns :math:`\frac{1}{n} \sum_k X_k`, and ``"best"`` the
+    :math:`X_k` with the smallest :math:`\|I - A X_k\|_F`, which therefore is never worse than any member.
+
+    Parameters
+    ----------
+    inverter : inverter or list of inverters, default=None
+        What is copied; None is ``NeuralMatrixInverter()``. Copies of a frozen inverter would not differ, so more than
+        one is an error. A list names each member; ``n_estimators`` must be their number.
+    n_estimators : int, default=3
+        Number of members.
+    combine : {"mean", "best"}, default="mean"
+        Members that have no inverse of a matrix (NaN) are left out of its mean. ``"best"`` spends one product more a
+        member, in float64.
+    n_jobs : int, default=None
+        How many members are fitted at a time, by joblib. None is one; keep to it on a GPU.
+    random_state : int, RandomState instance or None, default=None
+        Determines the seed of every member.
+
+    Attributes
+    ----------
+    estimators_ : list of inverters
+        The members, fitted.
+    matrix_size_, n_features_in_ : int
+        m and ``m * m``. Not set by members that take any size and were fitted without X.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Column names, when ``fit`` saw a DataFrame.
+
+    See Also
+    --------
+    RefinedInverter : Goes around an ensemble to certify what it finds.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdmi import EnsembleInverter, NeuralMatrixInverter
+    >>> network = NeuralMatrixInverter(depth=2, width=4, matrix_size=2, max_epochs=1, batches_per_epoch=2)
+    >>> ensemble = EnsembleInverter(network, n_estimators=2, combine="best", random_state=0).fit()
+    >>> ensemble.transform(np.array([[[2.0, 0.0], [0.0, 4.0]]])).round(3)
+    array([[[0.5 , 0.  ],
+            [0.  , 0.25]]])
+    """
+
+    _parameter_constraints: dict[str, Any] = {
+        "inverter": [HasMethods(["fit", "transform"]), list, tuple, None],
+        "n_estimators": [Interval(Integral, 1, None, closed="left")],
+        "combine": [StrOptions(set(COMBINATIONS))],
+        "n_jobs": [Integral, None],
+        "random_state": ["random_state"],
+    }
+
+    estimators_: list[Any]
+
+    def __init__(
+        self,
+        inverter: Any = None,
+        n_estimators: int = 3,
+        *,
+        combine: str = "mean",
+        n_jobs: int | None = None,
+        random_state: Any = None,
+    ) -> None:
+        self.inverter = inverter
+        self.n_estimators = n_estimators
+        self.combine = combine
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+
+    @classmethod
+    def from_fitted(cls, inverters: Iterable[Any], *, combine: str = "mean") -> Self:
+        """Return an ensemble of inverters that are fitted already.
+
+        Each goes inside frozen, as a member of the list that is the parameter ``inverter``: so the members survive
+        ``clone``, searches and pickling, and ``fit`` only checks X against them.
+
+        Parameters
+        ----------
+        inverters : iterable of fitted inverters
+            For matrices of one size.
+        combine : {"mean", "best"}, default="mean"
+
+        Returns
+        -------
+        ensemble : EnsembleInverter
+            Fitted.
+
+        Raises
+        ------
+        NotFittedError
+            If one of them is not fitted.
+        ValueError
+            If there are none, or their sizes disagree.
+
+        Examples
+        --------
+        >>> from skdmi import EnsembleInverter, load_pretrained
+        >>> EnsembleInverter.from_fitted([load_pretrained("uniform-3x3")]).matrix_size_
+        3
+        """
+        frozen = [one if isinstance(one, FrozenEstimator) else FrozenEstimator(one) for one in inverters]
+        return cls(frozen, len(frozen), combine=combine).fit()
+
+    @classmethod
+    def from_pretrained(cls, directory: str | os.PathLike[str]) -> Self:
+        """Load an ensemble that ``save_pretrained`` wrote, as `from_fitted` makes it: with frozen members.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is none.
+        ValueError
+            If it is damaged, or not of this class.
+        """
+        config = read_card(directory)
+        if config.get("class") != cls.__name__:
+            raise ValueError(f"{directory} holds a {config.get('class')!r}, not a {cls.__name__}.")
+        try:
+            n_estimators, combine = config["n_estimators"], config["combine"]
+        except KeyError as error:
+            raise ValueError(f"The configuration of {directory} has no {error}; save the ensemble again.") from error
+        members = [load_fitted(member_directory(directory, i)) for i in range(n_estimators)]
+        return cls.from_fitted(members, combine=combine)
+
+    def fit(self, X: Any = None, y: Any = None) -> Self:
+        """Fit every member, each to all of X.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_matrices, m, m) or (n_matrices, m * m), optional
+            Passed on to the members.
+        y : optional
+            Passed on to the members.
+
+        Returns
+        -------
+        self : EnsembleInverter
+
+        Raises
+        ------
+        ValueError
+            If a parameter is not allowed, a frozen inverter is to be copied, or sizes disagree; the estimator is then
+            as it was.
+        """
+        with unchanged_on_error(self):
+            self._validate_params()
+            if is_dask(X):
+                X = X.compute()
+            self._set_size(None)
+            if X is not None:
+                self._open_stack(X)
+            members = [clone(inner) for inner in self._inners()]
+            random = check_random_state(self.random_state)
+            for member in members:
+                _set_random_states(member, random)
+            self.estimators_ = Parallel(n_jobs=self.n_jobs)(delayed(clone_and_fit)(one, X, y) for one in members)
+            self._agree_on_size()
+        return self
+
+    def save_pretrained(self, directory: str | os.PathLike[str]) -> None:
+        """Write the members as model directories inside one directory, whole or not at all.
+
+        Parameters
+        ----------
+        directory : path
+            Made if it is not there; replaced if it holds a model or an ensemble.
+
+        Raises
+        ------
+        FileExistsError
+            If the path exists and holds anything else.
+        NotFittedError
+            If the ensemble is not fitted.
+        TypeError
+            If a member is neither a NeuralMatrixInverter nor an ensemble of them.
+        """
+        self._check_ready()
+        members = [one.estimator if isinstance(one, FrozenEstimator) else one for one in self._members()]
+        for member in members:
+            if not isinstance(member, NeuralMatrixInverter | EnsembleInverter):
+                raise TypeError(
+                    f"A {type(member).__name__} cannot be saved: only a NeuralMatrixInverter, or an ensemble of them. "
+                    f"Put the ensemble inside, RefinedInverter(EnsembleInverter(...)), or use joblib.dump."
+                )
+        config = {
+            "class": type(self).__name__,
+            "versions": {"skdmi": __version__},
+            "combine": self.combine,
+            "n_estimators": len(members),
+        }
+        save_ensemble(directory, config, (member.save_pretrained for member in members))
+
+    def _invert(self, A: Tensor) -> Tensor:
+        return COMBINATIONS[self.combine](A, (invert_with(member, A) for member in self._members()))
+
+    def _inners(self) -> list[Any]:
+        """Return what each member is a clone of."""
+        inner = NeuralMatrixInverter() if self.inverter is None else self.inverter
+        if isinstance(inner, list | tuple):
+            if len(inner) != self.n_estimators:
+                raise ValueError(
+                    f"n_estimators={self.n_estimators}, but inverter is a list of {len(inner)}; give their number."
+                )
+            return list(inner)
+        if self.n_estimators > 1 and _is_frozen(inner):
+            raise ValueError(
+                f"n_estimators={self.n_estimators} copies of a frozen inverter would all be equal. Set n_estimators=1, "
+                f"leave the inverter unfrozen, or put several fitted ones together with EnsembleInverter.from_fitted."
+            )
+        return [inner] * self.n_estimators
+
+    def _members(self) -> list[Any]:
+        """Return the fitted members; before a fit the inverters themselves, where they are ready for use."""
+        return self.estimators_ if hasattr(self, "estimators_") else self._inners()
+
+    def _agree_on_size(self) -> None:
+        """Check the sizes of the members against X and each other; without X, theirs is the ensemble's."""
+        sizes = {m for one in self.estimators_ if (m := getattr(one, "matrix_size_", None)) is not None}
+        if len(sizes) > 1:
+            raise ValueError(f"The members are fitted for different sizes, m = {sorted(sizes)}; expected one.")
+        if hasattr(self, "matrix_size_"):
+            for one in self.estimators_:
+                check_size(one, self.matrix_size_)
+        elif sizes:
+            self._set_size(*sizes)
+
+    def _check_ready(self) -> None:
+        self._validate_params()
+        if requires_fit(self):
+            check_is_fitted(self, "estimators_")
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        inners = self.inverter if isinstance(self.inverter, list | tuple) else [self.inverter]
+        tags.requires_fit = any(inner is None or requires_fit(inner) for inner in inners)
+        return tags
+
+
+def load_fitted(name_or_directory: str | os.PathLike[str]) -> NeuralMatrixInverter | EnsembleInverter:
+    """Load a fitted inverter of whichever class was saved.
+
+    >>> load_fitted("uniform-3x3").matrix_size_
+    3
+    """
+    is_ensemble = read_card(name_or_directory).get("class") == EnsembleInverter.__name__
+    return (EnsembleInverter if is_ensemble else NeuralMatrixInverter).from_pretrained(name_or_directory)
+
+
+def _is_frozen(inverter: Any) -> bool:
+    """Return whether a fit changes nothing because all that could be fitted is frozen."""
+    parts = [inverter, *inverter.get_params().values()]
+    return any(isinstance(part, FrozenEstimator) for part in parts) and not requires_fit(inverter)

@@ -200,6 +200,22 @@ class TestTrain:
         with pytest.raises(ValueError, match="not finite"):
             run(validation=MatrixBatches([torch.full((4, 3, 3), torch.nan)]))
 
+    def test_gradients_that_overflow_do_not_end_it(self):
+        """Deep networks amplify rounding where singular values span twelve decades."""
+
+        def graded(n_matrices, matrix_size, *, generator, **where):
+            seed = int(torch.randint(2**31, (), generator=generator))
+            return torch.from_numpy(make_stack("graded", n_matrices, matrix_size, condition=1e12, seed=seed)).to(
+                **where
+            )
+
+        architecture = {"depth": 12, "width": 4}
+        stream = MatrixStream(graded, (4,), batch_size=64, batches_per_epoch=2, seed=0)
+        options = {"max_epochs": 1, "learning_rate": 1e-2, "schedule": constant(2), "keep_last": True}
+        outcome = train(architecture, None, stream, make_validation(4), **options)
+        assert outcome.ended == "finished"
+        assert all(value.isfinite().all() for value in outcome.state.values())
+
     def test_callbacks_are_cloned(self):
         callback = Counter()
         run(callbacks=[callback])

@@ -110,6 +110,7 @@ def train(
     steps: list[Any] = [
         ("keeper", keeper),
         ("schedule", LRScheduler(LambdaLR, lr_lambda=schedule, step_every="batch")),
+        ("finite_gradients", _FiniteGradients()),
         ("clipping", GradientNormClipping(1.0)),
     ]
     if verbose > 1:
@@ -180,6 +181,15 @@ def _stopped_early(net: NeuralNet) -> bool:
 
 class _DivergedError(Exception):
     """The loss is not finite."""
+
+
+class _FiniteGradients(Callback):
+    """Drop what is not finite of a gradient: a deep network on nearly singular matrices can overflow in it."""
+
+    def on_grad_computed(self, net: NeuralNet, *, named_parameters: Any, **kwargs: Any) -> None:
+        for _, parameter in named_parameters:
+            if parameter.grad is not None:
+                parameter.grad.nan_to_num_(0.0, 0.0, 0.0)
 
 
 class _BestWeights(Callback):

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 __all__ = [
+    "BlockInverter",
     "EnsembleInverter",
     "ExactInverter",
     "NeuralMatrixInverter",
+    "RefinedInverter",
     "distributions",
     "exceptions",
     "inv",
@@ -20,9 +22,11 @@ __all__ = [
 ]
 
 _HOMES = {
+    "BlockInverter": "skdmi.block",
     "EnsembleInverter": "skdmi.ensemble",
     "ExactInverter": "skdmi.exact",
     "NeuralMatrixInverter": "skdmi.neural",
+    "RefinedInverter": "skdmi.refined",
     "inv": "skdmi.api",
     "load_pretrained": "skdmi.api",
 }
@@ -30,9 +34,11 @@ _HOMES = {
 if TYPE_CHECKING:
     from skdmi import distributions, exceptions, io, linalg, metrics, modules
     from skdmi.api import inv, load_pretrained
+    from skdmi.block import BlockInverter
     from skdmi.ensemble import EnsembleInverter
     from skdmi.exact import ExactInverter
     from skdmi.neural import NeuralMatrixInverter
+    from skdmi.refined import RefinedInverter
 
 
 def __getattr__(name: str) -> Any:

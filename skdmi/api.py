@@ -1,12 +1,140 @@
 """The one-liners."""
 
 import os
+from functools import lru_cache
+from typing import Any
 
+import numpy as np
+from sklearn import config_context
 from sklearn.frozen import FrozenEstimator
+from torch import Tensor
 
-from skdmi.neural import NeuralMatrixInverter
+from skdmi.block import DEFAULT_BLOCK_SIZE, BlockInverter
+from skdmi.door import is_dask, with_shape
+from skdmi.ensemble import load_fitted
+from skdmi.persistence import find_model, pretrained_names, read_card
+from skdmi.refined import RefinedInverter
 
-__all__ = ["load_pretrained"]
+__all__ = ["certified_inverter", "choose_model", "inv", "load_pretrained"]
+
+
+def inv(A: Any, *, tol: Any = "auto", uncertified: str = "exact", singular: str = "warn", model: Any = "auto") -> Any:
+    """Invert matrices of any size and return only what is proved: learned, refined, certified.
+
+    The network's answers are refined, put together to the full size, refined again and certified there, matrix by
+    matrix; what has no certificate then goes to LAPACK.
+
+    Parameters
+    ----------
+    A : array-like of shape (..., m, m)
+        One matrix or any stack of them, numpy array or torch tensor; a 2-D A is one matrix.
+    tol : "auto" or float, default="auto"
+        Residual norm to refine to, see :class:`~skdmi.RefinedInverter`.
+    uncertified : {"exact", "nan", "keep", "raise"}, default="exact"
+        What becomes of matrices whose refined inverse has no certificate.
+    singular : {"warn", "raise", "pinv"}, default="warn"
+        What becomes of matrices that are singular to working precision: NaN and one warning, which names their
+        indices along the flattened leading axes; an error; or the pseudo-inverse.
+    model : "auto", str, path or fitted inverter, default="auto"
+        The network: chosen by size, see `choose_model`; the name of a shipped one; a directory; or any inverter.
+
+    Returns
+    -------
+    X : array of shape (..., m, m)
+        In the container, dtype and, for a tensor, on the device of A. No gradient flows: for that use the ``invert``
+        of a RefinedInverter.
+
+    Raises
+    ------
+    ValueError
+        If A is empty, complex, not finite, or not made of square matrices.
+    UncertifiedError, SingularMatrixError
+        If asked for.
+
+    See Also
+    --------
+    RefinedInverter : The estimator, which also reports error bounds.
+
+    Examples
+    --------
+    >>> import skdmi
+    >>> skdmi.inv([[2.0, 1.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 4.0]]).round(12) + 0.0
+    array([[ 0.5 , -0.5 ,  0.  ],
+           [ 0.  ,  1.  ,  0.  ],
+           [ 0.  ,  0.  ,  0.25]])
+    """
+    A = with_shape(A)
+    A = A if isinstance(A, Tensor) or is_dask(A) else np.asarray(A)
+    if A.ndim < 2 or A.shape[-1] != A.shape[-2] or A.shape[-1] == 0:
+        raise ValueError(
+            f"Expected one square matrix, shape (m, m), or any stack of them, (..., m, m), got shape {tuple(A.shape)}. "
+            f"For rectangular matrices see numpy.linalg.pinv."
+        )
+    m = A.shape[-1]
+    inverter = certified_inverter(m, model=model, tol=tol, uncertified=uncertified, singular=singular)
+    with config_context(transform_output="default"):
+        return inverter.transform(A.reshape(-1, m, m)).reshape(A.shape)
+
+
+def certified_inverter(matrix_size: int, *, model: Any = "auto", **policies: Any) -> RefinedInverter:
+    """Return the inverter behind `inv`, ready for matrices of one size: refined(block(refined(network))).
+
+    There is no block between where the network takes matrices of that size itself, up to 32 if it takes any.
+
+    Parameters
+    ----------
+    matrix_size : int
+    model : "auto", str, path or fitted inverter, default="auto"
+    **policies
+        Parameters of the outer :class:`~skdmi.RefinedInverter`.
+
+    Examples
+    --------
+    >>> certified_inverter(2)
+    RefinedInverter()
+    """
+    if isinstance(model, str) and model == "auto":
+        name, block_size = choose_model(matrix_size)
+        if name is None:
+            return RefinedInverter(**policies)
+        model = _load_shipped(find_model(name))
+    else:
+        if isinstance(model, str | os.PathLike):
+            model = load_pretrained(model)
+        elif not isinstance(model, FrozenEstimator):
+            model = FrozenEstimator(model)
+        block_size = getattr(model, "matrix_size_", min(matrix_size, DEFAULT_BLOCK_SIZE))
+    if block_size != matrix_size:
+        model = BlockInverter(RefinedInverter(model), block_size=block_size)
+    return RefinedInverter(model, **policies)
+
+
+def choose_model(matrix_size: int) -> tuple[str | None, int]:
+    """Return the name of the shipped model for a size, and the size of the matrices to give it.
+
+    The model trained for that size, of several the one trained for the fewest; else, for a BlockInverter, the one
+    trained for the largest size below; else None, which stands for the untrained iteration.
+
+    >>> choose_model(3), choose_model(40), choose_model(2)
+    (('uniform-3x3', 3), ('uniform-5x5', 5), (None, 2))
+    """
+    sizes = {name: _trained_sizes(name) for name in pretrained_names()}
+    fitting = [(high - low, name) for name, (low, high) in sizes.items() if low <= matrix_size <= high]
+    if fitting:
+        return min(fitting)[1], matrix_size
+    smaller = [(high, name) for name, (_, high) in sizes.items() if high < matrix_size]
+    size, name = max(smaller, default=(matrix_size, None))
+    return name, size
+
+
+def _trained_sizes(name: str) -> tuple[int, int]:
+    size = read_card(name)["fitted"]["_architecture"]["matrix_size"]
+    return (size, size) if isinstance(size, int) else (min(size), max(size))
+
+
+@lru_cache
+def _load_shipped(directory: os.PathLike[str]) -> FrozenEstimator:
+    return load_pretrained(directory)
 
 
 def load_pretrained(name_or_directory: str | os.PathLike[str]) -> FrozenEstimator:
@@ -20,8 +148,8 @@ def load_pretrained(name_or_directory: str | os.PathLike[str]) -> FrozenEstimato
     Returns
     -------
     inverter : FrozenEstimator
-        Its ``estimator`` is the fitted :class:`~skdmi.NeuralMatrixInverter`; for fine-tuning take
-        ``NeuralMatrixInverter.from_pretrained`` instead.
+        Its ``estimator`` is the fitted :class:`~skdmi.NeuralMatrixInverter` or :class:`~skdmi.EnsembleInverter`; for
+        fine-tuning take ``NeuralMatrixInverter.from_pretrained`` instead.
 
     Raises
     ------
@@ -38,4 +166,4 @@ def load_pretrained(name_or_directory: str | os.PathLike[str]) -> FrozenEstimato
       [0.   0.25 0.  ]
       [0.   0.   0.2 ]]]
     """
-    return FrozenEstimator(NeuralMatrixInverter.from_pretrained(name_or_directory))
+    return FrozenEstimator(load_fitted(name_or_directory))

@@ -17,7 +17,7 @@ from skdmi.door import Door, computable, is_dask, output_container, through_dask
 from skdmi.exceptions import SingularMatrixError, SingularMatrixWarning
 from skdmi.metrics import frobenius_residuals, with_missing_as_zero
 
-__all__ = ["SINGULAR_POLICIES", "BaseInverter", "settle_singular", "unchanged_on_error"]
+__all__ = ["SINGULAR_POLICIES", "BaseInverter", "name_singular", "settle_singular", "unchanged_on_error"]
 
 SINGULAR_POLICIES = ("warn", "raise", "pinv")
 
@@ -240,12 +240,21 @@ def settle_singular(A: Tensor, X: Tensor, policy: str, start: int = 0) -> Tensor
         X = X.clone()
         X[missing] = torch.linalg.pinv(A[missing].double()).to(X.dtype)
         return X
-    indices = (missing.nonzero().flatten() + start).tolist()
-    named = ", ".join(map(str, indices[:10])) + (", ..." if len(indices) > 10 else "")
-    found = f"{len(indices)} of {len(A)} matrices are singular to working precision, at index {named}."
+    found = name_singular(X, start)
     if policy == "raise":
         raise SingularMatrixError(f"{found} singular='warn' returns NaN for them, 'pinv' pseudo-inverses.")
     warnings.warn(
         f"{found} Their inverses are NaN; singular='pinv' returns pseudo-inverses.", SingularMatrixWarning, stacklevel=2
     )
     return X
+
+
+def name_singular(X: Tensor, start: int = 0) -> str:
+    """Say which members of X, the inverses of a stack from index ``start`` on, are missing (NaN).
+
+    >>> name_singular(torch.tensor([[[1.0]], [[torch.nan]]]))
+    '1 of 2 matrices are singular to working precision, at index 1.'
+    """
+    indices = (X.isnan().any(dim=-1).any(dim=-1).nonzero().flatten() + start).tolist()
+    named = ", ".join(map(str, indices[:10])) + (", ..." if len(indices) > 10 else "")
+    return f"{len(indices)} of {len(X)} matrices are singular to working precision, at index {named}."

@@ -15,7 +15,7 @@ from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import validate_data
 from torch import Tensor
 
-__all__ = ["Door", "computable", "is_dask", "output_container", "through_dask", "to_numpy"]
+__all__ = ["Door", "check_dask", "computable", "is_dask", "output_container", "through_dask", "to_numpy", "with_shape"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Door:
     @classmethod
     def open(cls, estimator: BaseEstimator, X: Any, *, reset: bool = False, keeps_shape: bool = False) -> Self:
         """Check X, the argument of ``fit`` (``reset``) or of a method whose answer has X's shape or has not."""
-        X = _with_shape(X)
+        X = with_shape(X)
         _check_layout(estimator, X.shape, reset=reset, keeps_shape=keeps_shape)
         return cls.open_checked(estimator, X, reset=reset)
 
@@ -58,6 +58,24 @@ def through_dask(
 
     Indices in messages count from the whole stack; from the chunk where chunk sizes are not known.
     """
+    dtype = check_dask(estimator, X, keeps_shape=keeps_shape)
+
+    def through(block: np.ndarray, block_info: Any = None) -> np.ndarray:
+        if len(block) == 0:
+            return block.astype(dtype) if keeps_shape else np.empty(0)
+        start = block_info[0]["array-location"][0][0] if block_info else 0
+        start = 0 if math.isnan(start) else int(start)
+        door = Door.open_checked(estimator, block, start=start)
+        return door.pass_through(function, start=start, keeps_shape=keeps_shape)
+
+    whole = X.rechunk(dict.fromkeys(range(1, X.ndim), -1))
+    dropped = [] if keeps_shape else list(range(1, X.ndim))
+    meta = np.empty((0,) * (X.ndim - len(dropped)), dtype)
+    return whole.map_blocks(through, dtype=dtype, drop_axis=dropped, meta=meta)
+
+
+def check_dask(estimator: BaseEstimator, X: Any, *, keeps_shape: bool) -> np.dtype:
+    """Check all of a dask array that is known before it is computed, and return the dtype of the answer."""
     if X.ndim < 2:
         raise ValueError(f"Expected shape (n_matrices, m, m) or (n_matrices, m * m), got {X.ndim} axes.")
     if X.shape[0] == 0:
@@ -72,20 +90,7 @@ def through_dask(
             )
         _side(X.shape[1])
     native = X.dtype.newbyteorder("=")
-    dtype = native if native in (np.float32, np.float64) and keeps_shape else np.dtype(np.float64)
-
-    def through(block: np.ndarray, block_info: Any = None) -> np.ndarray:
-        if len(block) == 0:
-            return block.astype(dtype) if keeps_shape else np.empty(0)
-        start = block_info[0]["array-location"][0][0] if block_info else 0
-        start = 0 if math.isnan(start) else int(start)
-        door = Door.open_checked(estimator, block, start=start)
-        return door.pass_through(function, start=start, keeps_shape=keeps_shape)
-
-    whole = X.rechunk(dict.fromkeys(range(1, X.ndim), -1))
-    dropped = [] if keeps_shape else list(range(1, X.ndim))
-    meta = np.empty((0,) * (X.ndim - len(dropped)), dtype)
-    return whole.map_blocks(through, dtype=dtype, drop_axis=dropped, meta=meta)
+    return native if native in (np.float32, np.float64) and keeps_shape else np.dtype(np.float64)
 
 
 def is_dask(X: Any) -> bool:
@@ -109,7 +114,7 @@ def to_numpy(array: Any) -> np.ndarray:
     return array.cpu().numpy() if isinstance(array, Tensor) else np.asarray(array)
 
 
-def _with_shape(X: Any) -> Any:
+def with_shape(X: Any) -> Any:
     """Refuse what is sparse or ragged, and make an array of what has no shape, or holds objects."""
     if issparse(X) or (isinstance(X, Tensor) and X.layout != torch.strided):
         raise TypeError(

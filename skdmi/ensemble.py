@@ -1,6 +1,7 @@
 """``EnsembleInverter``: independently trained copies of an inverter, and what they find together."""
 
 import os
+import warnings
 from collections.abc import Callable, Iterable
 from numbers import Integral
 from typing import Any, Self
@@ -16,12 +17,13 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from skdmi import __version__
-from skdmi.base import BaseInverter, unchanged_on_error
-from skdmi.door import is_dask
+from skdmi.base import BaseInverter, name_singular, unchanged_on_error
+from skdmi.door import to_numpy
+from skdmi.exceptions import SingularMatrixWarning
 from skdmi.meta import check_size, clone_and_fit, invert_with, requires_fit
 from skdmi.metrics import frobenius_residuals
 from skdmi.neural import NeuralMatrixInverter
-from skdmi.persistence import member_directory, read_card, save_ensemble
+from skdmi.persistence import member_directories, read_card, save_ensemble
 
 __all__ = ["EnsembleInverter", "best_inverse", "load_fitted", "mean_inverse"]
 
@@ -209,12 +211,10 @@ class EnsembleInverter(BaseInverter):
         config = read_card(directory)
         if config.get("class") != cls.__name__:
             raise ValueError(f"{directory} holds a {config.get('class')!r}, not a {cls.__name__}.")
-        try:
-            n_estimators, combine = config["n_estimators"], config["combine"]
-        except KeyError as error:
-            raise ValueError(f"The configuration of {directory} has no {error}; save the ensemble again.") from error
-        members = [load_fitted(member_directory(directory, i)) for i in range(n_estimators)]
-        return cls.from_fitted(members, combine=combine)
+        if "combine" not in config:
+            raise ValueError(f"The configuration of {directory} does not say how to combine; save the ensemble again.")
+        members = [load_fitted(member) for member in member_directories(directory)]
+        return cls.from_fitted(members, combine=config["combine"])
 
     def fit(self, X: Any = None, y: Any = None) -> Self:
         """Fit every member, each to all of X.
@@ -222,9 +222,9 @@ class EnsembleInverter(BaseInverter):
         Parameters
         ----------
         X : array-like of shape (n_matrices, m, m) or (n_matrices, m * m), optional
-            Passed on to the members.
-        y : optional
-            Passed on to the members.
+            Handed on to the members as a numpy stack.
+        y : array-like, optional
+            Handed on.
 
         Returns
         -------
@@ -238,16 +238,13 @@ class EnsembleInverter(BaseInverter):
         """
         with unchanged_on_error(self):
             self._validate_params()
-            if is_dask(X):
-                X = X.compute()
             self._set_size(None)
-            if X is not None:
-                self._open_stack(X)
+            stack = None if X is None else to_numpy(self._open_stack(X))
             members = [clone(inner) for inner in self._inners()]
             random = check_random_state(self.random_state)
             for member in members:
                 _set_random_states(member, random)
-            self.estimators_ = Parallel(n_jobs=self.n_jobs)(delayed(clone_and_fit)(one, X, y) for one in members)
+            self.estimators_ = Parallel(n_jobs=self.n_jobs)(delayed(clone_and_fit)(one, stack, y) for one in members)
             self._agree_on_size()
         return self
 
@@ -286,6 +283,16 @@ class EnsembleInverter(BaseInverter):
 
     def _invert(self, A: Tensor) -> Tensor:
         return COMBINATIONS[self.combine](A, (invert_with(member, A) for member in self._members()))
+
+    def _settle(self, A: Tensor, X: Tensor, start: int) -> Tensor:
+        if X.isnan().any():
+            warnings.warn(
+                f"{name_singular(X, start)} No member has inverses of them, so they are NaN; "
+                f"RefinedInverter(EnsembleInverter(...), singular='pinv') returns pseudo-inverses.",
+                SingularMatrixWarning,
+                stacklevel=2,
+            )
+        return X
 
     def _inners(self) -> list[Any]:
         """Return what each member is a clone of."""

@@ -2,7 +2,7 @@
 
 from numpy.linalg import LinAlgError
 
-__all__ = ["DeviceFallbackWarning", "SingularMatrixError", "SingularMatrixWarning"]
+__all__ = ["DeviceFallbackWarning", "SingularMatrixError", "SingularMatrixWarning", "UncertifiedError"]
 
 
 class SingularMatrixWarning(UserWarning):
@@ -11,6 +11,10 @@ class SingularMatrixWarning(UserWarning):
 
 class SingularMatrixError(LinAlgError):
     """Some members of a stack are singular to working precision, and ``singular="raise"`` was asked for."""
+
+
+class UncertifiedError(LinAlgError):
+    """Some computed inverses could not be certified, and ``uncertified="raise"`` was asked for."""
 
 
 class DeviceFallbackWarning(UserWarning):

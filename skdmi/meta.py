@@ -25,7 +25,8 @@ def clone_and_fit(inverter: Any, X: Any, y: Any = None) -> Any:
     ExactInverter()
     """
     inner = clone(inverter)
-    inner.fit(X, y)  # FrozenEstimator.fit has no default for y.
+    with config_context(transform_output="default"):  # A pipeline transforms while it is fitted.
+        inner.fit(X, y)  # FrozenEstimator.fit has no default for y.
     return inner
 
 

@@ -12,13 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skdmi.linalg import exact_inverse, frobenius_norm, residual
+from skdmi.linalg import certify, exact_inverse, frobenius_norm, refine, residual
 
 __all__ = [
+    "certified_share",
     "frobenius_residuals",
     "half_norm_share",
     "mean_frobenius_residual",
     "neg_mean_frobenius_residual",
+    "neg_mean_refinement_steps",
     "relative_inverse_errors",
     "with_missing_as_zero",
     "within_tolerance_share",
@@ -185,6 +187,66 @@ def neg_mean_frobenius_residual(estimator: Any, X: Any, y: Any = None) -> float:
     del y
     A, inverses = (_as_stack(array) for array in (X, estimator.transform(X)))
     return -mean_frobenius_residual(A, inverses)
+
+
+def neg_mean_refinement_steps(estimator: Any, X: Any, y: Any = None) -> float:
+    """Score any transformer of stacks by minus the mean number of refinement steps that its inverses need.
+
+    For an estimator with a ``report``, such as :class:`skdmi.RefinedInverter`, the steps that it takes: so parameters
+    of what it refines can be searched through it, where ``score`` would rank rounding noise. For any other the steps
+    that :func:`skdmi.linalg.refine` takes from what ``transform`` returns; a missing inverse starts from nothing.
+
+    Parameters
+    ----------
+    estimator : fitted transformer
+    X : array of shape (n_matrices, m, m) or (n_matrices, m * m)
+    y : ignored
+        Present for scikit-learn.
+
+    Examples
+    --------
+    >>> from skdmi import ExactInverter, RefinedInverter
+    >>> A = np.array([[[2.0, 1.0], [1.0, 3.0]]])
+    >>> neg_mean_refinement_steps(RefinedInverter(), A), neg_mean_refinement_steps(ExactInverter(), A)
+    (-2.0, 0.0)
+    """
+    del y
+    if hasattr(estimator, "report"):
+        return -float(estimator.report(X).n_steps.mean())
+    A, inverses = (_certifiable(array) for array in (X, estimator.transform(X)))
+    return 0.0 - refine(A, inverses).n_steps.double().mean().item()
+
+
+def certified_share(estimator: Any, X: Any, y: Any = None) -> float:
+    """Score any transformer of stacks by the share of its inverses that can be certified as they are.
+
+    See :func:`skdmi.linalg.certify`. Through a :class:`skdmi.RefinedInverter` that falls back on an exact method the
+    share is that of the nonsingular matrices; ``uncertified="nan"`` leaves the fallback out.
+
+    Parameters
+    ----------
+    estimator : fitted transformer
+    X : array of shape (n_matrices, m, m) or (n_matrices, m * m)
+    y : ignored
+        Present for scikit-learn.
+
+    Examples
+    --------
+    >>> from skdmi import RefinedInverter
+    >>> certified_share(RefinedInverter(), np.eye(3)[None])
+    1.0
+    """
+    del y
+    A, inverses = (_certifiable(array) for array in (X, estimator.transform(X)))
+    return certify(A, inverses).certified.double().mean().item()
+
+
+def _certifiable(array: Any) -> Tensor:
+    """Return a stack in a dtype that can be certified: its own, or the one that holds it exactly."""
+    array = _as_stack(array)
+    if isinstance(array, Tensor):
+        return array.float() if array.dtype in (torch.float16, torch.bfloat16) else array
+    return torch.from_numpy(np.require(array, np.float32 if array.dtype == np.float32 else np.float64, ["C", "W"]))
 
 
 def _as_stack(array: Any) -> Any:

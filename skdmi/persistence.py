@@ -16,7 +16,7 @@ __all__ = [
     "check_writable",
     "find_model",
     "load_model",
-    "member_directory",
+    "member_directories",
     "pretrained_names",
     "read_card",
     "save_ensemble",
@@ -51,7 +51,7 @@ def find_model(name_or_directory: str | os.PathLike[str]) -> Path:
         return SHIPPED / str(name_or_directory)
     directory = Path(name_or_directory)
     missing = [name for name in (CONFIG, WEIGHTS) if not (directory / name).is_file()]
-    if missing and not (missing == [WEIGHTS] and member_directory(directory, 0).is_dir()):
+    if missing and not (missing == [WEIGHTS] and (directory / f"{MEMBER}0").is_dir()):
         raise FileNotFoundError(
             f"No model {str(name_or_directory)!r}: there is no {directory / missing[0]}, and the shipped models are "
             f"{', '.join(names) or 'none'}."
@@ -67,13 +67,16 @@ def read_card(name_or_directory: str | os.PathLike[str]) -> dict[str, Any]:
     FileNotFoundError
         If there is no such model.
     ValueError
-        If its configuration is not JSON.
+        If its configuration is not a JSON object.
     """
     path = find_model(name_or_directory) / CONFIG
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        card = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is not JSON ({error}); save the model again.") from error
+    if not isinstance(card, dict):
+        raise ValueError(f"{path} holds no JSON object; save the model again.")
+    return card
 
 
 def load_model(name_or_directory: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -129,16 +132,17 @@ def save_ensemble(
     with _replacing(directory) as fresh:
         (fresh / CONFIG).write_text(text, encoding="utf-8")
         for i, save in enumerate(savers):
-            save(member_directory(fresh, i))
+            save(fresh / f"{MEMBER}{i}")
 
 
-def member_directory(directory: str | os.PathLike[str], i: int) -> Path:
-    """Return where an ensemble keeps its member i.
+def member_directories(name_or_directory: str | os.PathLike[str]) -> list[Path]:
+    """Return where an ensemble keeps its members; for a single model there are none.
 
-    >>> member_directory("committee", 0).name
-    'member-0'
+    >>> member_directories("uniform-3x3")
+    []
     """
-    return Path(directory) / f"{MEMBER}{i}"
+    n_members = read_card(name_or_directory).get("n_estimators", 0)
+    return [find_model(name_or_directory) / f"{MEMBER}{i}" for i in range(n_members)]
 
 
 @contextmanager

@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 
@@ -172,8 +174,19 @@ def test_ctrl_c_saves_the_best_weights_and_exits_with_130(tmp_path):
 # invert
 
 
-def test_invert_writes_what_transform_returns(files, model, tmp_path):
-    output = succeed("invert", files[0], tmp_path / "X.npy", "--model", model)
+def test_invert_certifies_what_the_shipped_models_answer(files, tmp_path):
+    output = succeed("invert", files[0], tmp_path / "X.npy")
+    A, X = read_stack(files[0]), read_stack(tmp_path / "X.npy")
+    np.testing.assert_array_equal(X, skdmi.inv(A))
+    norms = skdmi.metrics.frobenius_residuals(A, X)
+    assert output == (
+        f"20 matrices, 20 certified (20 refined), residual norm mean {norms.mean():.3g}, max {norms.max():.3g}, "
+        f"0 missing inverses: {tmp_path / 'X.npy'}\n"
+    )
+
+
+def test_raw_inverses_are_what_the_model_answers(files, model, tmp_path):
+    output = succeed("invert", files[0], tmp_path / "X.npy", "--model", model, "--raw")
     inverter = skdmi.NeuralMatrixInverter.from_pretrained(model)
     A = read_stack(files[0])
     np.testing.assert_array_equal(read_stack(tmp_path / "X.npy"), inverter.transform(A))
@@ -181,58 +194,135 @@ def test_invert_writes_what_transform_returns(files, model, tmp_path):
     assert f"20 matrices, residual norm mean {norms.mean():.3g}, max {norms.max():.3g}, 0 missing inverses" in output
 
 
-def test_invert_exactly_is_lapack(files, tmp_path):
-    succeed("invert", files[0], tmp_path / "X.mx", "--method", "exact")
-    np.testing.assert_allclose(read_stack(tmp_path / "X.mx"), read_stack(files[1]), rtol=1e-12)
-    fail("invert", files[0], tmp_path / "X.mx", "--method", "exact", "--model", "m", exit_code=2)
+@pytest.mark.parametrize("m", [1, 2, 5, 20])
+@pytest.mark.parametrize("named", [False, True])
+def test_any_size_is_inverted_with_any_model(m, named, model, tmp_path):
+    A = make_stack("well", 4, m)
+    write_stack(tmp_path / "A.npy", A)
+    output = succeed("invert", tmp_path / "A.npy", tmp_path / "X.npy", *(["--model", model] if named else []))
+    assert "4 certified (4 " in output
+    np.testing.assert_allclose(read_stack(tmp_path / "X.npy"), np.linalg.inv(A), atol=1e-12)
 
 
 def test_invert_can_replace_its_input(files):
     before = read_stack(files[0])
-    succeed("invert", files[0], files[0], "--method", "exact")
-    succeed("invert", files[0], files[0], "--method", "exact")
-    np.testing.assert_allclose(read_stack(files[0]), before, rtol=1e-12)
+    succeed("invert", files[0], files[0])
+    succeed("invert", files[0], files[0])
+    np.testing.assert_allclose(read_stack(files[0]), before, rtol=1e-12, atol=1e-14)
 
 
-def test_missing_inverses_are_named_by_their_index_in_the_file_in_one_line(tmp_path):
-    A = np.ones((300_000, 1, 1))  # more than one chunk
+@pytest.fixture
+def scalars(tmp_path):
+    """Write more matrices than fit into a chunk, two of them singular."""
+    A = np.ones((300_000, 1, 1))
     A[[7, 299_999]] = 0
     write_stack(tmp_path / "M.npy", A)
-    result = run("invert", tmp_path / "M.npy", tmp_path / "X.npy", "--method", "exact")
+    return tmp_path / "M.npy"
+
+
+def test_missing_inverses_are_named_by_their_index_in_the_file_in_one_line(scalars, tmp_path):
+    result = run("invert", scalars, tmp_path / "X.npy")
     assert result.exit_code == 0
     (warning,) = result.stderr.splitlines()
-    assert warning.startswith("Warning: 2 of 300000 matrices")
+    assert warning.startswith("Warning: 2 of 300000 matrices are singular to working precision")
     assert "index 7, 299999;" in warning
+    assert "299998 certified" in result.stdout
     assert "2 missing inverses" in result.stdout
     assert np.flatnonzero(np.isnan(read_stack(tmp_path / "X.npy"))).tolist() == [7, 299_999]
+
+
+def test_the_report_is_a_table_of_all_chunks(scalars, tmp_path):
+    succeed("invert", scalars, tmp_path / "X.npy", "--report", tmp_path / "report.csv")
+    table = pd.read_csv(tmp_path / "report.csv", keep_default_na=False, na_values="nan")
+    report = skdmi.RefinedInverter(singular="pinv").report(read_stack(scalars)).to_frame()
+    assert list(table.columns) == ["index", *report.columns]
+    assert table["index"].tolist() == list(range(300_000))
+    assert np.flatnonzero(~table.certified).tolist() == [7, 299_999]
+    assert table.source[[0, 7, 299_999]].tolist() == ["refined", "none", "none"]
+    np.testing.assert_array_equal(table.error_bound, report.error_bound)
+    assert table.residual_norm.isna().sum() == 2
+
+
+@pytest.mark.parametrize("name", ["X.npy", "M.mx"])
+def test_the_report_is_a_file_of_its_own(files, tmp_path, name):
+    before = files[0].read_bytes()
+    line = fail("invert", files[0], tmp_path / "X.npy", "--report", tmp_path / name, exit_code=2)
+    assert "a file of its own" in line
+    assert files[0].read_bytes() == before
+
+
+def test_policies_are_those_of_the_inverter(tmp_path):
+    A = make_stack("well", 4)
+    A[2] = make_stack("singular", 1)[0]
+    write_stack(tmp_path / "A.npy", A)
+    arguments = ("invert", tmp_path / "A.npy", tmp_path / "X.npy")
+    assert "at index 2" in fail(*arguments, "--singular", "raise")
+    assert "at index 2" in fail(*arguments, "--uncertified", "raise")
+    assert not (tmp_path / "X.npy").exists()
+    assert "3 certified (3 refined, 1 pinv)" in succeed(*arguments, "--singular", "pinv")
+    np.testing.assert_allclose(read_stack(tmp_path / "X.npy"), np.linalg.pinv(A), atol=1e-12)
+    result = run(*arguments, "--uncertified", "nan", "--tol", 0.1)
+    assert "1 of 4 matrices have no certificate, at index 2;" in result.stderr
+    assert "3 certified (3 " in result.stdout
+
+
+def test_an_error_in_a_later_chunk_says_where_that_starts(tmp_path):
+    A = np.ones((300_000, 1, 1))
+    A[299_999] = 0
+    write_stack(tmp_path / "M.npy", A)
+    line = fail("invert", tmp_path / "M.npy", tmp_path / "X.npy", "--singular", "raise")
+    index, start = (int(re.search(rf"{words} (\d+)\.", line)[1]) for words in ("at index", "Counted from matrix"))
+    assert index + start == 299_999
+    assert [path.name for path in tmp_path.iterdir()] == ["M.npy"]
+
+
+@pytest.mark.parametrize("option", ["--report=R.csv", "--tol=0.1", "--uncertified=exact", "--singular=warn"])
+def test_raw_inverses_are_not_certified(files, tmp_path, option):
+    line = fail("invert", files[0], tmp_path / "X.mx", "--raw", option, exit_code=2)
+    assert option.partition("=")[0] in line
 
 
 def test_a_matrix_that_is_not_finite_is_named_by_its_index_in_the_file(tmp_path):
     A = np.ones((300_000, 1, 1))
     A[299_999] = np.inf
     write_stack(tmp_path / "M.npy", A)
-    assert "index 299999 " in fail("invert", tmp_path / "M.npy", tmp_path / "X.npy", "--method", "exact")
+    report = tmp_path / "report.csv"
+    assert "index 299999 " in fail("invert", tmp_path / "M.npy", tmp_path / "X.npy", "--report", report)
     assert [path.name for path in tmp_path.iterdir()] == ["M.npy"]
 
 
-def test_without_a_model_invert_takes_the_shipped_one_for_the_size(shipped, models, files, tmp_path):
+def test_an_ensemble_is_a_model(files, model, tmp_path):
+    inverter = skdmi.NeuralMatrixInverter.from_pretrained(model)
+    skdmi.EnsembleInverter.from_fitted([inverter, inverter]).save_pretrained(tmp_path / "committee")
+    for options in (["--raw"], []):
+        for name in (model, tmp_path / "committee"):
+            succeed("invert", files[0], tmp_path / f"{name.name}.npy", "--model", name, *options)
+        np.testing.assert_array_equal(
+            read_stack(tmp_path / "committee.npy"), read_stack(tmp_path / f"{model.name}.npy")
+        )
+    lines = succeed("info", tmp_path / "committee").splitlines()
+    assert [line.partition(":")[0] for line in lines] == [str(tmp_path / "committee" / f"member-{i}") for i in (0, 1)]
+
+
+def test_without_a_model_raw_takes_the_shipped_one_for_the_size(shipped, models, files, tmp_path):
     for m, expected in ((3, "tiny-3x3"), (5, "tiny-any")):
         A = make_stack("well", 4, m)
         write_stack(tmp_path / "A.npy", A)
-        succeed("invert", tmp_path / "A.npy", tmp_path / "X.npy")
+        succeed("invert", tmp_path / "A.npy", tmp_path / "X.npy", "--raw")
         inverter = skdmi.NeuralMatrixInverter.from_pretrained(models / expected)
         np.testing.assert_array_equal(read_stack(tmp_path / "X.npy"), inverter.transform(A))
 
 
-def test_without_a_model_that_fits_invert_says_what_there_is(models, tmp_path, monkeypatch):
+def test_without_a_model_that_fits_raw_says_what_there_is(models, tmp_path, monkeypatch):
     shipped = tmp_path / "shipped"
     shipped.mkdir()
     (shipped / "tiny-3x3").symlink_to(models / "tiny-3x3")
     monkeypatch.setattr("skdmi.persistence.SHIPPED", shipped)
     write_stack(tmp_path / "A.npy", make_stack("well", 4, 5))
-    line = fail("invert", tmp_path / "A.npy", tmp_path / "X.npy")
+    line = fail("invert", tmp_path / "A.npy", tmp_path / "X.npy", "--raw")
     assert "5 x 5" in line
     assert "tiny-3x3 (3 x 3)" in line
+    succeed("invert", tmp_path / "A.npy", tmp_path / "X.npy")
 
 
 def test_an_unknown_model_says_which_there_are(shipped, files, tmp_path):
@@ -248,13 +338,13 @@ def test_an_unknown_model_says_which_there_are(shipped, files, tmp_path):
 
 def test_a_size_that_the_model_does_not_take_is_an_error_and_leaves_no_file(model, tmp_path):
     write_stack(tmp_path / "A.npy", make_stack("well", 4, 5))
-    assert "5 x 5" in fail("invert", tmp_path / "A.npy", tmp_path / "X.npy", "--model", model)
+    assert "5 x 5" in fail("invert", tmp_path / "A.npy", tmp_path / "X.npy", "--model", model, "--raw")
     assert [path.name for path in tmp_path.iterdir()] == ["A.npy"]
 
 
 def test_a_damaged_file_is_an_error_with_its_line_and_leaves_no_file(tmp_path):
     (tmp_path / "M.mx").write_text("1,2\n3,x\nEND\n")
-    assert f"{tmp_path / 'M.mx'}:2:" in fail("invert", tmp_path / "M.mx", tmp_path / "X.mx", "--method", "exact")
+    assert f"{tmp_path / 'M.mx'}:2:" in fail("invert", tmp_path / "M.mx", tmp_path / "X.mx")
     assert [path.name for path in tmp_path.iterdir()] == ["M.mx"]
 
 
@@ -267,8 +357,8 @@ def test_ctrl_c_leaves_no_file(files, tmp_path, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(skdmi.ExactInverter, "transform", interrupt)
-    result = run("invert", files[0], tmp_path / "X.mx", "--method", "exact")
+    monkeypatch.setattr(skdmi.RefinedInverter, "report", interrupt)
+    result = run("invert", files[0], tmp_path / "X.mx")
     assert (result.exit_code, result.stderr) == (130, "Interrupted.\n")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["I.mx", "M.mx"]
 
@@ -390,13 +480,13 @@ def test_score_sets_the_model_beside_lapack(files, model):
     matrices, inverses = files
     output = succeed("score", matrices, "--model", model, "--inverses", inverses)
     header, *lines = output.splitlines()
-    assert header.split() == [str(model), "LAPACK", str(inverses)]
+    assert header.split() == [str(model), "refined", "LAPACK", str(inverses)]
     rows = {line[:26].strip(): line[26:].split() for line in lines}
     inverter = skdmi.NeuralMatrixInverter.from_pretrained(model)
-    assert rows["matrices"] == ["20"] * 3
+    assert rows["matrices"] == ["20"] * 4
     assert rows["residual norm, mean"][0] == f"{-inverter.score(read_stack(matrices)):.2e}"
-    assert float(rows["residual norm, largest"][1]) < 1e-12
-    assert rows["within 0.5%"][1:] == ["100.00%"] * 2
+    assert max(map(float, rows["residual norm, largest"][1:])) < 1e-12
+    assert rows["within 0.5%"][1:] == ["100.00%"] * 3
     assert len({len(line) for line in output.splitlines()}) == 1
 
 

@@ -31,9 +31,9 @@ from skdmi.distributions import (
     Wishart,
     from_dict,
 )
-from skdmi.distributions.pieces import haar_orthogonal
 from skdmi.distributions.rejection import abs_determinants, draw_filtered
 from skdmi.distributions.spectrum import LAWS
+from skdmi.linalg import haar_orthogonal
 from tests.matrices import make_stack
 
 DATA_FREE = [

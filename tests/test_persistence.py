@@ -72,6 +72,9 @@ def test_damage_is_a_value_error_naming_the_file(model):
     (model / "config.json").write_text("{")
     with pytest.raises(ValueError, match=r"config\.json is not JSON"):
         read_card(model)
+    (model / "config.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"config\.json holds no JSON object"):
+        read_card(model)
 
 
 def test_shipped_models_are_small_and_complete():

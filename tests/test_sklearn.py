@@ -18,7 +18,7 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skdmi import EnsembleInverter, ExactInverter, NeuralMatrixInverter
+from skdmi import BlockInverter, EnsembleInverter, ExactInverter, NeuralMatrixInverter, RefinedInverter
 from skdmi.metrics import neg_mean_frobenius_residual
 from tests.common_checks import expected_failed_checks, open_padded_door
 from tests.matrices import make_stack
@@ -33,7 +33,9 @@ def inverters():
     return [
         ExactInverter(),
         NeuralMatrixInverter(**TINY),
+        BlockInverter(NeuralMatrixInverter(**TINY), block_size=2, random_state=0),
         EnsembleInverter(NeuralMatrixInverter(**TINY), 2, random_state=0),
+        RefinedInverter(NeuralMatrixInverter(**TINY)),
     ]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 import skdmi
 from skdmi.cli.options import OUTPUT_FILE, POSITIVE, DistributionType, example, random_state_option
-from skdmi.cli.streams import transform_quietly, with_progress
+from skdmi.cli.streams import quietly, with_progress
 
 CHUNK_ENTRIES = 2**18
 MAX_DRAWS = 100
@@ -98,7 +98,7 @@ def _draw_nonsingular(distribution: Any, n_matrices: int, m: int, random: np.ran
 
 
 def _singular_indices(stack: np.ndarray) -> np.ndarray:
-    return np.flatnonzero(np.isnan(transform_quietly(skdmi.ExactInverter(), stack)).any(axis=(1, 2)))
+    return np.flatnonzero(np.isnan(quietly(skdmi.ExactInverter().transform, stack)).any(axis=(1, 2)))
 
 
 def _pseudo_inverses(stack: np.ndarray) -> np.ndarray:

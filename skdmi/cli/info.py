@@ -4,9 +4,10 @@ import json
 
 import click
 
-from skdmi.cli.models import ModelCard, load_model
+import skdmi
+from skdmi.cli.models import ModelCard
 from skdmi.cli.options import example
-from skdmi.persistence import pretrained_names
+from skdmi.persistence import member_directories, pretrained_names
 
 
 @click.command(epilog=example("skdmi info uniform-3x3"))
@@ -15,10 +16,11 @@ from skdmi.persistence import pretrained_names
 def info(model: str | None, as_json: bool) -> None:
     """List the models that come with skdmi, or describe MODEL.
 
-    MODEL is the name of a shipped model or a model directory.
+    MODEL is the name of a shipped model or a model directory; of an ensemble the members are listed.
     """
-    if model is None:
-        cards = [ModelCard.read(name) for name in pretrained_names()]
+    names = pretrained_names() if model is None else [str(path) for path in member_directories(model)]
+    if model is None or names:
+        cards = [ModelCard.read(name) for name in names]
         if as_json:
             click.echo(json.dumps({card.name: card.content for card in cards}, indent=1))
         else:
@@ -40,7 +42,7 @@ def _line(card: ModelCard) -> str:
 
 def _figures(model: str) -> dict[str, int]:
     """Return what only the network itself tells."""
-    module = load_model(model).module_
+    module = skdmi.load_pretrained(model).module_
     return {
         "n_parameters": sum(parameter.numel() for parameter in module.parameters()),
         "n_products": module.n_products,

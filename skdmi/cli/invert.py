@@ -1,51 +1,103 @@
-"""``skdmi invert``: from a file of matrices to a file of inverses, in constant memory."""
+"""``skdmi invert``: from a file of matrices to a file of inverses, certified one by one, in constant memory."""
 
+import csv
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
+from click.core import ParameterSource
 
 import skdmi
-from skdmi.cli.models import default_model, load_model
+from skdmi.cli.models import default_model
 from skdmi.cli.options import INPUT_FILE, OUTPUT_FILE, example, model_option
-from skdmi.cli.streams import finite_stacks, name_indices, transform_quietly
+from skdmi.cli.streams import finite_stacks, name_indices, quietly
+
+CERTIFYING = ("report", "tol", "uncertified", "singular")
+COLUMNS = ("residual_norm", "error_bound", "certified", "converged", "n_steps", "source")
 
 
-@click.command(epilog=example("skdmi invert M.mx I.mx --model my-3x3"))
+@click.command(epilog=example("skdmi invert M.mx I.mx --report certificates.csv"))
 @click.argument("matrices", metavar="INPUT", type=INPUT_FILE)
 @click.argument("inverses", metavar="OUTPUT", type=OUTPUT_FILE)
 @model_option("A shipped model or a model directory.  [default: the shipped model for the size]")
+@click.option("--raw", is_flag=True, help="Write what the network answers, neither refined nor certified.")
 @click.option(
-    "--method",
-    type=click.Choice(["neural", "exact"]),
-    default="neural",
-    help="A network, or LAPACK, which has no inverse (NaN) for what is singular to working precision.",
+    "--report",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE.csv",
+    help="Write a table as well: residual norm, error bound, certificate, steps and source of every inverse.",
 )
-def invert(matrices: Path, inverses: Path, model: str | None, method: str) -> None:
-    """Invert every matrix in a file.
+@click.option(
+    "--tol", type=click.FloatRange(min=0), help="Residual norm to refine to.  [default: what rounding allows]"
+)
+@click.option(
+    "--uncertified",
+    type=click.Choice(["exact", "nan", "keep", "raise"]),
+    default="exact",
+    help="What to do with an inverse that has no certificate: ask LAPACK, write NaN, keep it, or stop.",
+)
+@click.option(
+    "--singular",
+    type=click.Choice(["warn", "raise", "pinv"]),
+    default="warn",
+    help="What to do with a matrix without a certified inverse: write NaN, stop, or write the pseudo-inverse.",
+)
+def invert(
+    matrices: Path,
+    inverses: Path,
+    model: str | None,
+    raw: bool,
+    report: Path | None,
+    tol: float | None,
+    **policies: str,
+) -> None:
+    """Invert every matrix in a file, of any size, and prove each inverse.
 
-    The file is read chunk by chunk, so it may be larger than memory. OUTPUT is written whole or not at all, in the
-    format of its suffix; it may be INPUT. The summary gives the residual norms ||I - A X||_F of what was written.
+    The answers of a network for small matrices are put together to the full size, refined and certified: a certificate
+    proves that the matrix has an inverse, with a bound on the error of the one written. INPUT is read chunk by chunk,
+    so it may be larger than memory. OUTPUT is written whole or not at all, in the format of its suffix; it may be
+    INPUT. The summary gives the residual norms ||I - A X||_F of what was written.
     """
-    if method == "exact" and model is not None:
-        raise click.UsageError("--method exact uses no model; leave out --model.")
+    _check_options(raw, report, (matrices, inverses))
     stacks = finite_stacks(matrices)
     first = next(stacks)
+    stacks = chain([first], stacks)
     m = first.shape[-1]
-    inverter = skdmi.ExactInverter() if method == "exact" else load_model(model or default_model(m))
     summary = _Summary()
-    skdmi.io.write_stack(inverses, _inverted(inverter, chain([first], stacks), summary))
+    with ExitStack() as both:
+        output = both.enter_context(skdmi.io.atomic_path(inverses))
+        if raw:
+            answers = _raw(skdmi.load_pretrained(model or default_model(m)), stacks, summary)
+        else:
+            from skdmi.api import certified_inverter  # imports torch
+
+            inverter = certified_inverter(m, model=model or "auto", tol="auto" if tol is None else tol, **policies)
+            table = both.enter_context(_table(report)) if report else None
+            answers = _certified(inverter, stacks, summary, table)
+        skdmi.io.write_stack(output, answers)
     if summary.missing:
+        reason = "have no certificate" if policies["uncertified"] == "nan" else "are singular to working precision"
         click.echo(
-            f"Warning: {len(summary.missing)} of {summary.n_matrices} matrices are singular to working precision, at "
-            f"index {name_indices(summary.missing)}; their inverses are NaN.",
+            f"Warning: {len(summary.missing)} of {summary.n_matrices} matrices {reason}, at index "
+            f"{name_indices(summary.missing)}; their inverses are NaN.",
             err=True,
         )
     click.echo(f"{summary}: {inverses}")
+
+
+def _check_options(raw: bool, report: Path | None, others: tuple[Path, ...]) -> None:
+    source = click.get_current_context().get_parameter_source
+    given = [name for name in CERTIFYING if source(name) is ParameterSource.COMMANDLINE]
+    if raw and given:
+        raise click.UsageError(f"--raw refines and certifies nothing; leave out --{given[0]}.")
+    if report and report.resolve() in [path.resolve() for path in others]:
+        raise click.UsageError(f"--report is {report}, a file of matrices; expected a file of its own.")
 
 
 @dataclass
@@ -56,6 +108,8 @@ class _Summary:
     total: float = 0.0
     largest: float = 0.0
     missing: list[int] = field(default_factory=list)
+    n_certified: int | None = None
+    sources: Counter[str] = field(default_factory=Counter)
 
     def add(self, norms: np.ndarray) -> None:
         self.missing += (np.flatnonzero(np.isnan(norms)) + self.n_matrices).tolist()
@@ -63,14 +117,46 @@ class _Summary:
         self.total += float(np.nansum(norms))
         self.largest = max(self.largest, float(np.nanmax(norms, initial=0.0)))
 
+    def add_report(self, report: Any) -> None:
+        self.add(report.residual_norm)
+        self.n_certified = (self.n_certified or 0) + int(report.certified.sum())
+        self.sources.update(report.source.tolist())
+
     def __str__(self) -> str:
+        parts = [f"{self.n_matrices} matrices"]
+        if self.n_certified is not None:
+            sources = ", ".join(f"{n} {name}" for name, n in self.sources.items() if name != "none")
+            parts.append(f"{self.n_certified} certified" + f" ({sources})" * bool(sources))
         n_inverses = self.n_matrices - len(self.missing)
-        residuals = f"residual norm mean {self.total / n_inverses:.3g}, max {self.largest:.3g}, " if n_inverses else ""
-        return f"{self.n_matrices} matrices, {residuals}{len(self.missing)} missing inverses"
+        if n_inverses:
+            parts.append(f"residual norm mean {self.total / n_inverses:.3g}, max {self.largest:.3g}")
+        return ", ".join([*parts, f"{len(self.missing)} missing inverses"])
 
 
-def _inverted(inverter: Any, stacks: Iterable[np.ndarray], summary: _Summary) -> Iterator[np.ndarray]:
+def _raw(inverter: Any, stacks: Iterable[np.ndarray], summary: _Summary) -> Iterator[np.ndarray]:
     for stack in stacks:
-        X = transform_quietly(inverter, stack)
+        X = quietly(inverter.transform, stack)
         summary.add(skdmi.metrics.frobenius_residuals(stack, X))
         yield X
+
+
+def _certified(inverter: Any, stacks: Iterable[np.ndarray], summary: _Summary, table: Any) -> Iterator[np.ndarray]:
+    for stack in stacks:
+        start = summary.n_matrices
+        try:
+            report = quietly(inverter.report, stack)
+        except np.linalg.LinAlgError as error:  # Its indices are those within the chunk.
+            raise ValueError(f"{error} Counted from matrix {start}." if start else str(error)) from error
+        summary.add_report(report)
+        if table:
+            table.writerows(zip(count(start), *(getattr(report, name).tolist() for name in COLUMNS), strict=False))
+        yield report.inverse
+
+
+@contextmanager
+def _table(path: Path) -> Iterator[Any]:
+    """Give a writer of rows to a file that is written whole or not at all."""
+    with skdmi.io.atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["index", *COLUMNS])
+        yield table

@@ -8,7 +8,7 @@ import click
 import skdmi
 from skdmi.persistence import pretrained_names, read_card
 
-__all__ = ["ModelCard", "default_model", "load_model"]
+__all__ = ["ModelCard", "default_model"]
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,6 @@ class ModelCard:
         """Where its training matrices came from, in words."""
         description = self.content["fitted"]["distribution_"]
         return repr(skdmi.distributions.from_dict(description)) if description else "a function"
-
-
-def load_model(name: str) -> Any:
-    """Load a shipped model, or one from a directory."""
-    ModelCard.read(name)
-    return skdmi.NeuralMatrixInverter.from_pretrained(name)
 
 
 def default_model(matrix_size: int) -> str:

@@ -1,4 +1,4 @@
-"""``skdmi score``: how good a model is on the matrices of a file, beside LAPACK."""
+"""``skdmi score``: how good a model is on the matrices of a file, as it answers, refined, and beside LAPACK."""
 
 from pathlib import Path
 
@@ -6,9 +6,8 @@ import click
 import numpy as np
 
 import skdmi
-from skdmi.cli.models import load_model
 from skdmi.cli.options import INPUT_FILE, example, model_option
-from skdmi.cli.streams import finite_stacks, paired_stacks, transform_quietly
+from skdmi.cli.streams import finite_stacks, paired_stacks, quietly
 
 TOLERANCES = (0.05, 0.02, 0.01, 0.005)
 
@@ -18,17 +17,18 @@ TOLERANCES = (0.05, 0.02, 0.01, 0.005)
 @model_option("A shipped model or a model directory.", required=True)
 @click.option("--inverses", type=INPUT_FILE, help="Score the inverses in this file as well, whoever computed them.")
 def score(matrices: Path, model: str, inverses: Path | None) -> None:
-    """Measure a model on every matrix in a file, beside LAPACK.
+    """Measure a model on every matrix in a file: its own answers, those refined and certified, and LAPACK's.
 
     Residual norms are ||I - A X||_F; a missing inverse counts sqrt(m), as the zero matrix would. "Within 5 %" is the
     share of inverses with sum_ij |(I - A X)_ij| / m < 0.05 (Charton 2021), "half norm" the share with spectral norm
     ||I - A X||_2 < 1/2, from where Newton-Schulz steps finish the work.
     """
-    learned, exact = load_model(model), skdmi.ExactInverter()
+    network = skdmi.load_pretrained(model)
+    inverters = {model: network, "refined": skdmi.RefinedInverter(network), "LAPACK": skdmi.ExactInverter()}
     columns: dict[str, _Column] = {}
     pairs = paired_stacks(matrices, inverses) if inverses else ((A, None) for A in finite_stacks(matrices))
     for A, given in pairs:
-        answers = {model: transform_quietly(learned, A), "LAPACK": transform_quietly(exact, A)}
+        answers = {name: quietly(inverter.transform, A) for name, inverter in inverters.items()}
         if given is not None:
             answers[str(inverses)] = given
         for name, X in answers.items():

@@ -1,7 +1,7 @@
 """Files of matrices on their way through a command: a chunk at a time, with the index in the file in every message."""
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 import skdmi
 
-__all__ = ["finite_stacks", "name_indices", "paired_stacks", "transform_quietly", "with_progress"]
+__all__ = ["finite_stacks", "name_indices", "paired_stacks", "quietly", "with_progress"]
 
 MAX_NAMED = 10
 
@@ -41,12 +41,11 @@ def paired_stacks(matrices: Path, inverses: Path) -> Iterator[tuple[np.ndarray, 
         yield A, X
 
 
-def transform_quietly(inverter: Any, stack: np.ndarray) -> np.ndarray:
+def quietly(method: Callable[[np.ndarray], Any], stack: np.ndarray) -> Any:
     """Invert a chunk without the warning that would give indices within the chunk: the command says it, once."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", skdmi.exceptions.SingularMatrixWarning)
-        inverses: np.ndarray = inverter.transform(stack)
-    return inverses
+        return method(stack)
 
 
 def with_progress(stacks: Iterable[np.ndarray], n_matrices: int | None = None) -> Iterator[np.ndarray]:

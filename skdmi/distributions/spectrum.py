@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from skdmi.distributions.base import Distribution, is_real, require
-from skdmi.distributions.pieces import haar_orthogonal, log_uniform, random_signs
+from skdmi.distributions.pieces import log_uniform, random_signs
+from skdmi.linalg import haar_orthogonal
 
 DEFAULT_MAX_COND = 1e3
 

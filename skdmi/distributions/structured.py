@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from skdmi.distributions.base import Distribution, is_integer, is_real, require
-from skdmi.distributions.pieces import haar_orthogonal, log_uniform, random_permutations, random_signs
+from skdmi.distributions.pieces import log_uniform, random_permutations, random_signs
+from skdmi.linalg import haar_orthogonal
 
 
 @dataclass(frozen=True, repr=False)

@@ -4,6 +4,15 @@ They know nothing of estimators. A is a matrix, X its approximate inverse, ``R =
 stack never mix, so permuting a stack permutes every answer.
 """
 
+from skdmi.linalg.blocks import (
+    BlockInverse,
+    block_inverse,
+    collect_leaves,
+    haar_orthogonal,
+    pad_to_blocks,
+    polish_,
+    schur_inverse_,
+)
 from skdmi.linalg.certificate import Certificate, certify, equilibrate, scale_columns, scale_rows
 from skdmi.linalg.elementary import (
     complex_to_real,
@@ -26,28 +35,39 @@ from skdmi.linalg.iterations import (
     newton_schulz,
     recomputation_schedule,
 )
+from skdmi.linalg.refinement import Refinement, refine, rounding_floor
 
 __all__ = [
+    "BlockInverse",
     "Certificate",
     "LeastSquares",
+    "Refinement",
+    "block_inverse",
     "certify",
+    "collect_leaves",
     "combine",
     "complex_to_real",
     "equilibrate",
     "exact_inverse",
     "fit_directions",
     "frobenius_norm",
+    "haar_orthogonal",
     "identity_like",
     "keep_better",
     "minimal_residual",
     "minimal_residual_basis",
     "minimal_residual_start",
     "newton_schulz",
+    "pad_to_blocks",
+    "polish_",
     "real_to_complex",
     "recomputation_schedule",
+    "refine",
     "residual",
+    "rounding_floor",
     "scale_by_power_of_two",
     "scale_columns",
     "scale_rows",
+    "schur_inverse_",
     "split_exponent",
 ]

@@ -84,9 +84,8 @@ def scale_by_power_of_two(A: Tensor, exponent: Tensor) -> Tensor:
     True
     """
     half = torch.div(exponent, 2, rounding_mode="floor")
-    for part in (half, exponent - half):
-        A = A * _power_of_two(part, A.dtype)[..., None, None]
-    return A
+    first, second = (_power_of_two(part, A.dtype)[..., None, None] for part in (half, exponent - half))
+    return (A * first).mul_(second)
 
 
 def _power_of_two(exponent: Tensor, dtype: torch.dtype) -> Tensor:

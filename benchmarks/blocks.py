@@ -1,0 +1,246 @@
+"""Large matrices through small leaves, beside ``numpy.linalg.inv`` in the same run.
+
+``python benchmarks/blocks.py [accuracy] [speed] [families]`` prints tables: accuracy and certificates on general
+matrices with 3 x 3 network leaves; time and memory; matrices on which elimination without pivoting fails. One thread.
+Times are medians of alternating runs; residuals are ``||I - A X||_F`` in float64.
+"""
+
+import argparse
+import platform
+import resource
+import time
+import warnings
+from collections.abc import Callable
+from functools import partial
+from statistics import median
+from typing import Any
+
+import numpy as np
+import scipy.linalg
+import torch
+from threadpoolctl import threadpool_limits
+from torch import Tensor
+
+from skdmi import BlockInverter, RefinedInverter, load_pretrained
+from skdmi.linalg import block_inverse, certify, exact_inverse, pad_to_blocks, schur_inverse_
+from skdmi.meta import invert_with
+from skdmi.metrics import frobenius_residuals
+
+NETWORK = load_pretrained("uniform-3x3")
+LEAF = RefinedInverter(NETWORK)
+
+
+def uniform(n_matrices: int, N: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(-1, 1, (n_matrices, N, N))
+
+
+# Accuracy
+
+
+def accuracy() -> None:
+    print("\nGeneral matrices, U[-1,1], 50 a size, leaf 3x3: uniform-3x3 refined. Ratio: residual norm over numpy's.")
+    print(
+        f"{'N':>5}{'certified %':>13}{'ratio max':>11}{'median':>9}{'in full: certified %':>22}{'ratio max':>11}"
+        f"{'mixed':>7}{'LAPACK':>8}"
+    )
+    for N in (10, 30, 60, 100, 257, 512):
+        A = uniform(50, N)
+        direct = frobenius_residuals(A, np.linalg.inv(A))
+        block = BlockInverter(LEAF, random_state=0)
+        X = block.transform(A)
+        ratio = frobenius_residuals(A, X) / direct
+        certified = certify(*map(torch.from_numpy, (A, X))).certified.double().mean().item()
+        report = RefinedInverter(block, uncertified="nan").report(A)
+        found = block_inverse(torch.from_numpy(A), 3, partial(invert_with, LEAF))
+        lapack = int((~(found.residual_norm < 0.5)).sum())
+        print(
+            f"{N:>5}{100 * certified:>13.1f}{ratio.max():>11.2f}{np.median(ratio):>9.2f}"
+            f"{100 * report.certified.mean():>22.1f}{(report.residual_norm / direct).max():>11.2f}"
+            f"{int((found.n_mixings > 0).sum()):>7}{lapack:>8}"
+        )
+
+
+# Speed
+
+
+def seconds(methods: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
+    """Return medians of alternating runs, after one that does not count."""
+    spent: dict[str, list[float]] = {name: [] for name in methods}
+    for repeat in range(repeats + 1):
+        for name, method in methods.items():
+            started = time.perf_counter()
+            method()
+            if repeat:
+                spent[name].append(time.perf_counter() - started)
+    return {name: median(values) for name, values in spent.items()}
+
+
+def block_and_certify(A: np.ndarray) -> Any:
+    return certify(torch.from_numpy(A), torch.from_numpy(BlockInverter().transform(A)))
+
+
+def exact_leaves() -> None:
+    print("\nExact leaves, one matrix U[-1,1]: time over numpy.linalg.inv's")
+    names = (
+        "recursion alone",
+        "BlockInverter(None)",
+        "... and certify",
+        "RefinedInverter(BlockInverter(None))",
+        "mixed",
+    )
+    print(f"{'N':>5}{'numpy ms':>10}" + "".join(f"{name:>{len(name) + 3}}" for name in names))
+    for N in (1024, 2048):
+        A = uniform(1, N)
+        stack = torch.from_numpy(A)
+        spent = seconds(
+            {
+                "numpy": lambda A=A: np.linalg.inv(A),
+                names[0]: lambda A=stack: schur_inverse_(pad_to_blocks(A, 32), 32, exact_inverse),
+                names[1]: lambda A=A: BlockInverter().transform(A),
+                names[2]: lambda A=A: block_and_certify(A),
+                names[3]: lambda A=A: RefinedInverter(BlockInverter()).transform(A),
+                names[4]: lambda A=A: BlockInverter(mixing="always").transform(A),
+            },
+            repeats=5,
+        )
+        ratios = "".join(f"{spent[name] / spent['numpy']:>{len(name) + 3}.2f}" for name in names)
+        print(f"{N:>5}{1e3 * spent['numpy']:>10.0f}{ratios}")
+
+    sizes = np.array([256, 512, 1024, 2048])
+    times = seconds({str(N): partial(BlockInverter().transform, uniform(1, N)) for N in sizes}, repeats=3)
+    for label, chosen in (("256 to 2048", sizes), ("512 to 2048", sizes[1:])):
+        exponent = np.polyfit(np.log(chosen), np.log([times[str(N)] for N in chosen]), 1)[0]
+        print(f"time grows as N^{exponent:.2f} from {label}")
+
+
+class Stopwatch:
+    """A leaf inverter that adds up the time spent in it."""
+
+    def __init__(self, inverter: Any) -> None:
+        self.inverter, self.spent = inverter, 0.0
+
+    def __call__(self, A: Tensor) -> Tensor:
+        started = time.perf_counter()
+        X = invert_with(self.inverter, A)
+        self.spent += time.perf_counter() - started
+        return X
+
+
+def network_leaves() -> None:
+    print("\n3x3 network leaves, one matrix U[-1,1]")
+    print(f"{'N':>5}{'leaf':>12}{'ms':>9}{'over numpy':>12}{'leaves ms':>11}{'ms a leaf':>11}{'residual / numpy':>18}")
+    for N, repeats in ((150, 9), (1024, 3)):
+        A = uniform(1, N)
+        leaves = {"network": NETWORK, "refined": LEAF}
+        blocks = {name: BlockInverter(leaf, random_state=0).fit() for name, leaf in leaves.items()}
+        methods = {name: partial(block.transform, A) for name, block in blocks.items()}
+        spent = seconds({"numpy": partial(np.linalg.inv, A), **methods}, repeats)
+        direct = frobenius_residuals(A, np.linalg.inv(A))
+        for name, leaf in leaves.items():
+            watch = Stopwatch(leaf)
+            block_inverse(torch.from_numpy(A), 3, watch)
+            ratio = (frobenius_residuals(A, methods[name]()) / direct).item()
+            print(
+                f"{N:>5}{name:>12}{1e3 * spent[name]:>9.1f}{spent[name] / spent['numpy']:>12.1f}"
+                f"{1e3 * watch.spent:>11.1f}{1e3 * watch.spent / -(-N // 3):>11.2f}{ratio:>18.2f}"
+            )
+
+
+def memory() -> None:
+    print("\nPeak memory beyond input and output, in N^2 float64 numbers, N = 2048")
+    N = 2048
+    A = uniform(1, N)
+    for name, inverter in (
+        ("unmixed", BlockInverter()),
+        ("mixed", BlockInverter(mixing="always", random_state=0)),
+        ("certified", RefinedInverter(BlockInverter())),
+    ):
+        inverter.transform(A)  # buffers of the libraries
+        print(f"{name:>12}{peak_bytes(partial(inverter.transform, A)) / (8 * N * N) - 1:8.2f}")
+
+
+def peak_bytes(method: Callable[[], Any]) -> float:
+    """Return by how much the resident set of this process grows while the method runs (Linux)."""
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")  # the peak starts anew
+    before = resident("VmRSS")
+    method()
+    return resident("VmHWM") - before
+
+
+def resident(field: str) -> float:
+    with open("/proc/self/status") as file:
+        return next(1024.0 * int(line.split()[1]) for line in file if line.startswith(field))
+
+
+# Families
+
+
+def families() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    N = 48
+    M = uniform(1, N)[0]
+    Q, P = (scipy.linalg.qr(rng.standard_normal((N, N)))[0] for _ in range(2))
+    zero_leading = M.copy()
+    zero_leading[: N // 2, : N // 2] = 0
+    return {
+        "permutation": np.eye(N)[rng.permutation(N)],
+        "[[0, I], [I, 0]]": np.roll(np.eye(N), N // 2, axis=1),
+        "skew-symmetric": M - M.T,
+        "zero leading block": zero_leading,
+        "rows 1 ... 1e-12": np.geomspace(1, 1e-12, N)[:, None] * M,
+        "columns 1 ... 1e-12": np.geomspace(1, 1e-12, N) * M,
+        "singular values 1 ... 1e-10": (Q * np.geomspace(1, 1e-10, N)) @ P,
+        "hadamard 64": scipy.linalg.hadamard(64).astype(float),
+        "helmert 48": scipy.linalg.helmert(N, full=True),
+        "fiedler 48": scipy.linalg.fiedler(np.arange(float(N))),
+        "companion 48": scipy.linalg.companion(np.arange(1.0, N + 2)),
+        "circulant 48": scipy.linalg.circulant(np.arange(float(N))),
+        "toeplitz 48": scipy.linalg.toeplitz(np.arange(float(N))),
+        **{f"pascal {n}": scipy.linalg.pascal(n).astype(float) for n in (6, 10, 14, 18)},
+        **{f"hilbert {n}": scipy.linalg.hilbert(n) for n in range(4, 15, 2)},
+        "ones (singular)": np.ones((N, N)),
+    }
+
+
+def nasty() -> None:
+    """Print what becomes of each: certified as it is, certified through LAPACK (exact), or refused (NaN)."""
+    print("\nMatrices on which elimination without pivoting fails, leaf 3x3: uniform-3x3 refined")
+    print(f"{'':28}{'condition':>11}{'outcome':>12}{'mixings':>9}{'residual':>11}{'numpy':>11}{'error bound':>13}")
+    full = RefinedInverter(BlockInverter(LEAF, random_state=0))
+    for name, matrix in families().items():
+        A = matrix[None]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            report = full.report(A)
+        found = block_inverse(torch.from_numpy(A), 3, partial(invert_with, LEAF))
+        by_blocks = bool(found.residual_norm < 0.5) and report.source[0] != "exact"
+        outcome = ("certified" if by_blocks else "exact") if report.certified[0] else "refused"
+        try:
+            direct = frobenius_residuals(A, np.linalg.inv(A))[0]
+        except np.linalg.LinAlgError:
+            direct = np.nan
+        print(
+            f"{name:28}{np.linalg.cond(matrix):>11.1e}{outcome:>12}{int(found.n_mixings[0]):>9}"
+            f"{report.residual_norm[0]:>11.1e}{direct:>11.1e}{report.error_bound[0]:>13.1e}"
+        )
+
+
+def main() -> None:
+    parts = {"accuracy": [accuracy], "speed": [exact_leaves, network_leaves, memory], "families": [nasty]}
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", default=list(parts), help=f"of {', '.join(parts)}; all by default")
+    chosen = parser.parse_args().parts
+    torch.set_num_threads(1)
+    print(
+        f"{platform.processor() or platform.machine()}, one thread, torch {torch.__version__}, numpy {np.__version__}"
+    )
+    with threadpool_limits(1):
+        for part in chosen:
+            for table in parts[part]:
+                table()
+    print(f"\n{resource.getrusage(resource.RUSAGE_SELF).ru_utime:.0f} s of processor time")
+
+
+if __name__ == "__main__":
+    main()

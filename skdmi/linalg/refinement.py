@@ -1,0 +1,352 @@
+"""Refinement: from any start, a good one or none, to the rounding floor, matrix by matrix."""
+
+import math
+from typing import NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+from skdmi.linalg.elementary import frobenius_norm, residual, scale_by_power_of_two, split_exponent
+from skdmi.linalg.iterations import combine, fit_directions, minimal_residual_basis, minimal_residual_start
+
+PLAIN = 0.03
+"""Below this residual norm plain steps, R to ``R^2`` for two products, beat minimal-residual steps (measured)."""
+USELESS = 1e100
+"""A start with a larger residual norm is no start: squares would overflow."""
+MAX_AGE = 3
+"""A residual that is only updated is recomputed after so many steps."""
+_CHUNK_ENTRIES = 2**21
+
+
+class Refinement(NamedTuple):
+    """What :func:`refine` returns, for each matrix of the stack."""
+
+    inverse: Tensor
+    """X, shape (n_matrices, m, m), float64: the best one met; infinite only beyond the range."""
+    residual_norm: Tensor
+    """``||I - A X||_F``, recomputed, shape (n_matrices,), float64."""
+    n_steps: Tensor
+    """Number of steps, shape (n_matrices,)."""
+    n_products: Tensor
+    """Number of products of m x m matrices, the first and the last residual included, shape (n_matrices,)."""
+
+
+@torch.no_grad()
+def refine(A: Tensor, X: Tensor | None = None, *, tol: float = 0.0, max_steps: int = 50) -> Refinement:
+    r"""Improve inverses until both residuals are at most ``tol``, or rounding allows no better; a stack at once.
+
+    Each matrix takes the step that its own residual norm r asks for, and is left alone once it has finished:
+
+    - :math:`r \ge 0.03`: the minimal-residual step of :func:`~skdmi.linalg.minimal_residual`, three products; R is
+      recomputed after three of them, or when its update falls below 0.03;
+    - below: Newton-Schulz, :math:`X + X R`, or, where that would just miss the goal, the third-order step
+      :math:`X + X (R + R^2)` [1]_; two or three products, the new residual included;
+    - at the goal, but :math:`I - X A` is not (its norm may be larger by the condition number): :math:`X + X R` with an
+      :func:`accurate_residual` R, which makes X exact to about its last bit, up to condition numbers of 1e8; five
+      products, the left residual included.
+
+    Whether to stop is decided on a recomputed R only. A matrix has finished when
+
+    - :math:`r \le \text{tol} / (\kappa + \text{tol})`, :math:`\kappa = \|A\|_F \|X\|_F`, which brings the left residual
+      below ``tol`` too;
+    - r is at most the :func:`rounding_floor` of the dtype of A, and the left residual as well;
+    - it stagnates: from below 1/2, r is not halved; or it does not fall at all. The better iterate is kept.
+
+    A start that is still no better than :math:`r = 1` after its first three steps is given up for :math:`c A^T`.
+
+    All is done in float64, whose products neither TF32, autocast nor reduced matmul precision touches, with the
+    largest entry of every A brought to [1/2, 1) by a power of two, and back, exactly.
+
+    Parameters
+    ----------
+    A : Tensor of shape (n_matrices, m, m)
+        Finite, of real floating dtype.
+    X : Tensor of shape (n_matrices, m, m), optional
+        Where to start; members that are not finite or huge, and by default all, start from
+        :func:`~skdmi.linalg.minimal_residual_start`.
+    tol : float, default=0.0
+        0 refines to the rounding floor.
+    max_steps : int, default=50
+
+    Returns
+    -------
+    Refinement
+        On the device of A; on the CPU where that has no float64. A singular A gives ``r >= 1``, up to rounding.
+
+    References
+    ----------
+    .. [1] Altman, "An optimum cubically convergent iterative method of inverting a linear bounded operator in Hilbert
+       space", Pacific J. Math. 10, 1960; Schulz and Chow and Saad as in :func:`~skdmi.linalg.newton_schulz` and
+       :func:`~skdmi.linalg.minimal_residual`.
+
+    Examples
+    --------
+    >>> A = torch.tensor([[[2.0, 1.0], [1.0, 3.0]], [[1.0, 2.0], [2.0, 4.0]]])
+    >>> refined = refine(A)
+    >>> refined.inverse[0]
+    tensor([[ 0.6000, -0.2000],
+            [-0.2000,  0.4000]], dtype=torch.float64)
+    >>> refined.residual_norm[0] < 1e-6, refined.residual_norm[1] >= 1 - 1e-15
+    (tensor(True), tensor(True))
+    """
+    unit = torch.finfo(A.dtype).eps / 2
+    with torch.autocast(A.device.type, enabled=False):
+        n_chunk = max(1, _CHUNK_ENTRIES // A.shape[-1] ** 2)
+        parts = double(A).split(n_chunk)
+        starts = [None] * len(parts) if X is None else double(X).split(n_chunk)
+        chunks = [_refine(part, start, _Goal(tol, unit), max_steps) for part, start in zip(parts, starts, strict=True)]
+        return Refinement(*(torch.cat(field) for field in zip(*chunks, strict=True)))
+
+
+def double(A: Tensor) -> Tensor:
+    """Return A in float64, on the CPU where its device has none."""
+    return (A.cpu() if A.device.type == "mps" else A).double()
+
+
+def rounding_floor(A: Tensor, X: Tensor, unit: float = 2.0**-53) -> Tensor:
+    r"""Return a residual norm that rounding explains, ``(..., m, m)`` to ``(...)``: no product.
+
+    .. math:: 4 u\, \| |A|\,|X|\, e \|_2 / \sqrt m
+
+    At most :math:`4 u\, \| |A|\,|X| \|_F`, e the vector of ones, u the unit roundoff.
+
+    >>> I = torch.eye(4, dtype=torch.float64)
+    >>> rounding_floor(I, I).item() == 4 * 2.0**-53
+    True
+    """
+    row_sums = A.abs() @ X.abs().sum(dim=-1, keepdim=True)
+    return 4 * unit * row_sums.square().mean(dim=(-2, -1)).sqrt()
+
+
+def accurate_residual(A: Tensor, X: Tensor) -> Tensor:
+    r"""Return ``I - A X`` of float64 matrices to about 2^-24 of the rounding of an ordinary product: three products.
+
+    .. math:: R = (I - A_1 X_1) - (A_1 X_2 + A_2 X), \quad A = A_1 + A_2, \quad X = X_1 + X_2
+
+    with so few leading bits in :math:`A_1` and :math:`X_1` that their product is exact [1]_.
+
+    References
+    ----------
+    .. [1] Ozaki, Ogita, Oishi and Rump, "Error-free transformations of matrix multiplication by using fast routines of
+       matrix multiplication and its applications", Numer. Algorithms 59, 2012.
+
+    Examples
+    --------
+    >>> A = torch.tensor([[3.0]], dtype=torch.float64)
+    >>> accurate_residual(A, 1 / A).item() == 2.0**-54
+    True
+    """
+    n_bits = (53 - math.ceil(math.log2(A.shape[-1]))) // 2
+    A_1, X_1 = (_leading_bits(T, n_bits) for T in (A, X))
+    return residual(A_1, X_1) - (A_1 @ (X - X_1) + (A - A_1) @ X)
+
+
+def _leading_bits(A: Tensor, n_bits: int) -> Tensor:
+    """Round A to multiples of ``2^-n_bits`` times the power of two above its largest entry."""
+    B, exponent = split_exponent(A)
+    return scale_by_power_of_two((B * 2.0**n_bits).round() * 2.0**-n_bits, exponent)
+
+
+class _Goal(NamedTuple):
+    """When a residual is small enough."""
+
+    tol: float
+    unit: float
+
+    def by_tolerance(self, A: Tensor, X: Tensor) -> Tensor:
+        r"""Return how small r must be for both residuals to be at most ``tol``.
+
+        :math:`\|I - X A\| = \|A^{-1} R A\| \le \kappa r / (1 - r)` with :math:`\kappa = \|A\|_F \|X\|_F`.
+        """
+        condition = frobenius_norm(A) * frobenius_norm(X)
+        return self.tol / (condition + self.tol).clamp_min(torch.finfo(A.dtype).tiny)
+
+    def of(self, A: Tensor, X: Tensor) -> Tensor:
+        return torch.maximum(rounding_floor(A, X, self.unit), self.by_tolerance(A, X))
+
+
+def _refine(A: Tensor, X: Tensor | None, goal: _Goal, max_steps: int) -> Refinement:
+    A, exponent = split_exponent(A)
+    members = _start(A, None if X is None else scale_by_power_of_two(X, exponent), goal)
+    near = members.norm < PLAIN
+    groups = _take(members, near), _approach(_take(members, ~near), goal, max_steps)
+    outcome = _join([_converge(group, goal, max_steps) for group in groups])
+    outcome = _finish_left(A, _take(outcome, outcome.position.argsort()), goal, max_steps)
+    return Refinement(scale_by_power_of_two(outcome.X, -exponent), outcome.norm, outcome.n_steps, outcome.n_products)
+
+
+class _Outcome(NamedTuple):
+    """What has become of some matrices, in any order; all fields share the first axis."""
+
+    position: Tensor
+    X: Tensor
+    norm: Tensor
+    goal: Tensor
+    n_steps: Tensor
+    n_products: Tensor
+
+
+class _Members(NamedTuple):
+    """The matrices that are still iterated, in any order, and where each stands; all fields share the first axis."""
+
+    position: Tensor
+    A: Tensor
+    X: Tensor
+    R: Tensor
+    norm: Tensor
+    """``||R||_F``."""
+    age: Tensor
+    """Number of steps since R was recomputed."""
+    best: Tensor
+    """The best X whose residual was recomputed."""
+    best_norm: Tensor
+    goal: Tensor
+    """``tol`` or the rounding floor of ``best``."""
+    finished: Tensor
+    is_guess: Tensor
+    """Whether X descends from a start other than ``c A^T``."""
+    n_steps: Tensor
+    n_products: Tensor
+
+    def outcome(self) -> _Outcome:
+        return _Outcome(self.position, self.best, self.best_norm, self.goal, self.n_steps, self.n_products)
+
+
+_Fields = TypeVar("_Fields", _Members, _Outcome)
+
+
+def _take(fields: _Fields, chosen: Tensor) -> _Fields:
+    """Return some of the matrices, by a mask or by their positions."""
+    if chosen.dtype == torch.bool:
+        if chosen.all():
+            return fields
+        chosen = chosen.nonzero().flatten()
+    return type(fields)(*(field.index_select(0, chosen) for field in fields))
+
+
+def _join(parts: list[_Fields]) -> _Fields:
+    parts = [part for part in parts if len(part.norm)] or parts[:1]
+    return parts[0] if len(parts) == 1 else type(parts[0])(*map(torch.cat, zip(*parts, strict=True)))
+
+
+def _start(A: Tensor, X: Tensor | None, goal: _Goal) -> _Members:
+    """Start from X; members that are not finite or huge, and by default all, from ``c A^T``."""
+    zero = torch.zeros(len(A), dtype=torch.int64, device=A.device)
+    if X is None:
+        X, R = minimal_residual_start(A)
+        is_guess = zero.bool()
+    else:
+        R = residual(A, X)
+        is_guess = frobenius_norm(R) < USELESS
+        if not is_guess.all():
+            X = X.clone()
+            X[~is_guess], R[~is_guess] = minimal_residual_start(A[~is_guess])
+    norm, floor = frobenius_norm(R), goal.of(A, X)
+    position = torch.arange(len(A), device=A.device)
+    return _Members(position, A, X, R, norm, zero, X, norm, floor, norm <= floor, is_guess, zero, zero + 1)
+
+
+def _approach(members: _Members, goal: _Goal, max_steps: int) -> _Members:
+    """Take minimal-residual steps with each member until it is near, or finished."""
+    arrived = [_take(members, members.finished)]
+    members = _take(members, ~members.finished)
+    for step in range(1, max_steps + 1):
+        if len(members.norm) == 0:
+            break
+        members = _minimal_residual_step(members)
+        stale = (members.norm < PLAIN) | (members.age >= MAX_AGE) | (step == max_steps)
+        members = _join([_judge(_take(members, stale), goal), _take(members, ~stale)])
+        left = members.finished | (members.norm < PLAIN)
+        arrived.append(_take(members, left))
+        members = _take(members, ~left)
+    return _join([*arrived, members])
+
+
+def _converge(members: _Members, goal: _Goal, max_steps: int) -> _Outcome:
+    """Take plain steps with each near member until it is finished."""
+    done = []
+    while True:
+        stopped = members.finished | (members.n_steps >= max_steps)
+        done.append(_take(members.outcome(), stopped))
+        members = _take(members, ~stopped)
+        if len(members.norm) == 0:
+            return _join(done)
+        members = _judge(_plain_step(members), goal)
+
+
+def _minimal_residual_step(members: _Members) -> _Members:
+    powers, directions = minimal_residual_basis(members.R)
+    problem = fit_directions(members.R, directions)
+    X, R = combine(members.X, members.R, powers, directions, problem.coefficients(problem.coordinates))
+    return members._replace(
+        X=X,
+        R=R,
+        norm=frobenius_norm(R),
+        age=members.age + 1,
+        n_steps=members.n_steps + 1,
+        n_products=members.n_products + 3,
+    )
+
+
+def _plain_step(members: _Members) -> _Members:
+    """Take R to ``R^2``, or to ``R^3`` where that reaches the goal and ``R^2`` does not."""
+    r, R = members.norm, members.R
+    cubic = (r**2 > members.goal) & (r**3 <= members.goal)
+    if cubic.any():
+        R = R.clone()
+        R[cubic] += R[cubic] @ R[cubic]
+    return members._replace(
+        X=members.X + members.X @ R,
+        n_steps=members.n_steps + 1,
+        n_products=members.n_products + 1 + cubic.long(),
+    )
+
+
+def _judge(members: _Members, goal: _Goal) -> _Members:
+    """Recompute R, keep the better iterate, and find who has finished; a hopeless guess begins anew."""
+    R = residual(members.A, members.X)
+    norm, before = frobenius_norm(R), members.best_norm
+    better = norm < before
+    best = torch.where(better[:, None, None], members.X, members.best)
+    best_norm = torch.where(better, norm, before)
+    floor = goal.of(members.A, best)
+    stagnates = ~(norm < torch.where(before < 0.5, before / 2, before * (1 - 1e-12)))
+    members = members._replace(
+        R=R,
+        norm=norm,
+        age=torch.zeros_like(members.age),
+        best=best,
+        best_norm=best_norm,
+        goal=floor,
+        finished=(best_norm <= floor) | stagnates,
+        n_products=members.n_products + 1,
+    )
+    hopeless = members.is_guess & ~(best_norm < 1)
+    if not hopeless.any():
+        return members
+    given_up = _take(members, hopeless)
+    anew = _start(given_up.A, None, goal)._replace(
+        position=given_up.position, n_steps=given_up.n_steps, n_products=given_up.n_products + 1
+    )
+    return _join([_take(members, ~hopeless), anew])
+
+
+def _finish_left(A: Tensor, outcome: _Outcome, goal: _Goal, max_steps: int) -> _Outcome:
+    """Take a step with an accurate residual where the right residual is at its floor and the left one is not."""
+    open_question = (outcome.norm <= outcome.goal) & (outcome.norm >= goal.by_tolerance(A, outcome.X))
+    chosen = (open_question & (outcome.n_steps < max_steps)).nonzero().flatten()
+    n_products = outcome.n_products.index_add(0, chosen, torch.ones_like(chosen))
+    left = frobenius_norm(residual(A[chosen], outcome.X[chosen], left=True))
+    chosen = chosen[left > rounding_floor(outcome.X[chosen], A[chosen], goal.unit).clamp_min(goal.tol)]
+
+    A, X = A[chosen], outcome.X[chosen]
+    X = X + X @ accurate_residual(A, X)
+    norm = frobenius_norm(residual(A, X))
+    better = norm <= outcome.goal[chosen]
+    kept = chosen[better]
+    return outcome._replace(
+        X=outcome.X.index_copy(0, kept, X[better]),
+        norm=outcome.norm.index_copy(0, kept, norm[better]),
+        n_steps=outcome.n_steps.index_add(0, chosen, torch.ones_like(chosen)),
+        n_products=n_products.index_add(0, chosen, torch.full_like(chosen, 5)),
+    )

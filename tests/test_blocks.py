@@ -1,0 +1,237 @@
+"""The block recursion as functions: on tensors, and as a dask graph."""
+
+import dask.array as da
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from skdmi.chunked import invert_chunked
+from skdmi.linalg import (
+    block_inverse,
+    collect_leaves,
+    exact_inverse,
+    frobenius_norm,
+    haar_orthogonal,
+    pad_to_blocks,
+    polish_,
+    residual,
+    schur_inverse_,
+)
+from tests.matrices import make_stack
+
+
+def tensor(kind="well", n_matrices=3, m=7, **options):
+    return torch.from_numpy(make_stack(kind, n_matrices=n_matrices, m=m, **options))
+
+
+def dominant(n_matrices, N, seed=0):
+    """Matrices on which the recursion needs no help: every pivot is well-conditioned."""
+    return tensor("uniform", n_matrices, N, seed=seed) + 2 * N * torch.eye(N, dtype=torch.float64)
+
+
+# The recursion
+
+
+@settings(max_examples=60, deadline=None)
+@given(n_blocks=st.integers(1, 12), block_size=st.integers(1, 5), n_matrices=st.integers(1, 3))
+def test_the_recursion_inverts_in_place_for_any_number_of_blocks(n_blocks, block_size, n_matrices):
+    A = dominant(n_matrices, n_blocks * block_size)
+    work = A.clone()
+    assert schur_inverse_(work, block_size, torch.linalg.inv) is work
+    torch.testing.assert_close(work, torch.linalg.inv(A))
+
+
+def test_the_leaves_come_one_after_the_other_from_the_upper_left():
+    A = dominant(2, 10)
+    shapes = []
+
+    def invert_leaf(leaf):
+        shapes.append(tuple(leaf.shape))
+        if len(shapes) == 1:
+            torch.testing.assert_close(leaf, A[:, :2, :2])
+        return torch.linalg.inv(leaf)
+
+    schur_inverse_(A.clone(), 2, invert_leaf)
+    assert shapes == [(2, 2, 2)] * 5
+
+
+def test_a_thousand_blocks_need_no_deep_recursion():
+    A = dominant(1, 1000)
+    work = schur_inverse_(A.clone(), 1, torch.reciprocal)
+    assert frobenius_norm(residual(A, work)).max() < 1e-10
+
+
+def test_products_are_those_of_three_inversions_by_elimination():
+    multiply_adds = []
+
+    class Counting(torch.Tensor):
+        @classmethod
+        def __torch_function__(cls, function, types, args=(), kwargs=None):
+            if function in (torch.Tensor.matmul, torch.Tensor.__matmul__, torch.Tensor.baddbmm_):
+                first, second = args[-2:]
+                multiply_adds.append(first.shape[-2] * first.shape[-1] * second.shape[-1])
+            return super().__torch_function__(function, types, args, kwargs or {})
+
+    N = 64
+    schur_inverse_(dominant(1, N).as_subclass(Counting), 1, torch.reciprocal)
+    assert sum(multiply_adds) <= N**3
+
+
+# Padding, mixing, polishing
+
+
+@settings(max_examples=60, deadline=None)
+@given(N=st.integers(1, 12), block_size=st.integers(1, 5))
+def test_padding_keeps_inverse_and_condition(N, block_size):
+    A = tensor("well", 2, N)
+    padded = pad_to_blocks(A, block_size)
+    assert padded.shape[-1] % block_size == 0
+    assert padded.shape[-1] - N < block_size
+    assert padded.data_ptr() != A.data_ptr()
+    torch.testing.assert_close(torch.linalg.inv(padded)[:, :N, :N], torch.linalg.inv(A))
+    torch.testing.assert_close(torch.linalg.cond(padded), torch.linalg.cond(A))
+
+
+def test_haar_matrices_are_orthogonal_and_seeded():
+    Q, again, other = (
+        haar_orthogonal(1, 50, generator=torch.Generator().manual_seed(seed), dtype=torch.float64, device="cpu")[0]
+        for seed in (0, 0, 1)
+    )
+    torch.testing.assert_close(Q @ Q.mT, torch.eye(50, dtype=torch.float64))
+    assert torch.equal(Q, again)
+    assert not torch.equal(Q, other)
+
+
+def test_polishing_squares_the_residual_down_to_rounding():
+    A = tensor("well", 4, 6)
+    X = torch.linalg.inv(A)
+    R = torch.tensor([0.0, 1e-9, 1e-3, 0.1], dtype=torch.float64)[:, None, None] * torch.eye(6, dtype=torch.float64)
+    X = X @ (torch.eye(6, dtype=torch.float64) - R)
+    norms = polish_(A, X)
+    torch.testing.assert_close(norms[:3], torch.zeros(3, dtype=torch.float64), atol=1e-14, rtol=0)
+    assert frobenius_norm(residual(A, X))[:3].max() < 1e-14
+    assert frobenius_norm(residual(A, X))[3] == pytest.approx(6**0.5 * 0.1**8, rel=1e-3)  # three steps
+
+
+def test_polishing_leaves_alone_what_is_hopeless_and_what_is_done():
+    A = tensor("orthogonal", 4, 6)
+    X = A.mT.clone()
+    X[1] *= 2  # the residual norm is sqrt(6)
+    X[2] = torch.nan
+    before = X.clone()
+    norms = polish_(A, X)
+    torch.testing.assert_close(X[[1, 2]], before[[1, 2]], equal_nan=True, rtol=0, atol=0)
+    assert norms[1] == pytest.approx(6**0.5)
+    assert norms[2].isnan()
+    torch.testing.assert_close(X[[0, 3]], before[[0, 3]], rtol=0, atol=1e-15)
+
+
+# Everything together
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    N=st.integers(1, 40),
+    block_size=st.integers(1, 5),
+    kind=st.sampled_from(["uniform", "well", "spd", "orthogonal", "permutation", "graded"]),
+    mixing=st.sampled_from(["auto", "always"]),
+    seed=st.integers(0, 2**31 - 1),
+)
+def test_blocks_equal_direct(N, block_size, kind, mixing, seed):
+    A = tensor(kind, 2, N, condition=1e12, seed=seed)
+    found = block_inverse(A, block_size, exact_inverse, mixing=mixing, seed=seed)
+    assert (found.residual_norm < 1e-6).all()
+    row_scale = A.abs().amax(dim=-1, keepdim=True)
+    X, direct = found.inverse, torch.linalg.inv(A / row_scale) / row_scale.mT
+    condition = torch.linalg.cond(A / row_scale)
+    error = frobenius_norm((X - direct) * row_scale.mT) / frobenius_norm(direct * row_scale.mT)
+    assert (error <= 1e-14 * N * condition).all()
+
+
+@pytest.mark.parametrize(
+    ("matrix", "n_mixings"),
+    [
+        (torch.eye(12).flip(-1), 1),
+        (torch.eye(12).roll(6, dims=-1), 1),
+        (torch.eye(12), 0),
+        (torch.ones(12, 12), 2),
+    ],
+    ids=["anti-diagonal", "zero leading block", "identity", "singular"],
+)
+def test_mixing_is_used_where_it_is_needed(matrix, n_mixings):
+    found = block_inverse(matrix.double()[None], 3, exact_inverse)
+    assert found.n_mixings.tolist() == [n_mixings]
+    assert bool(found.residual_norm < 0.5) == (n_mixings < 2)
+
+
+def test_mixing_never_gives_up_and_always_mixes():
+    A = torch.stack([torch.eye(4), torch.eye(4).flip(-1)]).double()
+    never = block_inverse(A, 1, exact_inverse, mixing="never")
+    assert never.n_mixings.tolist() == [0, 0]
+    assert (never.residual_norm < 0.5).tolist() == [True, False]
+    always = block_inverse(A, 1, exact_inverse, mixing="always")
+    assert always.n_mixings.tolist() == [1, 1]
+    torch.testing.assert_close(always.inverse, A)
+
+
+def test_members_that_fail_do_not_touch_the_others():
+    regular = dominant(3, 8)
+    alone = block_inverse(regular, 2, exact_inverse)
+    A = torch.stack([regular[0], torch.ones(8, 8).double(), regular[1], torch.eye(8).flip(-1).double(), regular[2]])
+    together = block_inverse(A, 2, exact_inverse)
+    assert together.n_mixings.tolist() == [0, 2, 0, 1, 0]
+    torch.testing.assert_close(together.inverse[[0, 2, 4]], alone.inverse, rtol=1e-14, atol=0)
+
+
+def test_equilibration_is_undone_exactly():
+    A = dominant(2, 9)
+    rows, columns = (torch.randint(-300, 300, (9,), generator=torch.Generator().manual_seed(s)) for s in (0, 1))
+    D1, D2 = 2.0 ** rows.double(), 2.0 ** columns.double()
+    # A is equilibrated first itself, so that its scaled copies come to the same.
+    expected = block_inverse(A, 2, exact_inverse).inverse
+    scaled = block_inverse(D1[:, None] * A * D2, 2, exact_inverse).inverse
+    torch.testing.assert_close(scaled, expected / D2[:, None] / D1, rtol=1e-13, atol=0)
+
+
+# Leaves
+
+
+def test_leaves_are_the_pivots_of_the_recursion():
+    A = dominant(4, 6)
+    leaves = collect_leaves(A, 2)
+    assert leaves.shape == (12, 2, 2)
+    assert leaves.dtype == torch.float64
+    product = leaves.reshape(3, 4, 2, 2).det().prod(dim=0)  # the determinant is that of all pivots
+    scale = 2.0**-4  # of every row: the diagonal lies between 11 and 13
+    torch.testing.assert_close(product, A.det() * scale**6)
+
+
+def test_leaves_are_finite_and_not_too_many():
+    leaves = collect_leaves(dominant(100, 8), 1, n_max=50)
+    assert 40 <= len(leaves) <= 50
+    assert collect_leaves(torch.zeros(2, 4, 4), 2).isfinite().all()
+    assert len(collect_leaves(torch.zeros(2, 4, 4), 2)) > 0
+
+
+# dask
+
+
+@pytest.mark.parametrize("chunks", [(1, 10, 10), (2, 7, 12), (3, 11, 33)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_chunks_of_a_matrix_become_a_graph(chunks, dtype):
+    A = dominant(3, 33).numpy().astype(dtype)
+    X = invert_chunked(da.from_array(A, chunks=chunks), np.linalg.inv)
+    assert X.shape == A.shape
+    assert X.dtype == np.float64
+    np.testing.assert_allclose(
+        A @ X.compute(), np.broadcast_to(np.eye(33), A.shape), atol=1e-6 if dtype == np.float32 else 1e-13
+    )
+
+
+def test_a_singular_chunk_gives_nan_and_spoils_no_other():
+    A = np.stack([np.eye(4), np.eye(4)[::-1]])
+    X = invert_chunked(da.from_array(A, chunks=2), lambda block: exact_inverse(torch.tensor(block)).numpy()).compute()
+    np.testing.assert_array_equal(X[0], np.eye(4))
+    assert np.isnan(X[1]).all()

@@ -22,8 +22,8 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from skdmi import BlockInverter, RefinedInverter, load_pretrained
+from skdmi.block import invert_leaf
 from skdmi.linalg import block_inverse, certify, exact_inverse, pad_to_blocks, schur_inverse_
-from skdmi.meta import invert_with
 from skdmi.metrics import frobenius_residuals
 
 NETWORK = load_pretrained("uniform-3x3")
@@ -51,7 +51,7 @@ def accuracy() -> None:
         ratio = frobenius_residuals(A, X) / direct
         certified = certify(*map(torch.from_numpy, (A, X))).certified.double().mean().item()
         report = RefinedInverter(block, uncertified="nan").report(A)
-        found = block_inverse(torch.from_numpy(A), 3, partial(invert_with, LEAF))
+        found = block_inverse(torch.from_numpy(A), 3, partial(invert_leaf, LEAF))
         lapack = int((~(found.residual_norm < 0.5)).sum())
         print(
             f"{N:>5}{100 * certified:>13.1f}{ratio.max():>11.2f}{np.median(ratio):>9.2f}"
@@ -121,7 +121,7 @@ class Stopwatch:
 
     def __call__(self, A: Tensor) -> Tensor:
         started = time.perf_counter()
-        X = invert_with(self.inverter, A)
+        X = invert_leaf(self.inverter, A)
         self.spent += time.perf_counter() - started
         return X
 
@@ -213,7 +213,7 @@ def nasty() -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             report = full.report(A)
-        found = block_inverse(torch.from_numpy(A), 3, partial(invert_with, LEAF))
+        found = block_inverse(torch.from_numpy(A), 3, partial(invert_leaf, LEAF))
         by_blocks = bool(found.residual_norm < 0.5) and report.source[0] != "exact"
         outcome = ("certified" if by_blocks else "exact") if report.certified[0] else "refused"
         try:

@@ -160,7 +160,7 @@ class BlockInverter(BaseInverter):
         found = block_inverse(
             A.detach(),
             ready.block_size_,
-            partial(_invert_leaf, ready.inverter_),
+            partial(invert_leaf, ready.inverter_),
             mixing=ready.mixing,
             seed=ready.mixing_seed_,
         )
@@ -205,7 +205,7 @@ class BlockInverter(BaseInverter):
         return tags
 
 
-def _invert_leaf(inverter: Any, A: Tensor) -> Tensor:
+def invert_leaf(inverter: Any, A: Tensor) -> Tensor:
     """Invert pivots, and refine to the floor what comes: quickly where it is good, thoroughly where it is not."""
     X = invert_with(inverter, A)
     poor = polish_(A, X) >= 0.5

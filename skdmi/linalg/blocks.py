@@ -157,24 +157,23 @@ def schur_inverse_(A: Tensor, block_size: int, invert_leaf: Callable[[Tensor], T
     tensor([[[ 0.5000, -0.1250],
              [-0.0000,  0.2500]]])
     """
-    n_blocks = A.shape[-1] // block_size
-    if n_blocks == 1:
+    N = A.shape[-1]
+    half = N // block_size // 2 * block_size
+    if half == 0:
         return A.copy_(invert_leaf(A))
-    half = n_blocks // 2 * block_size
-    leading, B = A[:, :half, :half], A[:, :half, half:]
-    C, trailing = A[:, half:, :half], A[:, half:, half:]
+    (leading, B), (C, trailing) = (rows.split([half, N - half], dim=2) for rows in A.split([half, N - half], dim=1))
     E = schur_inverse_(leading, block_size, invert_leaf)
-    F = E @ B
+    F = torch.bmm(E, B)
     trailing.baddbmm_(C, F, alpha=-1)
     B.copy_(F)
-    del F
-    C.copy_(C @ E)
+    del F  # before the recursion, which needs room of its own
+    C.copy_(torch.bmm(C, E))
     T = schur_inverse_(trailing, block_size, invert_leaf)
-    TG = T @ C
+    TG = torch.bmm(T, C)
     E.baddbmm_(B, TG)
     torch.neg(TG, out=C)
     del TG
-    torch.neg(B @ T, out=B)
+    torch.neg(torch.bmm(B, T), out=B)
     return A
 
 
@@ -261,8 +260,8 @@ def _residual(A: Tensor, X: Tensor, out: Tensor | None = None) -> Tensor:
 
 
 def _rounding_floor(A: Tensor, X: Tensor) -> Tensor:
-    weights = A.abs() @ X.abs().sum(dim=-1, keepdim=True)
-    return torch.finfo(A.dtype).eps / 2 * torch.linalg.vector_norm(weights, dim=(-2, -1)) / A.shape[-1] ** 0.5
+    row_sums = torch.linalg.vector_norm(X, ord=1, dim=-1, keepdim=True)
+    return torch.finfo(A.dtype).eps / 2 * frobenius_norm(A.abs() @ row_sums) / A.shape[-1] ** 0.5
 
 
 def _mixing_matrix(A: Tensor, seed: int) -> Tensor:

@@ -63,13 +63,14 @@ def accuracy() -> None:
 # Speed
 
 
-def seconds(methods: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
-    """Return medians of alternating runs, after one that does not count."""
+def seconds(methods: dict[str, Callable[[np.ndarray], Any]], N: int, repeats: int) -> dict[str, float]:
+    """Return medians of alternating runs, each on another matrix, after one that does not count."""
     spent: dict[str, list[float]] = {name: [] for name in methods}
     for repeat in range(repeats + 1):
+        A = uniform(1, N, seed=repeat)
         for name, method in methods.items():
             started = time.perf_counter()
-            method()
+            method(A)
             if repeat:
                 spent[name].append(time.perf_counter() - started)
     return {name: median(values) for name, values in spent.items()}
@@ -90,26 +91,25 @@ def exact_leaves() -> None:
     )
     print(f"{'N':>5}{'numpy ms':>10}" + "".join(f"{name:>{len(name) + 3}}" for name in names))
     for N in (1024, 2048):
-        A = uniform(1, N)
-        stack = torch.from_numpy(A)
         spent = seconds(
             {
-                "numpy": lambda A=A: np.linalg.inv(A),
-                names[0]: lambda A=stack: schur_inverse_(pad_to_blocks(A, 32), 32, exact_inverse),
-                names[1]: lambda A=A: BlockInverter().transform(A),
-                names[2]: lambda A=A: block_and_certify(A),
-                names[3]: lambda A=A: RefinedInverter(BlockInverter()).transform(A),
-                names[4]: lambda A=A: BlockInverter(mixing="always").transform(A),
+                "numpy": np.linalg.inv,
+                names[0]: lambda A: schur_inverse_(pad_to_blocks(torch.from_numpy(A), 32), 32, exact_inverse),
+                names[1]: BlockInverter().transform,
+                names[2]: block_and_certify,
+                names[3]: RefinedInverter(BlockInverter()).transform,
+                names[4]: BlockInverter(mixing="always").transform,
             },
+            N,
             repeats=5,
         )
         ratios = "".join(f"{spent[name] / spent['numpy']:>{len(name) + 3}.2f}" for name in names)
         print(f"{N:>5}{1e3 * spent['numpy']:>10.0f}{ratios}")
 
     sizes = np.array([256, 512, 1024, 2048])
-    times = seconds({str(N): partial(BlockInverter().transform, uniform(1, N)) for N in sizes}, repeats=3)
+    times = {N: seconds({"block": BlockInverter().transform}, N, repeats=3)["block"] for N in sizes}
     for label, chosen in (("256 to 2048", sizes), ("512 to 2048", sizes[1:])):
-        exponent = np.polyfit(np.log(chosen), np.log([times[str(N)] for N in chosen]), 1)[0]
+        exponent = np.polyfit(np.log(chosen), np.log([times[N] for N in chosen]), 1)[0]
         print(f"time grows as N^{exponent:.2f} from {label}")
 
 
@@ -132,14 +132,13 @@ def network_leaves() -> None:
     for N, repeats in ((150, 9), (1024, 3)):
         A = uniform(1, N)
         leaves = {"network": NETWORK, "refined": LEAF}
-        blocks = {name: BlockInverter(leaf, random_state=0).fit() for name, leaf in leaves.items()}
-        methods = {name: partial(block.transform, A) for name, block in blocks.items()}
-        spent = seconds({"numpy": partial(np.linalg.inv, A), **methods}, repeats)
+        methods = {name: BlockInverter(leaf, random_state=0).fit().transform for name, leaf in leaves.items()}
+        spent = seconds({"numpy": np.linalg.inv, **methods}, N, repeats)
         direct = frobenius_residuals(A, np.linalg.inv(A))
         for name, leaf in leaves.items():
             watch = Stopwatch(leaf)
             block_inverse(torch.from_numpy(A), 3, watch)
-            ratio = (frobenius_residuals(A, methods[name]()) / direct).item()
+            ratio = (frobenius_residuals(A, methods[name](A)) / direct).item()
             print(
                 f"{N:>5}{name:>12}{1e3 * spent[name]:>9.1f}{spent[name] / spent['numpy']:>12.1f}"
                 f"{1e3 * watch.spent:>11.1f}{1e3 * watch.spent / -(-N // 3):>11.2f}{ratio:>18.2f}"
@@ -147,8 +146,8 @@ def network_leaves() -> None:
 
 
 def memory() -> None:
-    print("\nPeak memory beyond input and output, in N^2 float64 numbers, N = 2048")
-    N = 2048
+    print("\nPeak memory beyond input and output, in N^2 float64 numbers, N = 2304")
+    N = 2304  # arrays too large for the heap, which would keep their room
     A = uniform(1, N)
     for name, inverter in (
         ("unmixed", BlockInverter()),

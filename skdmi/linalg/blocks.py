@@ -209,10 +209,11 @@ def polish_(A: Tensor, X: Tensor, max_steps: int = 3) -> Tensor:
 
     Matrices with :math:`r = \|R\|_F \ge 1/2` are left alone, and those on the floor of rounding,
 
-    .. math:: r \le f = 2^{-53} \, \| \, |A| (|X| e) \, \|_2 \, / \sqrt{N} \le 2^{-53} \, \| \, |A| |X| \, \|_F ,
+    .. math:: r \le f = 2^{-54} \, \| \, |A| (|X| e) \, \|_2 \, / \sqrt{N} \le 2^{-54} \, \| \, |A| |X| \, \|_F ,
 
     e the vector of ones. An iterate that is worse than the one before is not taken. A step squares r and adds rounding
-    of about f: where :math:`r^2 \le f`, it lands on the floor, and no product is spent to see that.
+    of about f: where :math:`r^2 \le f`, it lands on the floor, and no product is spent to see that; nor where only
+    :math:`r^3 \le f`, and the step is the third-order one, :math:`X + X (R + R^2)`.
 
     Parameters
     ----------
@@ -240,8 +241,11 @@ def polish_(A: Tensor, X: Tensor, max_steps: int = 3) -> Tensor:
         going &= norms > floor
         if not going.any():
             break
+        lands = (norms**3 <= floor)[going].all()
+        if lands and not (norms**2 <= floor)[going].all():
+            R = torch.bmm(R, R).add_(R)
         finer = torch.baddbmm(X, X, R)
-        if (norms.square() <= floor)[going].all():
+        if lands:
             torch.where(going[:, None, None], finer, X, out=X)
             return torch.where(going, floor, norms)
         finer_norms = frobenius_norm(_residual(A, finer, out=R))
@@ -249,6 +253,7 @@ def polish_(A: Tensor, X: Tensor, max_steps: int = 3) -> Tensor:
         torch.where(better[:, None, None], finer, X, out=X)
         going &= finer_norms <= norms / 2
         norms = torch.where(better, finer_norms, norms)
+        del finer  # before the next one takes as much room
     return norms
 
 
@@ -261,7 +266,7 @@ def _residual(A: Tensor, X: Tensor, out: Tensor | None = None) -> Tensor:
 
 def _rounding_floor(A: Tensor, X: Tensor) -> Tensor:
     row_sums = torch.linalg.vector_norm(X, ord=1, dim=-1, keepdim=True)
-    return torch.finfo(A.dtype).eps / 2 * frobenius_norm(A.abs() @ row_sums) / A.shape[-1] ** 0.5
+    return torch.finfo(A.dtype).eps / 4 * frobenius_norm(A.abs() @ row_sums) / A.shape[-1] ** 0.5
 
 
 def _mixing_matrix(A: Tensor, seed: int) -> Tensor:

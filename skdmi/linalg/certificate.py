@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from skdmi.linalg.elementary import _power_of_two, residual, scale_by_power_of_two
+from skdmi.linalg.elementary import _power_of_two, scale_by_power_of_two
 
 _UNIT = 2.0**-53
 """The unit roundoff of float64, in which everything here is computed."""
@@ -166,10 +166,13 @@ def certify(A: Tensor, X: Tensor) -> Certificate:
     # Beyond the limit 2^-exponent is no normal number; such rows come as near 1 as they can, which is near enough.
     exponent = torch.frexp(A_abs.amax(dim=-1)).exponent.clamp(-_LARGEST_EXPONENT, _LARGEST_EXPONENT)
     D, inverse_D = (_power_of_two(e, A64.dtype) for e in (-exponent.unsqueeze(-1), exponent.unsqueeze(-2)))
+    DA, XD = D * A64, X64 * inverse_D
+    R = (DA @ XD).neg_()
+    R.diagonal(dim1=-2, dim2=-1).add_(1)
     bound = _ResidualBound(
-        R=residual(D * A64, X64 * inverse_D).abs(),
-        A=D * A_abs + (D * (4 * limits.tiny / limits.eps) + _UNDERFLOW),
-        X=X_abs * inverse_D,
+        R=R.abs_(),
+        A=DA.abs_().add_(D * (4 * limits.tiny / limits.eps) + _UNDERFLOW),
+        X=XD.abs_(),
         g=(m + 3) * _UNIT + limits.eps / 2,
     )
     rho = _rounded_up(bound.times(torch.ones_like(D)).amax(dim=(-2, -1)), m)

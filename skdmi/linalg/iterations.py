@@ -105,8 +105,9 @@ class LeastSquares(NamedTuple):
     """b, shape (..., k)."""
     coordinates: Tensor
     """y, shape (..., k)."""
-    factor: list[list[Tensor]]
-    """The lower triangle of L by rows, each entry of shape (...): faster than LAPACK for thousands of tiny systems."""
+    factor: list[Tensor]
+    """The columns of L, each from the diagonal down and with y's entry last, shapes (..., k + 1), ..., (..., 2): for
+    thousands of tiny systems faster than LAPACK."""
     scale: Tensor
     """s, shape (..., k)."""
 
@@ -116,13 +117,11 @@ class LeastSquares(NamedTuple):
 
     def coefficients(self, z: Tensor) -> Tensor:
         """Return c for the coordinates z, both of shape (..., k), by back substitution."""
-        solved: list[Tensor] = []
-        for row in reversed(range(z.shape[-1])):
-            value = z[..., row]
-            for done, later in zip(solved, reversed(range(row + 1, z.shape[-1])), strict=True):
-                value = value - self.factor[later][row] * done
-            solved.append(value / self.factor[row][row])
-        return torch.stack(solved[::-1], dim=-1) * self.scale
+        solved = z[..., :0]
+        for row, column in reversed(list(enumerate(self.factor))):
+            known = (column[..., 1:-1] * solved).sum(dim=-1, keepdim=True)
+            solved = torch.cat([(z[..., row : row + 1] - known) / column[..., :1], solved], dim=-1)
+        return solved * self.scale
 
 
 def gram_ridge(dtype: torch.dtype) -> float:
@@ -142,28 +141,22 @@ def fit_directions(R: Tensor, directions: Tensor) -> LeastSquares:
     >>> problem.coefficients(problem.coordinates)
     tensor([4.0000])
     """
-    vectors = torch.cat([R.unsqueeze(-3), directions], dim=-3).flatten(-2)
+    vectors = torch.cat([directions, R.unsqueeze(-3)], dim=-3).flatten(-2)
     gram = vectors @ vectors.mT
     squares = gram.diagonal(dim1=-2, dim2=-1)
     ridge = gram_ridge(R.dtype)
-    floor = squares[..., :1].clamp_min(torch.finfo(R.dtype).tiny / ridge**2) * ridge**2
+    floor = squares[..., -1:].clamp_min(torch.finfo(R.dtype).tiny / ridge**2) * ridge**2
     norms = squares.clamp_min(floor).sqrt()
     gram = gram / (norms.unsqueeze(-1) * norms.unsqueeze(-2))
-    cosines = gram[..., 1:, 0]
-    factor: list[list[Tensor]] = []
-    coordinates: list[Tensor] = []
-    for i in range(directions.shape[-3]):
-        row: list[Tensor] = []
-        for j in range(i):
-            row.append((gram[..., i + 1, j + 1] - _dot(row, factor[j])) / factor[j][j])
-        row.append((gram[..., i + 1, i + 1] + ridge - _dot(row, row)).clamp_min(ridge).sqrt())
-        coordinates.append((cosines[..., i] - _dot(row, coordinates)) / row[i])
-        factor.append(row)
-    return LeastSquares(cosines, torch.stack(coordinates, dim=-1), factor, norms[..., :1] / norms[..., 1:])
-
-
-def _dot(first: list[Tensor], second: list[Tensor]) -> Tensor | float:
-    return sum((a * b for a, b in zip(first, second, strict=False)), start=0.0)
+    cosines = gram[..., :-1, -1]
+    factor = []
+    for _ in range(directions.shape[-3]):
+        pivot = (gram[..., :1, 0] + ridge).clamp_min(ridge).sqrt()
+        below = gram[..., 1:, 0] / pivot
+        gram = gram[..., 1:, 1:] - below.unsqueeze(-1) * below.unsqueeze(-2)
+        factor.append(torch.cat([pivot, below], dim=-1))
+    coordinates = torch.stack([column[..., -1] for column in factor], dim=-1)
+    return LeastSquares(cosines, coordinates, factor, norms[..., -1:] / norms[..., :-1])
 
 
 def recomputation_schedule(n_steps: int) -> frozenset[int]:

@@ -1,7 +1,7 @@
 """Train the shipped models anew: ``python scripts/train_pretrained.py [NAME ...]``, by default all of them.
 
-Each writes its directory in ``skdmi/pretrained/`` (weights, and a card with settings, seed, domain, history, machine),
-and prints its log.
+Each writes its directory in ``skdmi/pretrained/`` (weights, and a card with settings, seed, domain and history), and
+prints its log.
 """
 
 import argparse

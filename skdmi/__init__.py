@@ -9,6 +9,7 @@ __all__ = [
     "BlockInverter",
     "EnsembleInverter",
     "ExactInverter",
+    "InversionReport",
     "NeuralMatrixInverter",
     "RefinedInverter",
     "distributions",
@@ -25,6 +26,7 @@ _HOMES = {
     "BlockInverter": "skdmi.block",
     "EnsembleInverter": "skdmi.ensemble",
     "ExactInverter": "skdmi.exact",
+    "InversionReport": "skdmi.report",
     "NeuralMatrixInverter": "skdmi.neural",
     "RefinedInverter": "skdmi.refined",
     "inv": "skdmi.api",
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from skdmi.exact import ExactInverter
     from skdmi.neural import NeuralMatrixInverter
     from skdmi.refined import RefinedInverter
+    from skdmi.report import InversionReport
 
 
 def __getattr__(name: str) -> Any:

@@ -12,10 +12,10 @@ from torch import Tensor
 from skdmi.block import DEFAULT_BLOCK_SIZE, BlockInverter
 from skdmi.door import is_dask, with_shape
 from skdmi.ensemble import load_fitted
-from skdmi.persistence import find_model, pretrained_names, read_card
+from skdmi.persistence import choose_model, shipped_directory
 from skdmi.refined import RefinedInverter
 
-__all__ = ["certified_inverter", "choose_model", "inv", "load_pretrained"]
+__all__ = ["certified_inverter", "inv", "load_pretrained"]
 
 
 def inv(A: Any, *, tol: Any = "auto", uncertified: str = "exact", singular: str = "warn", model: Any = "auto") -> Any:
@@ -36,7 +36,7 @@ def inv(A: Any, *, tol: Any = "auto", uncertified: str = "exact", singular: str 
         What becomes of matrices that are singular to working precision: NaN and one warning, which names their
         indices along the flattened leading axes; an error; or the pseudo-inverse.
     model : "auto", str, path or fitted inverter, default="auto"
-        The network: chosen by size, see `choose_model`; the name of a shipped one; a directory; or any inverter.
+        The network: chosen by size among the shipped ones; the name of a shipped one; a directory; or any inverter.
 
     Returns
     -------
@@ -97,7 +97,7 @@ def certified_inverter(matrix_size: int, *, model: Any = "auto", **policies: Any
         name, block_size = choose_model(matrix_size)
         if name is None:
             return RefinedInverter(**policies)
-        model = _load_shipped(find_model(name))
+        model = _load_shipped(shipped_directory(name))
     else:
         if isinstance(model, str | os.PathLike):
             model = load_pretrained(model)
@@ -107,29 +107,6 @@ def certified_inverter(matrix_size: int, *, model: Any = "auto", **policies: Any
     if block_size != matrix_size:
         model = BlockInverter(RefinedInverter(model), block_size=block_size)
     return RefinedInverter(model, **policies)
-
-
-def choose_model(matrix_size: int) -> tuple[str | None, int]:
-    """Return the name of the shipped model for a size, and the size of the matrices to give it.
-
-    The model trained for that size, of several the one trained for the fewest; else, for a BlockInverter, the one
-    trained for the largest size below; else None, which stands for the untrained iteration.
-
-    >>> choose_model(3), choose_model(40), choose_model(2)
-    (('uniform-3x3', 3), ('uniform-5x5', 5), (None, 2))
-    """
-    sizes = {name: _trained_sizes(name) for name in pretrained_names()}
-    fitting = [(high - low, name) for name, (low, high) in sizes.items() if low <= matrix_size <= high]
-    if fitting:
-        return min(fitting)[1], matrix_size
-    smaller = [(high, name) for name, (_, high) in sizes.items() if high < matrix_size]
-    size, name = max(smaller, default=(matrix_size, None))
-    return name, size
-
-
-def _trained_sizes(name: str) -> tuple[int, int]:
-    size = read_card(name)["fitted"]["_architecture"]["matrix_size"]
-    return (size, size) if isinstance(size, int) else (min(size), max(size))
 
 
 @lru_cache
@@ -143,7 +120,8 @@ def load_pretrained(name_or_directory: str | os.PathLike[str]) -> FrozenEstimato
     Parameters
     ----------
     name_or_directory : str or path
-        A shipped model, see ``skdmi info``, or a directory that ``save_pretrained`` wrote.
+        A shipped model, see ``skdmi info``, or a directory that ``save_pretrained`` wrote; a path with a separator,
+        such as ``"./mine"``, is always a directory.
 
     Returns
     -------
@@ -155,6 +133,8 @@ def load_pretrained(name_or_directory: str | os.PathLike[str]) -> FrozenEstimato
     ------
     FileNotFoundError
         If there is no such model.
+    ValueError
+        If it is damaged, or there are a shipped model and a local one of that name.
 
     Examples
     --------

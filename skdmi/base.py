@@ -1,12 +1,16 @@
 """``BaseInverter``, the one shape of every inverter."""
 
 import math
+import os
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import sklearn
 import torch
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.exceptions import NotFittedError
@@ -15,11 +19,22 @@ from torch import Tensor
 
 from skdmi.door import Door, computable, is_dask, output_container, through_dask, to_numpy
 from skdmi.exceptions import SingularMatrixError, SingularMatrixWarning
+from skdmi.linalg import missing
 from skdmi.metrics import frobenius_residuals, with_missing_as_zero
 
-__all__ = ["SINGULAR_POLICIES", "BaseInverter", "name_singular", "settle_singular", "unchanged_on_error"]
+__all__ = [
+    "SINGULAR_POLICIES",
+    "BaseInverter",
+    "name_indices",
+    "name_singular",
+    "settle_singular",
+    "unchanged_on_error",
+    "warn_singular",
+]
 
 SINGULAR_POLICIES = ("warn", "raise", "pinv")
+_NOT_THE_USERS = tuple(str(Path(file).parent) + os.sep for file in (__file__, sklearn.__file__))
+"""Where a warning does not point to: scikit-learn's wrappers lie between ``transform`` and the line that calls it."""
 
 
 class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
@@ -93,7 +108,7 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         if A.ndim < 2 or A.shape[-1] != A.shape[-2] or A.shape[-1] == 0:
             raise ValueError(f"invert takes square matrices, shape (..., m, m), got shape {tuple(A.shape)}.")
         stack = A.reshape(-1, *A.shape[-2:])
-        finite = _finite_members(stack)
+        finite = ~missing(stack)[:, None, None]
         X = self._invert_in_dtype(torch.where(finite, stack, 0.0))
         return torch.where(finite, X, torch.nan).reshape(A.shape)
 
@@ -142,7 +157,7 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def _invert_in_dtype(self, A: Tensor) -> Tensor:
         """Invert a finite stack in its own dtype; an inverse beyond the range of that dtype is missing too."""
         X = self._invert(computable(A)).to(A.dtype)
-        return torch.where(_finite_members(X), X, torch.nan)
+        return torch.where(missing(X)[:, None, None], torch.nan, X)
 
     def _invert_and_settle(self, A: Tensor, start: int) -> Tensor:
         return self._settle(A, self._invert_in_dtype(A), start)
@@ -208,11 +223,6 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         return tags
 
 
-def _finite_members(stack: Tensor) -> Tensor:
-    """Return for every member whether it is finite, shape ``(n_matrices, 1, 1)``."""
-    return stack.isfinite().all(dim=-1).all(dim=-1)[:, None, None]
-
-
 @contextmanager
 def unchanged_on_error(estimator: BaseEstimator) -> Iterator[None]:
     """Leave the estimator exactly as it was if the block raises."""
@@ -226,35 +236,69 @@ def unchanged_on_error(estimator: BaseEstimator) -> Iterator[None]:
 
 
 def settle_singular(A: Tensor, X: Tensor, policy: str, start: int = 0) -> Tensor:
-    """Deal with the members of A whose inverse in X is missing (NaN), as ``singular=policy`` asks.
+    """Deal with the members of A whose inverse in X is missing, as ``singular=policy`` asks.
+
+    A pseudo-inverse beyond the range of the dtype of X is missing too: NaN, with the warning.
 
     Raises
     ------
     SingularMatrixError
         Under ``"raise"``, naming the indices, counted from ``start``.
     """
-    missing = X.isnan().any(dim=-1).any(dim=-1)
-    if not missing.any():
+    chosen = missing(X)
+    if not chosen.any():
         return X
+    if policy == "raise":
+        found = name_singular(X, start)
+        raise SingularMatrixError(f"{found} singular='warn' returns NaN for them, 'pinv' pseudo-inverses.")
     if policy == "pinv":
         X = X.clone()
-        X[missing] = torch.linalg.pinv(A[missing].double()).to(X.dtype)
-        return X
-    found = name_singular(X, start)
-    if policy == "raise":
-        raise SingularMatrixError(f"{found} singular='warn' returns NaN for them, 'pinv' pseudo-inverses.")
-    warnings.warn(
-        f"{found} Their inverses are NaN; singular='pinv' returns pseudo-inverses.", SingularMatrixWarning, stacklevel=2
-    )
+        X[chosen] = _pseudo_inverse(A[chosen]).to(X)
+        warn_singular(X, start, "Their pseudo-inverses are beyond the range of the dtype, so they are NaN; scale X.")
+    else:
+        warn_singular(X, start, "Their inverses are NaN; singular='pinv' returns pseudo-inverses.")
     return X
 
 
+def _pseudo_inverse(A: Tensor) -> Tensor:
+    """Return the pseudo-inverse in float64; NaN where it is beyond the range of A's dtype."""
+    X = torch.linalg.pinv(A.double())
+    return torch.where(missing(X.to(A.dtype))[:, None, None], torch.nan, X)
+
+
+def warn_singular(X: Tensor, start: int, advice: str) -> None:
+    """Warn once of the missing members of X, if any, at the user's line; ``advice`` says what they are, what to try."""
+    if missing(X).any():
+        message = f"{name_singular(X, start)} {advice}"
+        warnings.warn(message, SingularMatrixWarning, stacklevel=_users_stacklevel())
+
+
+def _users_stacklevel() -> int:
+    """Return the ``stacklevel`` at which a warning of the calling function points to the user's line."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_NOT_THE_USERS):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
 def name_singular(X: Tensor, start: int = 0) -> str:
-    """Say which members of X, the inverses of a stack from index ``start`` on, are missing (NaN).
+    """Say which members of X, the inverses of a stack from index ``start`` on, are missing.
 
     >>> name_singular(torch.tensor([[[1.0]], [[torch.nan]]]))
     '1 of 2 matrices are singular to working precision, at index 1.'
     """
-    indices = (X.isnan().any(dim=-1).any(dim=-1).nonzero().flatten() + start).tolist()
-    named = ", ".join(map(str, indices[:10])) + (", ..." if len(indices) > 10 else "")
-    return f"{len(indices)} of {len(X)} matrices are singular to working precision, at index {named}."
+    chosen = missing(X)
+    return (
+        f"{int(chosen.sum())} of {len(X)} matrices are singular to working precision, "
+        f"at index {name_indices(chosen, start)}."
+    )
+
+
+def name_indices(chosen: Tensor, start: int = 0) -> str:
+    """Name the first ten of the indices chosen by a mask, counted from ``start``.
+
+    >>> name_indices(torch.tensor([True, False, True]), start=5)
+    '5, 7'
+    """
+    indices = (chosen.nonzero().flatten() + start).tolist()
+    return ", ".join(map(str, indices[:10])) + (", ..." if len(indices) > 10 else "")

@@ -1,6 +1,5 @@
 """``BlockInverter``: large matrices through an inverter of small ones."""
 
-import warnings
 from collections.abc import Callable
 from functools import partial
 from numbers import Integral
@@ -13,15 +12,15 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from torch import Tensor
 
-from skdmi.base import BaseInverter, name_singular, unchanged_on_error
+from skdmi.base import BaseInverter, unchanged_on_error, warn_singular
 from skdmi.chunked import invert_chunked
 from skdmi.door import check_dask, is_dask
 from skdmi.exact import ExactInverter
-from skdmi.exceptions import SingularMatrixWarning
 from skdmi.linalg.blocks import MIXINGS, block_inverse, collect_leaves, polish_
 from skdmi.linalg.elementary import exact_inverse
+from skdmi.linalg.gradient import with_exact_gradient
 from skdmi.linalg.refinement import refine
-from skdmi.meta import clone_and_fit, fitted_inner, invert_with, requires_fit
+from skdmi.meta import clone_and_fit, fitted_inner, invert_with, pinv_advice, requires_fit
 
 __all__ = ["BlockInverter"]
 
@@ -72,7 +71,7 @@ class BlockInverter(BaseInverter):
         Drawn in ``fit``, so that ``transform`` is deterministic.
     matrix_size_, n_features_in_ : int
         N and ``N * N``, when fitted with X: ``transform`` then keeps to it.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (m * m,)
         Column names, when ``fit`` saw a DataFrame.
 
     See Also
@@ -156,9 +155,12 @@ class BlockInverter(BaseInverter):
         return self
 
     def _invert(self, A: Tensor) -> Tensor:
+        return with_exact_gradient(A, self._solve)
+
+    def _solve(self, A: Tensor) -> Tensor:
         ready = self._ready()
         found = block_inverse(
-            A.detach(),
+            A,
             ready.block_size_,
             partial(invert_leaf, ready.inverter_),
             mixing=ready.mixing,
@@ -166,15 +168,15 @@ class BlockInverter(BaseInverter):
         )
         X, failed = found.inverse, ~(found.residual_norm < 0.5)
         if failed.any():
-            X[failed] = exact_inverse(A.detach()[failed].double())
-        return _with_exact_gradient(A, X) if A.requires_grad else X
+            X[failed] = exact_inverse(A[failed].double())
+        return X
 
     def _through_door(self, X: Any, function: Callable[[Tensor, int], Tensor], *, keeps_shape: bool) -> Any:
         if not (keeps_shape and is_dask(X) and X.ndim == 3 and X.numblocks[1:] != (1, 1)):
             return super()._through_door(X, function, keeps_shape=keeps_shape)
         dtype = check_dask(self, X, keeps_shape=True)
         ready = self._ready()
-        return invert_chunked(X, lambda block: ready.invert(torch.tensor(block)).numpy()).astype(dtype)
+        return invert_chunked(X, lambda block: ready.invert(torch.tensor(block)).numpy(), dtype=dtype)
 
     def _ready(self) -> "BlockInverter":
         """Return self, or where no fit was needed and none was made, a fitted copy; always the same one."""
@@ -186,13 +188,7 @@ class BlockInverter(BaseInverter):
         return copy.fit()
 
     def _settle(self, A: Tensor, X: Tensor, start: int) -> Tensor:
-        if X.isnan().any():
-            warnings.warn(
-                f"{name_singular(X, start)} Their inverses are NaN; RefinedInverter(BlockInverter(...), "
-                f"singular='pinv') returns pseudo-inverses.",
-                SingularMatrixWarning,
-                stacklevel=2,
-            )
+        warn_singular(X, start, pinv_advice(self))
         return X
 
     def _check_ready(self) -> None:
@@ -239,9 +235,3 @@ def _named_size(inverter: Any) -> int | None:
         return _named_size(inner)
     size = getattr(inverter, "matrix_size", None)
     return max(size) if isinstance(size, tuple | list) else size
-
-
-def _with_exact_gradient(A: Tensor, X: Tensor) -> Tensor:
-    r"""Return X with the gradient of the inverse, :math:`-X^T G X^T`, as if it were exact; zero where X is NaN."""
-    known = X.nan_to_num()
-    return X - known @ (A - A.detach()).double() @ known

@@ -4,15 +4,27 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
+
+from skdmi.base import warn_singular
+from skdmi.door import first_index, refuse_non_finite
+
+ADVICE = (
+    "Their inverses are NaN: across chunks there is neither mixing nor LAPACK, so a singular leading block of whole "
+    "chunks is enough. Try X.rechunk({1: -1, 2: -1}), chunks of whole matrices, or other chunk sizes."
+)
 
 
-def invert_chunked(A: Any, invert_chunk: Callable[[np.ndarray], np.ndarray]) -> Any:
+def invert_chunked(
+    A: Any, invert_chunk: Callable[[np.ndarray], np.ndarray], *, dtype: np.dtype | type = np.float64
+) -> Any:
     r"""Return the inverses of matrices that span several chunks, lazily, by :func:`schur_inverse` and one polish.
 
     .. math:: X \leftarrow X + X R, \quad R = I - A X
 
-    where :math:`\|R\|_F < 1/2`; elsewhere NaN. There is no mixing but within chunks, since whether to mix is known only
-    when all is computed: a matrix with a singular leading principal block of whole chunks has no inverse here.
+    where :math:`\|R\|_F < 1/2` and the range of the dtype allows; elsewhere NaN, with a warning. There is no mixing but
+    within chunks, since whether to mix is known only when all is computed: a matrix with a singular leading principal
+    block of whole chunks has no inverse here.
 
     Parameters
     ----------
@@ -20,10 +32,14 @@ def invert_chunked(A: Any, invert_chunk: Callable[[np.ndarray], np.ndarray]) -> 
         Of real dtype.
     invert_chunk : callable
         Maps a float64 array ``(n, k, k)``, a diagonal chunk, to its inverses, NaN where there is none.
+    dtype : dtype, default=float64
+        Of the answer; all before is float64.
 
     Returns
     -------
-    X : dask array of shape (n_matrices, N, N), float64
+    X : dask array of shape (n_matrices, N, N)
+        When it is computed, it raises ValueError where A is not finite, and warns (``SingularMatrixWarning``), once for
+        each chunk of the first axis, of matrices without an inverse.
 
     Examples
     --------
@@ -36,10 +52,28 @@ def invert_chunked(A: Any, invert_chunk: Callable[[np.ndarray], np.ndarray]) -> 
     import dask.array as da
 
     A64 = A.rechunk({2: A.chunks[1]}).astype(np.float64)
+    A64 = A64.map_blocks(_refused_if_not_finite, dtype=A64.dtype, meta=A64._meta)
     X = schur_inverse(A64, invert_chunk)
     R = da.eye(A.shape[1]).rechunk(A64.chunks[1:])[None] - A64 @ X
     norms = da.sqrt((R**2).sum(axis=(1, 2), keepdims=True))
-    return da.where(norms < 0.5, X + X @ R, np.nan)
+    X = X + X @ R
+    found = (norms < 0.5) & (abs(X).max(axis=(1, 2), keepdims=True) <= np.finfo(dtype).max)
+    found = found.map_blocks(_named_if_missing, dtype=bool, meta=np.empty((0, 0, 0), bool))
+    # As blocks, or dask would fuse the warning into every chunk of the answer and repeat it there.
+    found = da.concatenate([found.blocks[i] for i in range(found.numblocks[0])])
+    return da.where(found, X, np.nan).astype(dtype)
+
+
+def _refused_if_not_finite(chunk: np.ndarray, block_info: Any = None) -> np.ndarray:
+    refuse_non_finite(torch.tensor(chunk).flatten(1), first_index(block_info))
+    return chunk
+
+
+def _named_if_missing(found: np.ndarray, block_info: Any = None) -> np.ndarray:
+    """Warn of the matrices that are not found, ``(n_matrices, 1, 1)``."""
+    X = torch.tensor(np.where(found, 0.0, np.nan))
+    warn_singular(X, first_index(block_info), ADVICE)
+    return found
 
 
 def schur_inverse(A: Any, invert_chunk: Callable[[np.ndarray], np.ndarray]) -> Any:

@@ -9,13 +9,26 @@ from typing import Any, Self
 import numpy as np
 import torch
 from scipy.sparse import issparse
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_array
 from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import validate_data
 from torch import Tensor
 
-__all__ = ["Door", "check_dask", "computable", "is_dask", "output_container", "through_dask", "to_numpy", "with_shape"]
+from skdmi.meta import check_size, known_size
+
+__all__ = [
+    "Door",
+    "check_dask",
+    "computable",
+    "first_index",
+    "is_dask",
+    "output_container",
+    "refuse_non_finite",
+    "through_dask",
+    "to_numpy",
+    "with_shape",
+]
 
 
 @dataclass(frozen=True)
@@ -39,7 +52,9 @@ class Door:
         is_torch = isinstance(X, Tensor)
         flat = _flat_tensor(estimator, X, reset=reset) if is_torch else _flat_array(estimator, X, reset=reset)
         m = _side(flat.shape[1])
-        _refuse_non_finite(flat, start)
+        if not reset:
+            check_size(estimator, m)
+        refuse_non_finite(flat, start)
         return cls(flat.reshape(-1, m, m), tuple(X.shape), is_torch)
 
     def pass_through(self, function: Callable[[Tensor, int], Tensor], *, start: int = 0, keeps_shape: bool) -> Any:
@@ -63,8 +78,7 @@ def through_dask(
     def through(block: np.ndarray, block_info: Any = None) -> np.ndarray:
         if len(block) == 0:
             return block.astype(dtype) if keeps_shape else np.empty(0)
-        start = block_info[0]["array-location"][0][0] if block_info else 0
-        start = 0 if math.isnan(start) else int(start)
+        start = first_index(block_info) if block_info else 0
         door = Door.open_checked(estimator, block, start=start)
         return door.pass_through(function, start=start, keeps_shape=keeps_shape)
 
@@ -72,6 +86,12 @@ def through_dask(
     dropped = [] if keeps_shape else list(range(1, X.ndim))
     meta = np.empty((0,) * (X.ndim - len(dropped)), dtype)
     return whole.map_blocks(through, dtype=dtype, drop_axis=dropped, meta=meta)
+
+
+def first_index(block_info: Any) -> int:
+    """Return the index of the first matrix of a chunk, from what dask says of it; 0 where chunk sizes are not known."""
+    start = block_info[0]["array-location"][0][0]
+    return 0 if math.isnan(start) else int(start)
 
 
 def check_dask(estimator: BaseEstimator, X: Any, *, keeps_shape: bool) -> np.dtype:
@@ -169,7 +189,10 @@ def _check_stack(estimator: BaseEstimator, shape: tuple[int, ...], *, reset: boo
 
 def _refuse_one_matrix(estimator: BaseEstimator, side: int, *, reset: bool) -> None:
     """Refuse a square 2-D X where it is, or may be meant as, one matrix; a named or fitted size may settle that."""
-    size = getattr(estimator, "matrix_size" if reset else "matrix_size_", None)
+    # A fit begins anew: what counts is a size that is named, or that of a frozen inverter, which a clone keeps.
+    size = known_size(clone(estimator) if reset else estimator)
+    if reset and size is None:
+        size = getattr(estimator, "matrix_size", None)
     if size == side:
         raise ValueError(
             f"X has {side} features, but {type(estimator).__name__} is expecting {side * side} features as input: "
@@ -237,7 +260,8 @@ def _empty_refusal(shape: tuple[int, ...]) -> str:
     return f"X is empty: shape {tuple(shape)}. Expected at least one matrix."
 
 
-def _refuse_non_finite(flat: Tensor, start: int) -> None:
+def refuse_non_finite(flat: Tensor, start: int) -> None:
+    """Refuse NaN and infinity in flat matrices, ``(n_matrices, n)``, or parts of them, from index ``start`` on."""
     bad = ~flat.isfinite().all(dim=1)
     if bad.any():
         indices = bad.nonzero().flatten() + start

@@ -1,7 +1,6 @@
 """``EnsembleInverter``: independently trained copies of an inverter, and what they find together."""
 
 import os
-import warnings
 from collections.abc import Callable, Iterable
 from numbers import Integral
 from typing import Any, Self
@@ -17,10 +16,10 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from skdmi import __version__
-from skdmi.base import BaseInverter, name_singular, unchanged_on_error
+from skdmi.base import BaseInverter, unchanged_on_error, warn_singular
 from skdmi.door import to_numpy
-from skdmi.exceptions import SingularMatrixWarning
-from skdmi.meta import check_size, clone_and_fit, invert_with, requires_fit
+from skdmi.linalg import missing
+from skdmi.meta import check_size, clone_and_fit, invert_with, known_size, pinv_advice, requires_fit
 from skdmi.metrics import frobenius_residuals
 from skdmi.neural import NeuralMatrixInverter
 from skdmi.persistence import member_directories, read_card, save_ensemble
@@ -54,7 +53,7 @@ def mean_inverse(A: Tensor, inverses: Iterable[Tensor]) -> Tensor:
     mean = torch.zeros_like(A)
     n_found = torch.zeros(len(A), 1, 1, dtype=A.dtype, device=A.device)
     for X in inverses:
-        found = ~X.isnan().any(dim=-1).any(dim=-1)[:, None, None]
+        found = ~missing(X)[:, None, None]
         n_found = n_found + found
         mean = mean + torch.where(found, X - mean, 0.0) / n_found.clamp(min=1)
     return torch.where(n_found > 0, mean, torch.nan)
@@ -120,7 +119,7 @@ class EnsembleInverter(BaseInverter):
         The members, fitted.
     matrix_size_, n_features_in_ : int
         m and ``m * m``. Not set by members that take any size and were fitted without X.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (m * m,)
         Column names, when ``fit`` saw a DataFrame.
 
     See Also
@@ -285,13 +284,7 @@ class EnsembleInverter(BaseInverter):
         return COMBINATIONS[self.combine](A, (invert_with(member, A) for member in self._members()))
 
     def _settle(self, A: Tensor, X: Tensor, start: int) -> Tensor:
-        if X.isnan().any():
-            warnings.warn(
-                f"{name_singular(X, start)} No member has inverses of them, so they are NaN; "
-                f"RefinedInverter(EnsembleInverter(...), singular='pinv') returns pseudo-inverses.",
-                SingularMatrixWarning,
-                stacklevel=2,
-            )
+        warn_singular(X, start, pinv_advice(self))
         return X
 
     def _inners(self) -> list[Any]:
@@ -316,14 +309,19 @@ class EnsembleInverter(BaseInverter):
 
     def _agree_on_size(self) -> None:
         """Check the sizes of the members against X and each other; without X, theirs is the ensemble's."""
-        sizes = {m for one in self.estimators_ if (m := getattr(one, "matrix_size_", None)) is not None}
-        if len(sizes) > 1:
-            raise ValueError(f"The members are fitted for different sizes, m = {sorted(sizes)}; expected one.")
+        size = self._inner_size()
         if hasattr(self, "matrix_size_"):
             for one in self.estimators_:
                 check_size(one, self.matrix_size_)
-        elif sizes:
-            self._set_size(*sizes)
+        elif size is not None:
+            self._set_size(size)
+
+    def _inner_size(self) -> int | None:
+        """Return the size that the members keep to, None where they take any."""
+        sizes = {m for one in self._members() if (m := known_size(one)) is not None}
+        if len(sizes) > 1:
+            raise ValueError(f"The members are fitted for different sizes, m = {sorted(sizes)}; expected one.")
+        return next(iter(sizes), None)
 
     def _check_ready(self) -> None:
         self._validate_params()

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from skdmi.exceptions import SingularMatrixWarning
 
-__all__ = ["check_size", "clone_and_fit", "fitted_inner", "invert_with", "requires_fit"]
+__all__ = ["check_size", "clone_and_fit", "fitted_inner", "invert_with", "known_size", "pinv_advice", "requires_fit"]
 
 
 def clone_and_fit(inverter: Any, X: Any, y: Any = None) -> Any:
@@ -59,6 +59,23 @@ def fitted_inner(meta: Any) -> Any:
     return getattr(meta, "inverter_", meta.inverter)
 
 
+def known_size(inverter: Any) -> int | None:
+    """Return the size that an inverter, a frozen one perhaps, keeps to; None where it takes any, or is not fitted.
+
+    One that was not fitted, as it need not be, may be kept to a size by what it wraps; it says so by ``_inner_size``.
+
+    >>> from skdmi import RefinedInverter, load_pretrained
+    >>> known_size(RefinedInverter(load_pretrained("uniform-3x3"))), known_size(RefinedInverter())
+    (3, None)
+    """
+    if isinstance(inverter, FrozenEstimator):
+        return known_size(inverter.estimator)
+    size = getattr(inverter, "matrix_size_", None)
+    if size is None and hasattr(inverter, "_inner_size"):
+        size = inverter._inner_size()
+    return size
+
+
 def check_size(inverter: Any, m: int) -> None:
     """Refuse m x m matrices for a fitted inner inverter, a frozen one perhaps, that keeps to another size.
 
@@ -67,8 +84,8 @@ def check_size(inverter: Any, m: int) -> None:
     ValueError
         Naming both sizes.
     """
-    fitted = getattr(inverter, "matrix_size_", m)
-    if fitted != m:
+    fitted = known_size(inverter)
+    if fitted not in (None, m):
         raise ValueError(f"X holds {m} x {m} matrices, but the inner inverter is fitted for {fitted} x {fitted}.")
 
 
@@ -84,3 +101,10 @@ def invert_with(inverter: Any, A: Tensor) -> Tensor:
         warnings.simplefilter("ignore", SingularMatrixWarning)
         X = inverter.transform(A.detach().cpu().numpy().copy())
     return torch.as_tensor(np.asarray(X), dtype=A.dtype, device=A.device).reshape(A.shape)
+
+
+def pinv_advice(meta: Any) -> str:
+    """Say, after the names of singular matrices, what became of them, and who puts pseudo-inverses there."""
+    return (
+        f"Their inverses are NaN; RefinedInverter({type(meta).__name__}(...), singular='pinv') returns pseudo-inverses."
+    )

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.pipeline import Pipeline
 from torch import Tensor
 
 from skdmi.linalg import certify, exact_inverse, frobenius_norm, refine, residual
@@ -193,8 +194,9 @@ def neg_mean_refinement_steps(estimator: Any, X: Any, y: Any = None) -> float:
     """Score any transformer of stacks by minus the mean number of refinement steps that its inverses need.
 
     For an estimator with a ``report``, such as :class:`skdmi.RefinedInverter`, the steps that it takes: so parameters
-    of what it refines can be searched through it, where ``score`` would rank rounding noise. For any other the steps
-    that :func:`skdmi.linalg.refine` takes from what ``transform`` returns; a missing inverse starts from nothing.
+    of what it refines can be searched through it, where ``score`` would rank rounding noise; likewise for a Pipeline
+    that ends in one. For any other the steps that :func:`skdmi.linalg.refine` takes from what ``transform`` returns; a
+    missing inverse starts from nothing.
 
     Parameters
     ----------
@@ -202,6 +204,11 @@ def neg_mean_refinement_steps(estimator: Any, X: Any, y: Any = None) -> float:
     X : array of shape (n_matrices, m, m) or (n_matrices, m * m)
     y : ignored
         Present for scikit-learn.
+
+    Raises
+    ------
+    TypeError
+        If the estimator has neither ``report`` nor ``transform``.
 
     Examples
     --------
@@ -211,8 +218,11 @@ def neg_mean_refinement_steps(estimator: Any, X: Any, y: Any = None) -> float:
     (-2.0, 0.0)
     """
     del y
-    if hasattr(estimator, "report"):
-        return -float(estimator.report(X).n_steps.mean())
+    final, final_X = _final_step(estimator, X)
+    if hasattr(final, "report"):
+        return -float(final.report(final_X).n_steps.mean())
+    if not hasattr(estimator, "transform"):
+        raise TypeError(f"{estimator!r} has neither report nor transform; expected an inverter, or a Pipeline of one.")
     A, inverses = (_certifiable(array) for array in (X, estimator.transform(X)))
     return 0.0 - refine(A, inverses).n_steps.double().mean().item()
 
@@ -239,6 +249,14 @@ def certified_share(estimator: Any, X: Any, y: Any = None) -> float:
     del y
     A, inverses = (_certifiable(array) for array in (X, estimator.transform(X)))
     return certify(A, inverses).certified.double().mean().item()
+
+
+def _final_step(estimator: Any, X: Any) -> tuple[Any, Any]:
+    """Return what a pipeline ends in, and the X that reaches it; anything else and its X as they are."""
+    while isinstance(estimator, Pipeline) and hasattr(estimator[-1], "transform"):
+        X = estimator[:-1].transform(X) if len(estimator) > 1 else X
+        estimator = estimator[-1]
+    return estimator, X
 
 
 def _certifiable(array: Any) -> Tensor:

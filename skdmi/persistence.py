@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 
 __all__ = [
     "check_writable",
+    "choose_model",
     "find_model",
     "load_model",
     "member_directories",
@@ -21,11 +23,13 @@ __all__ = [
     "read_card",
     "save_ensemble",
     "save_model",
+    "shipped_directory",
 ]
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 MEMBER = "member-"
+CLASSES = ("NeuralMatrixInverter", "EnsembleInverter")
 SHIPPED = Path(__file__).parent / "pretrained"
 
 
@@ -38,18 +42,60 @@ def pretrained_names() -> list[str]:
     return sorted(path.parent.name for path in SHIPPED.glob(f"*/{CONFIG}"))
 
 
+def shipped_directory(name: str) -> Path:
+    """Return the directory of a shipped model, whatever is in the working directory."""
+    return SHIPPED / name
+
+
+def choose_model(matrix_size: int) -> tuple[str | None, int]:
+    """Return the name of the shipped model for a size, and the size of the matrices to give it.
+
+    The model trained for that size, of several the one trained for the fewest; else, for a BlockInverter, the one
+    trained for the largest size below; else None, which stands for the untrained iteration.
+
+    >>> choose_model(3), choose_model(40), choose_model(2)
+    (('uniform-3x3', 3), ('uniform-5x5', 5), (None, 2))
+    """
+    sizes = _trained_sizes(SHIPPED)
+    fitting = [(high - low, name) for name, (low, high) in sizes.items() if low <= matrix_size <= high]
+    if fitting:
+        return min(fitting)[1], matrix_size
+    smaller = [(high, name) for name, (_, high) in sizes.items() if high < matrix_size]
+    size, name = max(smaller, default=(matrix_size, None))
+    return name, size
+
+
+@cache
+def _trained_sizes(shipped: Path) -> dict[str, tuple[int, int]]:
+    """Return the least and the largest size that each shipped model was trained for; their cards are read once."""
+    sizes = {}
+    for name in pretrained_names():
+        size = read_card(shipped / name)["fitted"]["_architecture"]["matrix_size"]
+        sizes[name] = (size, size) if isinstance(size, int) else (min(size), max(size))
+    return sizes
+
+
 def find_model(name_or_directory: str | os.PathLike[str]) -> Path:
     """Return the directory of a model: the name of a shipped one, or a directory itself.
+
+    A Path, and a text with a separator, is always a directory.
 
     Raises
     ------
     FileNotFoundError
         If it is neither.
+    ValueError
+        If it is both.
     """
     names = pretrained_names()
-    if str(name_or_directory) in names:
-        return SHIPPED / str(name_or_directory)
     directory = Path(name_or_directory)
+    if isinstance(name_or_directory, str) and name_or_directory in names:
+        if (directory / CONFIG).is_file():
+            raise ValueError(
+                f"{name_or_directory!r} is both a shipped model and a model in this directory: for the one in this "
+                f"directory write {os.path.join(os.curdir, name_or_directory)!r}; for the shipped one rename that."
+            )
+        return shipped_directory(name_or_directory)
     missing = [name for name in (CONFIG, WEIGHTS) if not (directory / name).is_file()]
     if missing and not (missing == [WEIGHTS] and (directory / f"{MEMBER}0").is_dir()):
         raise FileNotFoundError(
@@ -69,7 +115,10 @@ def read_card(name_or_directory: str | os.PathLike[str]) -> dict[str, Any]:
     ValueError
         If its configuration is not a JSON object.
     """
-    path = find_model(name_or_directory) / CONFIG
+    return _parse_card(find_model(name_or_directory) / CONFIG)
+
+
+def _parse_card(path: Path) -> dict[str, Any]:
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -148,8 +197,8 @@ def member_directories(name_or_directory: str | os.PathLike[str]) -> list[Path]:
 @contextmanager
 def _replacing(directory: str | os.PathLike[str]) -> Iterator[Path]:
     """Give an empty directory to fill, which takes the place of ``directory`` unless the block raises."""
-    target = Path(directory).absolute()
-    check_writable(target)
+    check_writable(directory)
+    target = Path(os.path.realpath(directory))  # As with a file, symbolic links are followed.
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
         fresh = Path(scratch) / "fresh"
@@ -181,7 +230,20 @@ def check_writable(directory: str | os.PathLike[str]) -> None:
 
 def _holds_model_only(directory: Path) -> bool:
     """Return whether nothing but a model, or an ensemble of models, would be lost with this directory."""
-    return directory.is_dir() and all(
-        path.name in (CONFIG, WEIGHTS) or (path.name.startswith(MEMBER) and _holds_model_only(path))
-        for path in directory.iterdir()
+    if not directory.is_dir():
+        return False
+    paths = list(directory.iterdir())
+    return not paths or (
+        _is_ours(directory / CONFIG)  # Others, Hugging Face's among them, name their files as we do.
+        and all(
+            path.name in (CONFIG, WEIGHTS) or (path.name.startswith(MEMBER) and _holds_model_only(path))
+            for path in paths
+        )
     )
+
+
+def _is_ours(config: Path) -> bool:
+    try:
+        return _parse_card(config).get("class") in CLASSES
+    except (OSError, ValueError):
+        return False

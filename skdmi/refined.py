@@ -8,12 +8,11 @@ import torch
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from torch import Tensor
 
-from skdmi.base import SINGULAR_POLICIES, BaseInverter, settle_singular, unchanged_on_error
+from skdmi.base import SINGULAR_POLICIES, BaseInverter, name_indices, settle_singular, unchanged_on_error
 from skdmi.door import Door, computable, is_dask, to_numpy
 from skdmi.exceptions import UncertifiedError
-from skdmi.linalg import certify, exact_inverse, frobenius_norm, refine
-from skdmi.linalg.refinement import double
-from skdmi.meta import check_size, clone_and_fit, fitted_inner, invert_with, requires_fit
+from skdmi.linalg import certify, double, exact_inverse, frobenius_norm, missing, refine, with_exact_gradient
+from skdmi.meta import check_size, clone_and_fit, fitted_inner, invert_with, known_size, requires_fit
 from skdmi.metrics import frobenius_residuals
 from skdmi.report import SOURCES, InversionReport
 
@@ -62,7 +61,7 @@ class RefinedInverter(BaseInverter):
         The fitted clone of ``inverter``.
     matrix_size_, n_features_in_ : int
         m and ``m * m``: of X if ``fit`` was given one, else those of ``inverter_`` if it has them.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (m * m,)
         Column names, when ``fit`` saw a DataFrame.
 
     See Also
@@ -161,13 +160,12 @@ class RefinedInverter(BaseInverter):
         X = X.compute() if is_dask(X) else X
         door = Door.open(self, X)
         A = door.stack
-        check_size(fitted_inner(self), A.shape[-1])
         with torch.no_grad():
             solution = self._solve(A)
             inverse = self._settle(A, solution.inverse, 0)
             norm = frobenius_residuals(A, inverse, left=left)
             goal = _rounding(A, inverse, left=left) if self.tol == "auto" else self.tol
-            source = torch.where(_missing(solution.inverse) & ~_missing(inverse), PINV, solution.source)
+            source = torch.where(missing(solution.inverse) & ~missing(inverse), PINV, solution.source)
             return InversionReport(
                 inverse=door.pass_through(lambda A, start: inverse, keeps_shape=True),
                 residual_norm=to_numpy(norm),
@@ -179,19 +177,14 @@ class RefinedInverter(BaseInverter):
             )
 
     def _invert_in_dtype(self, A: Tensor) -> Tensor:
-        return _ExactGradient.apply(A, lambda A: self._solve(A).inverse)
-
-    def _invert_and_settle(self, A: Tensor, start: int) -> Tensor:
-        check_size(fitted_inner(self), A.shape[-1])
-        return super()._invert_and_settle(A, start)
+        return with_exact_gradient(A, lambda A: self._solve(A).inverse)
 
     def _settle(self, A: Tensor, X: Tensor, start: int) -> Tensor:
-        missing = _missing(X)
-        if self.uncertified == "raise" and missing.any():
-            indices = (missing.nonzero().flatten() + start).tolist()
-            named = ", ".join(map(str, indices[:10])) + (", ..." if len(indices) > 10 else "")
+        chosen = missing(X)
+        if self.uncertified == "raise" and chosen.any():
             raise UncertifiedError(
-                f"{len(indices)} of {len(A)} inverses have no certificate after refinement, at index {named}. "
+                f"{int(chosen.sum())} of {len(A)} inverses have no certificate after refinement, "
+                f"at index {name_indices(chosen, start)}. "
                 f"uncertified='exact' inverts those matrices by LAPACK, 'nan' and 'keep' do not raise."
             )
         return settle_singular(A, X, self.singular, start)
@@ -199,6 +192,9 @@ class RefinedInverter(BaseInverter):
     def _check_ready(self) -> None:
         self._validate_params()
         fitted_inner(self)
+
+    def _inner_size(self) -> int | None:
+        return known_size(getattr(self, "inverter_", self.inverter))
 
     def _solve(self, A: Tensor) -> "_Solution":
         """Start, refine, certify, fall back; A of any real floating dtype, finite, shape ``(n_matrices, m, m)``."""
@@ -210,7 +206,7 @@ class RefinedInverter(BaseInverter):
         source = torch.where(refined.n_steps > 0, REFINED, NETWORK if inner is not None else REFINED)
         solution = _certified(A, refined.inverse, source, refined.n_steps)
         if self.uncertified == "keep":
-            return solution.without(_missing(solution.inverse))
+            return solution.without(missing(solution.inverse))
         bad = ~solution.certified
         if self.uncertified == "exact" and bad.any():
             solution = solution.with_exact(A, bad)
@@ -259,29 +255,11 @@ def _certified(A: Tensor, X: Tensor, source: Tensor, n_steps: Tensor) -> _Soluti
     return _Solution(X, *(t.to(A.device) for t in (certificate.certified, certificate.error_bound, source, n_steps)))
 
 
-def _missing(X: Tensor) -> Tensor:
-    return ~X.isfinite().all(dim=-1).all(dim=-1)
-
-
 def _rounding(A: Tensor, X: Tensor, *, left: bool) -> Tensor:
-    r"""Return :math:`10 u \| |A|\,|X| \|_F`, or with ``left`` :math:`10 u \| |X|\,|A| \|_F`, u that of A's dtype."""
+    r"""Return :math:`10 u \| |A|\,|X| \|_F`, or with ``left`` :math:`10 u \| |X|\,|A| \|_F`, u that of A's dtype.
+
+    The very norm that ``tol="auto"`` promises; :func:`skdmi.linalg.rounding_floor`, where refinement stops, is a lower
+    bound of two fifths of it that needs no product.
+    """
     first, second = (X, A) if left else (A, X)
     return 5 * torch.finfo(A.dtype).eps * frobenius_norm(double(first).abs() @ double(second).abs())
-
-
-class _ExactGradient(torch.autograd.Function):
-    r"""The inverse of A, however it was found, with the gradient :math:`-X^T G X^T` of the true one."""
-
-    @staticmethod
-    def forward(ctx: Any, A: Tensor, solve: Any) -> Tensor:
-        X = solve(A.detach())
-        ctx.save_for_backward(X)
-        return X
-
-    @staticmethod
-    def backward(ctx: Any, G: Tensor) -> tuple[Tensor, None]:
-        (X,) = ctx.saved_tensors
-        found = ~_missing(X)[:, None, None]
-        # In place of a missing inverse zeros, lest its NaN reach the gradient of another function.
-        X_t = double(torch.where(found, X, 0.0)).mT
-        return -(X_t @ double(torch.where(found, G, 0.0)) @ X_t).to(G), None

@@ -15,9 +15,10 @@ from sklearn.utils._param_validation import InvalidParameterError
 
 import skdmi
 from skdmi import BlockInverter, EnsembleInverter, ExactInverter, NeuralMatrixInverter, RefinedInverter
-from skdmi.api import certified_inverter, choose_model
+from skdmi.api import certified_inverter
 from skdmi.exceptions import SingularMatrixError, SingularMatrixWarning, UncertifiedError
 from skdmi.metrics import frobenius_residuals
+from skdmi.persistence import choose_model
 from tests.matrices import make_stack
 
 SIZES = (1, 2, 3, 7, 40)
@@ -259,6 +260,17 @@ def test_the_model_trained_for_a_size_is_chosen_before_a_general_one(tmp_path, m
     for m in chosen:
         A = make_stack("well", n_matrices=2, m=m)
         np.testing.assert_allclose(skdmi.inv(A), np.linalg.inv(A), rtol=1e-9, atol=1e-12)
+
+
+def test_a_local_model_of_the_same_name_changes_no_choice(tiny_network, tmp_path, monkeypatch):
+    A = make_stack("well")
+    expected = skdmi.inv(A)
+    tiny_network.save_pretrained(tmp_path / "uniform-3x3")
+    monkeypatch.chdir(tmp_path)
+    np.testing.assert_array_equal(skdmi.inv(A), expected)
+    with pytest.raises(ValueError, match=r"'\./uniform-3x3'"):
+        skdmi.load_pretrained("uniform-3x3")
+    assert skdmi.load_pretrained("./uniform-3x3").depth == tiny_network.depth
 
 
 def test_without_shipped_models_the_untrained_iteration_serves(tmp_path, monkeypatch):

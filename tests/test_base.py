@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from pathlib import Path
 
 import dask.array as da
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from sklearn import config_context
 from sklearn.exceptions import NotFittedError
 
-from skdmi import ExactInverter, NeuralMatrixInverter
+from skdmi import BlockInverter, ExactInverter, NeuralMatrixInverter, RefinedInverter
 from skdmi.base import BaseInverter
 from skdmi.exceptions import SingularMatrixWarning
 from skdmi.metrics import frobenius_residuals, neg_mean_frobenius_residual
@@ -366,3 +367,11 @@ def test_tags(inverter):
     assert tags.transformer_tags.preserves_dtype == ["float64", "float32"]
     assert tags.requires_fit == isinstance(inverter, NeuralMatrixInverter)
     assert not hasattr(inverter, "inverse_transform")
+
+
+@pytest.mark.parametrize("inverter", [ExactInverter(), RefinedInverter(), BlockInverter()], ids=repr)
+@pytest.mark.parametrize("method", ["transform", "fit_transform"])
+def test_warnings_point_to_the_users_line(inverter, method):
+    with pytest.warns(SingularMatrixWarning) as record:
+        getattr(inverter, method)(np.zeros((1, 2, 2)))
+    assert [Path(warning.filename).name for warning in record] == ["test_base.py"]

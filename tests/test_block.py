@@ -12,6 +12,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.utils._param_validation import InvalidParameterError
 
+from benchmarks.blocks import normal_equations
 from skdmi import BlockInverter, ExactInverter, NeuralMatrixInverter, RefinedInverter, load_pretrained
 from skdmi.exceptions import SingularMatrixWarning
 from skdmi.linalg import complex_to_real, real_to_complex
@@ -178,6 +179,22 @@ def test_chunked_dask_is_checked_before_it_is_computed(X):
         BlockInverter().fit(make_stack()).transform(da.zeros((2, 4, 4), chunks=2))
 
 
+def test_chunked_dask_never_fails_silently():
+    swap = np.kron(np.eye(2)[::-1], np.eye(4))
+    with pytest.warns(
+        SingularMatrixWarning, match=r"1 of 1 matrices .* at index 0\. .*neither mixing.*rechunk"
+    ) as record:
+        X = BlockInverter().transform(da.from_array(swap[None], chunks=(1, 4, 4))).compute()
+    assert len(record) == 1
+    assert np.isnan(X).all()
+    whole = da.from_array(swap[None], chunks=(1, 4, 4)).rechunk({1: -1, 2: -1})
+    np.testing.assert_allclose(BlockInverter().transform(whole).compute()[0], swap, atol=1e-14)
+    swap[0, 5] = np.nan
+    X = BlockInverter().transform(da.from_array(swap[None], chunks=(1, 4, 4)))
+    with pytest.raises(ValueError, match="X contains NaN"):
+        X.compute()
+
+
 def test_the_gradient_is_that_of_the_inverse(shipped):
     A = torch.from_numpy(make_stack(n_matrices=2, m=7)).requires_grad_()
     G = torch.from_numpy(make_stack(n_matrices=2, m=7, seed=1))
@@ -307,25 +324,13 @@ def test_parameters_are_checked_in_fit_and_before_any_use(parameters):
 
 # Worked problems
 
-BOX_DRAPER = """
-5.0 25.0 162 45.9   8.0 25.0 162 53.3   5.0 30.0 162 57.5   8.0 30.0 162 58.8   5.0 25.0 172 60.6
-8.0 25.0 172 58.0   5.0 30.0 172 58.6   8.0 30.0 172 52.4   6.5 27.5 167 56.9   6.5 27.5 177 55.4
-6.5 27.5 157 46.9   6.5 32.5 167 57.5   6.5 22.5 167 55.0   9.5 27.5 167 58.9   3.5 27.5 167 50.3
-6.5 20.0 177 61.1   6.5 20.0 177 62.9   7.5 34.0 160 60.0   7.5 34.0 160 60.6
-"""
-
 
 def test_box_and_draper_11_3(shipped):
     """A second-order response surface for a consecutive chemical system, 10 x 10 normal equations by 3 x 3 leaves."""
-    table = np.array(BOX_DRAPER.split(), dtype=float).reshape(-1, 4)
-    settings, result = table[:, :3], table[:, 3]
-    low, high = settings.min(axis=0), settings.max(axis=0)
-    x1, x2, x3 = (2 * (settings - low) / (high - low) - 1).T
-    Z = np.stack([x1**0, x1, x2, x3, x1 * x2, x1 * x3, x2 * x3, x1**2, x2**2, x3**2], axis=1)
-    normal = Z.T @ Z
+    normal, right_side = normal_equations()
     assert np.linalg.cond(normal) == pytest.approx(142.9, abs=0.05)
-    coefficients = shipped.transform(normal[None])[0] @ Z.T @ result
-    assert abs(coefficients - np.linalg.solve(normal, Z.T @ result)).max() < 1e-8
+    coefficients = shipped.transform(normal[None])[0] @ right_side
+    assert abs(coefficients - np.linalg.solve(normal, right_side)).max() < 1e-8
     published = [58.5587, 2.6229, 3.4881, 4.8791, -6.9231, -8.6988, -15.1579, -3.8133, -5.3824, -7.5047]
     np.testing.assert_allclose(coefficients, published, atol=5e-5)
 

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skdmi.chunked import invert_chunked
+from skdmi.exceptions import SingularMatrixWarning
 from skdmi.linalg import (
     block_inverse,
     collect_leaves,
@@ -232,6 +233,35 @@ def test_chunks_of_a_matrix_become_a_graph(chunks, dtype):
 
 def test_a_singular_chunk_gives_nan_and_spoils_no_other():
     A = np.stack([np.eye(4), np.eye(4)[::-1]])
-    X = invert_chunked(da.from_array(A, chunks=2), lambda block: exact_inverse(torch.tensor(block)).numpy()).compute()
+    X = invert_chunked(da.from_array(A, chunks=2), lambda block: exact_inverse(torch.tensor(block)).numpy())
+    with pytest.warns(SingularMatrixWarning, match=r"1 of 2 .* at index 1\. .*rechunk"):
+        X = X.compute()
     np.testing.assert_array_equal(X[0], np.eye(4))
     assert np.isnan(X[1]).all()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_chunks_that_are_not_finite_are_refused_when_computed(value):
+    A = dominant(3, 4).numpy()
+    A[2, 3, 0] = value
+    X = invert_chunked(da.from_array(A, chunks=(1, 2, 2)), np.linalg.inv)
+    with pytest.raises(ValueError, match=r"X contains .* at index 2"):
+        X.compute()
+
+
+def test_an_inverse_beyond_the_range_of_the_dtype_is_missing_whole():
+    A = da.from_array(np.diag([1.0, 1e-50])[None], chunks=1)
+    np.testing.assert_array_equal(invert_chunked(A, np.reciprocal).compute()[0], np.diag([1.0, 1e50]))
+    with pytest.warns(SingularMatrixWarning, match="index 0"):
+        X = invert_chunked(A, np.reciprocal, dtype=np.float32).compute()
+    assert X.dtype == np.float32
+    assert np.isnan(X).all()
+
+
+@pytest.mark.parametrize("leading", [(), (2,), (0,), (2, 3)])
+def test_any_leading_axes(leading):
+    A = dominant(6, 5)[: int(np.prod(leading))].reshape(*leading, 5, 5)
+    found = block_inverse(A, 2, exact_inverse)
+    assert found.inverse.shape == A.shape
+    assert found.residual_norm.shape == found.n_mixings.shape == leading
+    torch.testing.assert_close(found.inverse, torch.linalg.inv(A))

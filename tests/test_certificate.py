@@ -67,7 +67,7 @@ def test_no_attack_wins_a_false_certificate_or_beats_a_bound(family, setting):
         for i, ((source, dtype), m) in enumerate(zip(kinds, itertools.cycle(SIZES[:-1]), strict=False))
     ]
     total = sum(tallies, start=Tally())
-    assert total.cases == 32
+    assert total.cases == 2 * len(SOURCES) * len(DTYPES)
     assert (total.false, total.violated) == (0, 0)
     if family in EXACTLY_SINGULAR:
         assert total.singular == total.cases
@@ -117,7 +117,7 @@ def test_the_inverse_of_what_a_flush_leaves_is_no_inverse(dtype, setting):
 
 @pytest.mark.parametrize("m", [2, 3, 5, 8])
 def test_float64_products_of_low_rank_are_refused_in_float32(m):
-    for i, source in enumerate(["lapack", "searched", "pseudo_inverse", "untrained"]):
+    for i, source in enumerate(["lapack", "searched", "pseudo_inverse", "untrained", "network"]):
         tally = attack("floating_products", source, "default", torch.float32, m, n=25, seed=i)
         assert tally.granted == 0
 
@@ -378,3 +378,22 @@ def test_zero_rows_and_columns_have_the_exponent_zero():
     assert rows.tolist() == [-3, 0, 0]
     assert columns.tolist() == [0, 0, 0]
     assert scaled[0, 1] == 0.75
+
+
+@every_setting
+@pytest.mark.parametrize("exponents", [(500, 0, -500), (-1000, 0, 900), (0, -1040, 0)])
+def test_columns_of_very_different_scales_get_no_false_certificate(exponents, setting):
+    rng = np.random.default_rng(0)
+    A = torch.from_numpy((rng.integers(-4, 5, (200, 3, 2)) @ rng.integers(-4, 5, (200, 2, 3))).astype(float))
+    A[::2, 0, 0] += 1
+    X = torch.linalg.inv_ex(A + 1e-9 * torch.from_numpy(rng.normal(size=A.shape)))[0]
+    X[::2] = torch.linalg.inv_ex(A[::2])[0]
+    exponent = torch.tensor(exponents).expand(len(A), 3)
+    A, X = scale_columns(A, exponent), scale_rows(X, -exponent)
+    with SETTINGS[setting]():
+        certificate = certify(A, X)
+    tally = judged(A, X, certificate)
+    assert (tally.false, tally.violated) == (0, 0)
+    assert not certificate.certified[1::2].any()
+    if min(exponents) > -1022:
+        assert certificate.certified[::2].any()

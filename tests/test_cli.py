@@ -137,6 +137,14 @@ def test_train_wants_one_source_of_the_size(files, tmp_path):
     fail("train", "--matrix-size", 3, "--data", files[0], "--output", tmp_path / "model", exit_code=2)
 
 
+@pytest.mark.parametrize("options", [("--device", "nope"), ("--block", "gated", "--matrix-size", 4)], ids=str)
+def test_train_refuses_options_before_anything_is_done(options, tmp_path):
+    assert options[0] in fail(
+        "train", "--matrix-size", 2, "--output", tmp_path / "new" / "model", *options, exit_code=2
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("output", ["file", "file/model", "folder"])
 def test_train_finds_out_first_that_the_model_cannot_be_saved(output, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("precious")
@@ -348,6 +356,12 @@ def test_a_damaged_file_is_an_error_with_its_line_and_leaves_no_file(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["M.mx"]
 
 
+def test_several_matrices_do_not_fit_into_a_csv_file(files, tmp_path):
+    line = fail("invert", files[0], tmp_path / "Z.csv", "--report", tmp_path / "report.csv")
+    assert line.startswith(f"Error: {tmp_path / 'Z.csv'}: more than one matrix")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["I.mx", "M.mx"]
+
+
 def test_wrong_paths_are_usage_errors(files, tmp_path):
     assert "missing.mx" in fail("invert", tmp_path / "missing.mx", tmp_path / "X.mx", exit_code=2)
     assert ".mx, .npy, .csv" in fail("invert", files[0], tmp_path / "X.txt", exit_code=2)
@@ -501,6 +515,15 @@ def test_info_lists_the_shipped_models(shipped):
     assert [line.partition(":")[0] for line in lines] == ["tiny-3x3", "tiny-any"]
     assert "any size" in lines[1]
     assert list(json.loads(succeed("info", "--json"))) == ["tiny-3x3", "tiny-any"]
+
+
+def test_info_lists_what_is_shipped_beside_a_local_model_of_that_name(model, tmp_path, monkeypatch):
+    expected = succeed("info")
+    skdmi.NeuralMatrixInverter.from_pretrained(model).save_pretrained(tmp_path / "uniform-3x3")
+    monkeypatch.chdir(tmp_path)
+    assert succeed("info") == expected
+    assert "./uniform-3x3" in fail("info", "uniform-3x3")
+    assert "depth 1, width 4" in succeed("info", "./uniform-3x3")
 
 
 def test_info_describes_a_model(model):

@@ -7,9 +7,10 @@ import pytest
 import scipy.sparse as sp
 import torch
 from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import validate_data
 
-from skdmi import ExactInverter, NeuralMatrixInverter
+from skdmi import BlockInverter, EnsembleInverter, ExactInverter, NeuralMatrixInverter, RefinedInverter
 from skdmi.exceptions import SingularMatrixError, SingularMatrixWarning
 from tests.matrices import make_stack
 
@@ -307,6 +308,24 @@ def test_a_fixed_or_named_size_settles_what_a_square_array_is(tiny_network):
     assert network.fit(X).matrix_size_ == 3
     with pytest.raises(ValueError, match=r"For one 3 x 3 matrix pass X\[None\]"):
         network.fit(np.eye(3))
+
+
+@pytest.mark.parametrize("container", [np.array, torch.from_numpy, da.from_array])
+def test_the_size_of_an_inner_inverter_settles_it_too(tiny_network, container):
+    frozen = FrozenEstimator(tiny_network)
+    nine, X = container(make_stack(n_matrices=9).reshape(9, 9)), container(make_stack(m=4))
+    for inverter in (
+        RefinedInverter(frozen),
+        EnsembleInverter([frozen], 1),
+        RefinedInverter(EnsembleInverter(frozen, 1)),
+    ):
+        for method in (inverter.transform, inverter.fit_transform):
+            assert np.asarray(method(nine)).shape == (9, 9)
+        for wrong in (X, X.reshape(len(X), 16)):
+            with pytest.raises(ValueError, match="4 x 4 matrices, but the inner inverter is fitted for 3 x 3"):
+                np.asarray(clone(inverter).transform(wrong))
+    with pytest.raises(ValueError, match="ambiguous"):  # it takes any size
+        BlockInverter(frozen).transform(nine)
 
 
 def test_one_by_one_matrices_are_numbers():

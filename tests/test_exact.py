@@ -11,7 +11,7 @@ import torch
 from sklearn.base import clone
 from sklearn.utils._param_validation import InvalidParameterError
 
-from skdmi import ExactInverter
+from skdmi import ExactInverter, RefinedInverter
 from skdmi.base import SINGULAR_POLICIES, settle_singular
 from skdmi.exceptions import SingularMatrixError, SingularMatrixWarning
 from tests.matrices import make_stack
@@ -259,3 +259,19 @@ def test_parameters_survive_clone_and_pickle():
     assert repr(exact) == "ExactInverter(singular='pinv')"
     with pytest.raises(TypeError, match="positional"):
         ExactInverter("pinv")
+
+
+@pytest.mark.parametrize(("dtype", "value"), [(np.float64, 1e-310), (np.float32, 1e-40)])
+@pytest.mark.parametrize("inverter", [ExactInverter(singular="pinv"), RefinedInverter(singular="pinv")], ids=repr)
+def test_a_pseudo_inverse_beyond_the_range_is_nan_and_named(inverter, dtype, value):
+    X = np.array([[[1, 0], [0, 0]], [[value, 0], [0, 0]]], dtype)
+    with pytest.warns(SingularMatrixWarning, match=r"1 of 2 .* at index 1\. .*pseudo-inverses are beyond the range"):
+        found = inverter.transform(X)
+    np.testing.assert_array_equal(found[0], X[0])
+    assert np.isnan(found[1]).all()
+
+
+def test_the_source_of_a_pseudo_inverse_beyond_the_range_is_none():
+    with pytest.warns(SingularMatrixWarning, match="index 1"):
+        report = RefinedInverter(singular="pinv").report(np.array([[[1.0, 0], [0, 0]], [[1e-310, 0], [0, 0]]]))
+    assert report.source.tolist() == ["pinv", "none"]

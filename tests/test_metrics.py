@@ -8,15 +8,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import GridSearchCV, ShuffleSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
+from skdmi import RefinedInverter
 from skdmi.metrics import (
     frobenius_residuals,
     half_norm_share,
     mean_frobenius_residual,
     neg_mean_frobenius_residual,
+    neg_mean_refinement_steps,
     relative_inverse_errors,
     with_missing_as_zero,
     within_tolerance_share,
@@ -272,6 +275,24 @@ def test_the_scorer_ranks_foreign_transformers_and_pipelines():
     ).fit(X)
     assert search.best_params_ == {"scaled__factor": 1.0}
     np.testing.assert_allclose(search.cv_results_["mean_test_score"], np.array([-0.5, 0, -0.2]) * 3**0.5, atol=1e-12)
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2])
+@pytest.mark.parametrize("scale", [None, 2.0])
+def test_refinement_steps_are_those_of_what_a_pipeline_ends_in(depth, scale):
+    A = make_stack("well")
+    expected = -RefinedInverter().report(A * (scale or 1.0)).n_steps.mean()
+    assert expected < 0
+    pipeline = make_pipeline(FunctionTransformer(lambda X: X * (scale or 1.0)), RefinedInverter())
+    for _ in range(depth):
+        pipeline = make_pipeline(pipeline)
+    assert neg_mean_refinement_steps(pipeline.fit(A), A) == expected
+    assert neg_mean_refinement_steps(make_pipeline(FunctionTransformer(), Scaled()).fit(A), A) == 0.0
+
+
+def test_what_inverts_nothing_has_no_refinement_steps():
+    with pytest.raises(TypeError, match=r"LinearRegression\(\) has neither report nor transform"):
+        neg_mean_refinement_steps(LinearRegression(), make_stack())
 
 
 @pytest.mark.parametrize("n_columns", [8, 10, 12])

@@ -155,6 +155,7 @@ class TestFit:
             ({"precision": "half"}, ["precision", "half", "float32", "float64"]),
             ({"distribution": "uniform"}, ["distribution", "uniform", "auto"]),
             ({"distribution": None}, ["distribution", "None"]),
+            ({"distribution": Uniform}, ["distribution", "Uniform", "instance"]),
             ({"learning_rate": 0}, ["learning_rate", "0"]),
             ({"validation_fraction": 1.0}, ["validation_fraction", "1.0"]),
             ({"matrix_size": 0}, ["matrix_size", "0"]),
@@ -232,6 +233,11 @@ class TestGoingOn:
         with pytest.raises(ValueError, match=r"call fit\(X\)"):
             inverter.partial_fit()
         assert inverter.partial_fit(X).n_iter_ == 3
+
+    def test_auto_means_X_wherever_there_is_one(self, tiny_network):
+        tuned = copy.deepcopy(tiny_network).partial_fit(make_stack("well", 20, 3))
+        assert tuned.distribution_ == Resampled()
+        assert copy.deepcopy(tiny_network).partial_fit().distribution_ == Uniform()
 
     def test_partial_fit_keeps_to_the_size(self, tiny_network):
         with pytest.raises(ValueError, match="fitted for 3 x 3"):
@@ -393,6 +399,18 @@ class TestFiles:
         for name in ("n_iter_", "n_matrices_seen_", "history_", "domain_", "distribution_", "matrix_size_"):
             assert getattr(loaded, name) == getattr(tiny_network, name)
         assert_same_weights(loaded.partial_fit(), copy.deepcopy(tiny_network).partial_fit())
+
+    def test_numpy_scalars_among_the_parameters_are_stored(self, tmp_path):
+        make_tiny(
+            depth=np.int64(2), matrix_size=(np.int32(2), 3), random_state=np.int64(0), warm_start=np.bool_(False)
+        ).fit().save_pretrained(tmp_path / "model")
+        loaded = NeuralMatrixInverter.from_pretrained(tmp_path / "model")
+        assert (loaded.depth, loaded.matrix_size, loaded.random_state, loaded.warm_start) == (2, (2, 3), 0, False)
+
+    def test_a_memory_mapped_pickle_loads_without_a_warning(self, tiny_network, tmp_path):
+        joblib.dump(tiny_network, tmp_path / "model.joblib")
+        loaded = joblib.load(tmp_path / "model.joblib", mmap_mode="r")
+        assert_same_weights(loaded, tiny_network)
 
     def test_device_callbacks_and_random_states_are_not_stored(self, tmp_path):
         make_tiny(

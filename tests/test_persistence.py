@@ -1,13 +1,24 @@
 """Model directories: whole or not at all, and no code run when read."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from skdmi.persistence import check_writable, find_model, load_model, pretrained_names, read_card, save_model
+from skdmi import persistence
+from skdmi.persistence import (
+    check_writable,
+    choose_model,
+    find_model,
+    load_model,
+    pretrained_names,
+    read_card,
+    save_ensemble,
+    save_model,
+)
 
-CONFIG = {"class": "Any", "fitted": {"n_iter_": 3}}
+CONFIG = {"class": "NeuralMatrixInverter", "fitted": {"n_iter_": 3}}
 WEIGHTS = {"a.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.zeros(0)}
 
 
@@ -26,8 +37,8 @@ def test_a_model_comes_back_as_it_was_saved(model):
 
 
 def test_a_model_replaces_a_model(model):
-    save_model(model, CONFIG | {"class": "Other"}, WEIGHTS)
-    assert read_card(model)["class"] == "Other"
+    save_model(model, CONFIG | {"fitted": {}}, WEIGHTS)
+    assert read_card(model)["fitted"] == {}
     assert [path.name for path in model.parent.iterdir()] == ["model"]
 
 
@@ -38,7 +49,7 @@ def test_an_interrupted_save_leaves_the_old_model(model, monkeypatch, error):
 
     monkeypatch.setattr("skdmi.persistence.save_file", fail)
     with pytest.raises(error):
-        save_model(model, CONFIG | {"class": "Other"}, WEIGHTS)
+        save_model(model, CONFIG | {"fitted": {}}, WEIGHTS)
     assert load_model(model)[0] == CONFIG
     assert [path.name for path in model.parent.iterdir()] == ["model"]
 
@@ -58,6 +69,62 @@ def test_nothing_else_is_ever_replaced(tmp_path, model):
         with pytest.raises(FileExistsError, match="not a model"):
             check_writable(path)
     assert (model / "notes.txt").read_text() == (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "config", ['{"architectures": ["BertModel"]}', '{"class": "Bert"}', '{"class": []}', "[]", "{"]
+)
+@pytest.mark.parametrize("names", [["config.json"], ["config.json", "model.safetensors"], ["model.safetensors"]])
+def test_files_of_others_under_our_names_are_not_replaced(tmp_path, config, names):
+    for name in names:
+        (tmp_path / name).write_text(config)
+    with pytest.raises(FileExistsError, match="not a model"):
+        save_model(tmp_path, CONFIG, WEIGHTS)
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    assert all((tmp_path / name).read_text() == config for name in names)
+
+
+def test_an_ensemble_is_replaced_unless_a_member_is_not_ours(tmp_path):
+    def save():
+        config = {"class": "EnsembleInverter", "n_estimators": 1}
+        save_ensemble(tmp_path / "model", config, [lambda path: save_model(path, CONFIG, WEIGHTS)])
+
+    save()
+    save()
+    (tmp_path / "model" / "member-0" / "config.json").write_text("{}")
+    with pytest.raises(FileExistsError, match="not a model"):
+        save()
+
+
+@pytest.mark.parametrize("existing", [True, False])
+def test_a_symbolic_link_is_followed(tmp_path, existing):
+    (tmp_path / "disk").mkdir()
+    if existing:
+        save_model(tmp_path / "disk" / "model", CONFIG | {"fitted": {}}, WEIGHTS)
+    (tmp_path / "link").symlink_to(tmp_path / "disk" / "model", target_is_directory=True)
+    save_model(tmp_path / "link", CONFIG, WEIGHTS)
+    assert (tmp_path / "link").is_symlink()
+    assert read_card(tmp_path / "disk" / "model") == CONFIG
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["disk", "link"]
+
+
+def test_a_name_that_means_two_models_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "uniform-3x3").mkdir()
+    assert find_model("uniform-3x3") == persistence.SHIPPED / "uniform-3x3"
+    save_model("uniform-3x3", CONFIG, WEIGHTS)
+    with pytest.raises(ValueError, match=r"write '\./uniform-3x3'"):
+        find_model("uniform-3x3")
+    for local in ("./uniform-3x3", tmp_path / "uniform-3x3", Path("uniform-3x3")):
+        assert read_card(local) == CONFIG
+    assert read_card(persistence.shipped_directory("uniform-3x3")) != CONFIG
+    assert "uniform-5x5" in pretrained_names()
+
+
+def test_cards_are_read_once(monkeypatch):
+    chosen = choose_model(3)
+    monkeypatch.setattr("skdmi.persistence.read_card", lambda *_: pytest.fail("read again"))
+    assert choose_model(3) == chosen == ("uniform-3x3", 3)
 
 
 def test_an_unknown_model_says_which_there_are(tmp_path):

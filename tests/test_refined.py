@@ -534,3 +534,10 @@ def test_residuals_of_large_matrices_stay_at_their_floor():
     X = RefinedInverter(ExactInverter()).invert(A)
     assert_law(A, X)
     assert (frobenius_norm(residual(A, X)) <= frobenius_norm(residual(A, torch.linalg.inv(A))) * 2).all()
+
+
+def test_columns_of_very_different_scales_are_certified():
+    A = make_stack("well", 8, 3) * [1e150, 1.0, 1e-150]
+    report = RefinedInverter().report(A)
+    assert report.certified.all()
+    assert (report.error_bound == np.inf).all()

@@ -256,3 +256,12 @@ def test_accurate_residual_beside_exact_rationals(m):
     exact = torch.tensor([[float(x) for x in row] for row in exact], dtype=torch.float64)
     scale = 2.0**-53 * (A.abs().max() * X.abs().max() * m).item()
     assert (accurate_residual(A, X)[0] - exact).abs().max() <= scale * 2.0**-18
+
+
+@pytest.mark.parametrize("leading", [(), (2, 3)])
+def test_any_leading_axes(leading):
+    A = torch.from_numpy(make_stack("well", 6, 4))[: max(1, len(leading) * 3)].reshape(*leading, 4, 4)
+    for start in (None, A.mT / 10):
+        refined = refine(A, start)
+        assert refined.residual_norm.shape == refined.n_steps.shape == refined.n_products.shape == leading
+        torch.testing.assert_close(refined.inverse, torch.linalg.inv(A))

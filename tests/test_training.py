@@ -8,7 +8,7 @@ import torch
 from sklearn.utils import check_random_state
 from skorch.callbacks import Callback, EarlyStopping
 
-from skdmi.distributions import Normal, Resampled, Uniform
+from skdmi.distributions import Mixture, Normal, Resampled, Spectrum, Uniform
 from skdmi.modules import InverterResNet
 from skdmi.training import MatrixBatches, MatrixStream, constant, cosine, pose_problem, stream_seed, train
 from tests.matrices import make_stack
@@ -113,6 +113,17 @@ class TestPoseProblem:
         with pytest.raises(ValueError, match=r"call fit\(X\)"):
             pose_problem(Resampled(), (3,), None, **self.options)
 
+    def test_something_is_always_left_to_train_on(self):
+        problem = pose_problem(
+            "auto", (3,), torch.eye(3).repeat(2, 1, 1), validation_fraction=0.99, scale_free=True, seed=0
+        )
+        assert (len(problem.members), len(problem.checks)) == (1, 1)
+
+    def test_the_domain_of_a_mixture_is_not_that_of_X_alone(self):
+        mixture = Mixture((Resampled(), Spectrum(max_cond=1e6)))
+        problem = pose_problem(mixture, (3,), torch.eye(3).repeat(20, 1, 1), **self.options)
+        assert problem.domain()["condition"][-1] > 1e3
+
     def test_members_beyond_float32_are_brought_near_one(self):
         X = torch.from_numpy(make_stack("well", 20, 3)) * 1e300
         problem = pose_problem("auto", (3,), X, **self.options)
@@ -189,6 +200,34 @@ class TestTrain:
         assert outcome.ended == "interrupted"
         assert len(outcome.history) == 1
         assert all(value.isfinite().all() for value in outcome.state.values())
+
+    def test_ctrl_c_before_the_first_epoch_leaves_the_first_weights(self):
+        class Slow(MatrixBatches):
+            def __getitem__(self, index):
+                raise KeyboardInterrupt
+
+        outcome = run(validation=Slow(make_validation().batches), patience=2)
+        assert outcome.ended == "interrupted"
+        assert outcome.history == []
+        assert all(value.isfinite().all() for value in outcome.state.values())
+
+    def test_a_source_of_another_shape_is_named(self):
+        def flat(n_matrices, matrix_size, **where):
+            return torch.zeros(n_matrices, matrix_size**2)
+
+        with pytest.raises(ValueError, match=r"returned shape \(64, 9\); expected a tensor of shape \(64, 3, 3\)"):
+            run(MatrixStream(flat, (3,), batch_size=16, batches_per_epoch=4, seed=0))
+
+    @pytest.mark.parametrize("name", ["callbacks", "train_split"])
+    def test_net_params_cannot_take_away_what_training_needs(self, name):
+        with pytest.raises(ValueError, match=f"net_params sets {name}"):
+            run(net_params={name: None})
+
+    def test_the_log_is_plain_and_shows_small_losses(self, capsys):
+        run(verbose=1)
+        printed = capsys.readouterr().out
+        assert "\x1b" not in printed
+        assert "e-0" in printed
 
     def test_a_loss_that_stops_being_finite_leaves_finite_weights(self):
         outcome = run(MatrixStream(NanAfter(2), (3,), batch_size=16, batches_per_epoch=4, seed=0))

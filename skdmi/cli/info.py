@@ -5,9 +5,9 @@ import json
 import click
 
 import skdmi
-from skdmi.cli.models import ModelCard
+from skdmi.cli.models import ModelCard, shipped_cards
 from skdmi.cli.options import example
-from skdmi.persistence import member_directories, pretrained_names
+from skdmi.persistence import member_directories
 
 
 @click.command(epilog=example("skdmi info uniform-3x3"))
@@ -18,9 +18,9 @@ def info(model: str | None, as_json: bool) -> None:
 
     MODEL is the name of a shipped model or a model directory; of an ensemble the members are listed.
     """
-    names = pretrained_names() if model is None else [str(path) for path in member_directories(model)]
-    if model is None or names:
-        cards = [ModelCard.read(name) for name in names]
+    members = member_directories(model) if model is not None else []
+    cards = [ModelCard.read(str(path)) for path in members] if model is not None else shipped_cards()
+    if model is None or cards:
         if as_json:
             click.echo(json.dumps({card.name: card.content for card in cards}, indent=1))
         else:

@@ -3,7 +3,7 @@
 import csv
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import chain, count
 from pathlib import Path
@@ -70,17 +70,15 @@ def invert(
     stacks = chain([first], stacks)
     m = first.shape[-1]
     summary = _Summary()
-    with ExitStack() as both:
-        output = both.enter_context(skdmi.io.atomic_path(inverses))
+    with _table(report) if report else nullcontext() as table:
         if raw:
             answers = _raw(skdmi.load_pretrained(model or default_model(m)), stacks, summary)
         else:
             from skdmi.api import certified_inverter  # imports torch
 
             inverter = certified_inverter(m, model=model or "auto", tol="auto" if tol is None else tol, **policies)
-            table = both.enter_context(_table(report)) if report else None
             answers = _certified(inverter, stacks, summary, table)
-        skdmi.io.write_stack(output, answers)
+        skdmi.io.write_stack(inverses, answers)
     if summary.missing:
         reason = "have no certificate" if policies["uncertified"] == "nan" else "are singular to working precision"
         click.echo(

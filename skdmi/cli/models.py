@@ -1,14 +1,15 @@
 """Models on disk, as commands see them: which there are, what they take, and the one that fits."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 import click
 
 import skdmi
-from skdmi.persistence import pretrained_names, read_card
+from skdmi.persistence import choose_model, pretrained_names, read_card, shipped_directory
 
-__all__ = ["ModelCard", "default_model"]
+__all__ = ["ModelCard", "default_model", "shipped_cards"]
 
 
 @dataclass(frozen=True)
@@ -19,9 +20,9 @@ class ModelCard:
     content: dict[str, Any]
 
     @classmethod
-    def read(cls, name: str) -> Self:
-        """Read the card of a shipped model or of a model directory."""
-        content = read_card(name)
+    def read(cls, name: str, directory: Path | None = None) -> Self:
+        """Read the card of a shipped model or of a model directory, under its name or another."""
+        content = read_card(directory or name)
         try:
             _ = content["class"], content["parameters"], content["fitted"]["_architecture"], content["versions"]
         except (KeyError, TypeError):
@@ -58,14 +59,18 @@ class ModelCard:
         return repr(skdmi.distributions.from_dict(description)) if description else "a function"
 
 
-def default_model(matrix_size: int) -> str:
-    """Return the shipped model for a size: one trained for it before one that takes any."""
-    cards = [ModelCard.read(name) for name in pretrained_names()]
-    for size in (matrix_size, None):
-        for card in cards:
-            if card.matrix_size == size:
-                return card.name
-    shipped = ", ".join(f"{card.name} ({card.size_text})" for card in cards) or "none"
+def shipped_cards() -> list[ModelCard]:
+    """Return the cards of the models that come with skdmi."""
+    return [ModelCard.read(name, shipped_directory(name)) for name in pretrained_names()]
+
+
+def default_model(matrix_size: int) -> Path:
+    """Return the directory of the shipped model for a size, if it takes matrices of that size itself."""
+    cards = {card.name: card for card in shipped_cards()}
+    name, _ = choose_model(matrix_size)
+    if name is not None and cards[name].matrix_size in (matrix_size, None):
+        return shipped_directory(name)
+    shipped = ", ".join(f"{card.name} ({card.size_text})" for card in cards.values()) or "none"
     raise click.ClickException(
         f"No shipped model takes {matrix_size} x {matrix_size} matrices (shipped: {shipped}). Name a model directory "
         f"with --model; skdmi train makes one."

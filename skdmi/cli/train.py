@@ -1,5 +1,6 @@
 """``skdmi train``: train a network and save it as a model directory."""
 
+import os
 import sys
 import tempfile
 from contextlib import redirect_stdout
@@ -54,6 +55,9 @@ def train(
     """
     if (data is None) == (not matrix_size):
         raise click.UsageError("Expected either --matrix-size or --data, which says where the size comes from.")
+    if len(matrix_size) > 1 and parameters["block"] != "polynomial":
+        raise click.UsageError(f"--block {parameters['block']} is tied to one size; give --matrix-size once.")
+    _check_device(parameters["device"])
     _check_output(output)
     inverter = skdmi.NeuralMatrixInverter(
         matrix_size=matrix_size[0] if len(matrix_size) == 1 else matrix_size or None,
@@ -76,10 +80,19 @@ def train(
     )
 
 
+def _check_device(name: str) -> None:
+    from skdmi.neural.devices import resolve_device  # imports torch
+
+    try:
+        resolve_device(name, loaded=False)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--device") from error
+
+
 def _check_output(directory: Path) -> None:
     """Find out before the training, not after it, that the model cannot be saved."""
     check_writable(directory)
-    parent = directory.absolute().parent
+    parent = Path(os.path.realpath(directory)).parent
     parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=parent, prefix=f".{directory.name}-"):
         pass

@@ -1,4 +1,4 @@
-"""Pure functions on stacks of square matrices: tensors of shape ``(..., m, m)``, on any device.
+"""Pure functions on stacks of square matrices, on any device: tensors ``(..., m, m)``, where a function says no other.
 
 They know nothing of estimators. A is a matrix, X its approximate inverse, ``R = I - A X`` the residual; matrices of a
 stack never mix, so permuting a stack permutes every answer.
@@ -16,14 +16,17 @@ from skdmi.linalg.blocks import (
 from skdmi.linalg.certificate import Certificate, certify, equilibrate, scale_columns, scale_rows
 from skdmi.linalg.elementary import (
     complex_to_real,
+    double,
     exact_inverse,
     frobenius_norm,
     identity_like,
+    missing,
     real_to_complex,
     residual,
     scale_by_power_of_two,
     split_exponent,
 )
+from skdmi.linalg.gradient import with_exact_gradient
 from skdmi.linalg.iterations import (
     LeastSquares,
     combine,
@@ -47,6 +50,7 @@ __all__ = [
     "collect_leaves",
     "combine",
     "complex_to_real",
+    "double",
     "equilibrate",
     "exact_inverse",
     "fit_directions",
@@ -57,6 +61,7 @@ __all__ = [
     "minimal_residual",
     "minimal_residual_basis",
     "minimal_residual_start",
+    "missing",
     "newton_schulz",
     "pad_to_blocks",
     "polish_",
@@ -70,4 +75,5 @@ __all__ = [
     "scale_rows",
     "schur_inverse_",
     "split_exponent",
+    "with_exact_gradient",
 ]

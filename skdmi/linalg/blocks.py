@@ -1,5 +1,6 @@
 """Large inverses from small ones: recursive Schur complements, with all that makes them safe without pivoting."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -7,17 +8,18 @@ import torch
 from torch import Tensor
 
 from skdmi.linalg.certificate import equilibrate, scale_columns, scale_rows
-from skdmi.linalg.elementary import exact_inverse, frobenius_norm
+from skdmi.linalg.elementary import exact_inverse, frobenius_norm, missing
+from skdmi.linalg.refinement import rounding_floor
 
 MIXINGS = {"auto": (False, True, True), "always": (True, True), "never": (False,)}
 """Whether each attempt at a matrix is mixed; the next one follows where the last one failed."""
 
 
 class BlockInverse(NamedTuple):
-    """Inverses found by blocks, and how; fields are per matrix."""
+    """Inverses found by blocks, and how; fields are per matrix, of shape (...) as A has it before its last two axes."""
 
     inverse: Tensor
-    """X, float64 of shape (n_matrices, N, N)."""
+    """X, float64 of shape (..., N, N)."""
     residual_norm: Tensor
     """``||I - A' X'||_F`` of the equilibrated matrix, or what :func:`polish_` says of it; NaN where a leaf is."""
     n_mixings: Tensor
@@ -42,7 +44,7 @@ def block_inverse(
 
     Parameters
     ----------
-    A : Tensor of shape (n_matrices, N, N)
+    A : Tensor of shape (..., N, N)
         Finite, float32 or float64.
     block_size : int
         m.
@@ -66,12 +68,13 @@ def block_inverse(
     >>> (found.inverse - A).abs().max().item() < 1e-14, found.n_mixings
     (True, tensor([1]))
     """
-    scaled, row_exponent, column_exponent = equilibrate(A.double())
+    *leading, N, _ = A.shape
+    scaled, row_exponent, column_exponent = equilibrate(A.double().reshape(math.prod(leading), N, N))
     attempts = [(mixed, seed + number) for number, mixed in enumerate(MIXINGS[mixing])]
     X, norms, n_mixings = _attempt(scaled, block_size, invert_leaf, attempts)
     del scaled
-    X = scale_rows(X, column_exponent)
-    return BlockInverse(scale_columns(X, row_exponent), norms, n_mixings)
+    X = scale_columns(scale_rows(X, column_exponent), row_exponent)
+    return BlockInverse(X.reshape(A.shape), norms.reshape(leading), n_mixings.reshape(leading))
 
 
 def _attempt(
@@ -123,7 +126,7 @@ def collect_leaves(A: Tensor, block_size: int, *, mixing: str = "auto", seed: in
     n_leaves = len(A) * -(-A.shape[-1] // block_size)
     block_inverse(A[:: -(-n_leaves // n_max)], block_size, invert_leaf, mixing=mixing, seed=seed)
     leaves = torch.cat(met)
-    return leaves[leaves.isfinite().all(dim=-1).all(dim=-1)][:n_max]
+    return leaves[~missing(leaves)][:n_max]
 
 
 def schur_inverse_(A: Tensor, block_size: int, invert_leaf: Callable[[Tensor], Tensor]) -> Tensor:
@@ -211,9 +214,10 @@ def polish_(A: Tensor, X: Tensor, max_steps: int = 3) -> Tensor:
 
     .. math:: r \le f = 2^{-54} \, \| \, |A| (|X| e) \, \|_2 \, / \sqrt{N} \le 2^{-54} \, \| \, |A| |X| \, \|_F ,
 
-    e the vector of ones. An iterate that is worse than the one before is not taken. A step squares r and adds rounding
-    of about f: where :math:`r^2 \le f`, it lands on the floor, and no product is spent to see that; nor where only
-    :math:`r^3 \le f`, and the step is the third-order one, :math:`X + X (R + R^2)`.
+    e the vector of ones, an eighth of :func:`rounding_floor`. An iterate that is worse than the one before is not
+    taken. A step squares r and adds rounding of about f: where :math:`r^2 \le f`, it lands on the floor, and no product
+    is spent to see that; nor where only :math:`r^3 \le f`, and the step is the third-order one,
+    :math:`X + X (R + R^2)`.
 
     Parameters
     ----------
@@ -235,7 +239,7 @@ def polish_(A: Tensor, X: Tensor, max_steps: int = 3) -> Tensor:
     """
     R = _residual(A, X)
     norms = frobenius_norm(R)
-    floor = _rounding_floor(A, X)
+    floor = rounding_floor(A, X, torch.finfo(A.dtype).eps / 16)
     going = norms < 0.5
     for _ in range(max_steps):
         going &= norms > floor
@@ -262,11 +266,6 @@ def _residual(A: Tensor, X: Tensor, out: Tensor | None = None) -> Tensor:
     R = torch.bmm(A, X, out=out).neg_()
     R.diagonal(dim1=-2, dim2=-1).add_(1)
     return R
-
-
-def _rounding_floor(A: Tensor, X: Tensor) -> Tensor:
-    row_sums = torch.linalg.vector_norm(X, ord=1, dim=-1, keepdim=True)
-    return torch.finfo(A.dtype).eps / 4 * frobenius_norm(A.abs() @ row_sums) / A.shape[-1] ** 0.5
 
 
 def _mixing_matrix(A: Tensor, seed: int) -> Tensor:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from skdmi.linalg.elementary import _power_of_two, scale_by_power_of_two
+from skdmi.linalg.elementary import _power_of_two, double, scale_by_power_of_two
 
 _UNIT = 2.0**-53
 """The unit roundoff of float64, in which everything here is computed."""
@@ -13,6 +13,10 @@ _UNDERFLOW = 2.0**-900
 """Beside entries near 1, far below rounding, and far above what underflow takes away."""
 _LARGEST_EXPONENT = 1020
 """The powers of two up to this one, and their inverses, are normal numbers."""
+_LARGEST_COLUMN = 1023
+"""The largest power of two that is a number."""
+_WIDE = 400
+"""Columns whose scales differ by more powers of two than this, beside rows near 1, may need powers of their own."""
 _LARGEST_SPAN = 800
 """Rows whose scales differ by more powers of two than this have no error bound: it would underflow."""
 
@@ -106,7 +110,8 @@ def certify(A: Tensor, X: Tensor) -> Certificate:
     In exact arithmetic :math:`|I - D \tilde A X'| \le E` for every :math:`\tilde A` that rounds to A: the terms of g
     are the rounding of the product [2]_, of the difference, and of :math:`\tilde A` to A. So :math:`\rho < 1` proves
     :math:`\tilde A` nonsingular [1]_; a matrix whose stored bits are singular cannot pass, whatever X is. Powers of two
-    on the columns would cancel from R and are left out. :math:`E` is never formed: its products with vectors suffice.
+    on the columns cancel from R and are left out, save below. :math:`E` is never formed; its products with vectors
+    suffice.
 
     **Error.** :math:`X' - (DA)^{-1} = -(DA)^{-1} R = -X' (R + R^2 + \dots)`, hence two bounds, of which the smaller is
     taken. With :math:`F = D^{-1} E D` and e the vector of ones,
@@ -116,6 +121,12 @@ def certify(A: Tensor, X: Tensor) -> Certificate:
     the better one if the rows of A are of one scale. Whatever their scales, the row sums of :math:`|X - A^{-1}|` are at
     most :math:`|X'| (z + \frac{\rho}{1 - \rho} \max_i z_i\, e)` with :math:`z = E D e`, so that with q the Euclidean
     norm of these over that of the longest column of X, the relative error is at most :math:`q / (1 - q)`.
+
+    **Columns of very different scales**, by more than :math:`2^{400}`, would drown in the allowance for underflow (see
+    Notes). What has no certificate then gets another chance: with powers of two :math:`D_2 \ge 1` that bring the
+    columns of :math:`D A` near 1, the same is proved of :math:`A D_2` and :math:`D_2^{-1} X`, which have the same
+    :math:`A X`. :math:`A D_2` has no entry above :math:`D^{-1}`, and loses nothing: its entries only grow.
+    :math:`D_2^{-1} X` must be exact. The error bound is infinite there.
 
     **Condition.** With :math:`\epsilon` the error bound, :math:`\kappa_1(A)` lies between
     :math:`\|A\|_1 \|X\|_1 / (1 + m \epsilon)` and :math:`\|A\|_1 \|X\|_1 / (1 - m \epsilon)`.
@@ -138,7 +149,7 @@ def certify(A: Tensor, X: Tensor) -> Certificate:
     g needs to outweigh it. There are four losses.
 
     - A subnormal entry of A, read as zero, and the rounding of :math:`\tilde A` to a subnormal number: together at most
-      ``(1 + u) tiny``, tiny being the least normal number of the dtype.
+      ``(1 + u) tiny``, tiny being the least normal number of the dtype; times :math:`D` and :math:`D_2`.
     - An entry of A more than :math:`2^{1021}` below the largest of its row: :math:`2^{-1022}` of :math:`A'`.
     - A product or a sum within R: at most :math:`2^{-1021} m`. A certified X has
       :math:`\sum_k |X'_{kj}| \ge 1 - |R_{jj}| \ge g`, so :math:`2^{-900}` in all entries of :math:`A'` adds more to E.
@@ -161,26 +172,64 @@ def certify(A: Tensor, X: Tensor) -> Certificate:
     tensor([ True, False])
     """
     m, limits = A.shape[-1], torch.finfo(A.dtype)
-    A64, X64 = _double(A), _double(X)
+    A64, X64 = double(A), double(X)
     A_abs, X_abs = A64.abs(), X64.abs()
-    # Beyond the limit 2^-exponent is no normal number; such rows come as near 1 as they can, which is near enough.
-    exponent = torch.frexp(A_abs.amax(dim=-1)).exponent.clamp(-_LARGEST_EXPONENT, _LARGEST_EXPONENT)
-    D, inverse_D = (_power_of_two(e, A64.dtype) for e in (-exponent.unsqueeze(-1), exponent.unsqueeze(-2)))
-    DA, XD = D * A64, X64 * inverse_D
-    R = (DA @ XD).neg_()
-    R.diagonal(dim1=-2, dim2=-1).add_(1)
-    bound = _ResidualBound(
-        R=R.abs_(),
-        A=DA.abs_().add_(D * (4 * limits.tiny / limits.eps) + _UNDERFLOW),
-        X=XD.abs_(),
-        g=(m + 3) * _UNIT + limits.eps / 2,
-    )
-    rho = _rounded_up(bound.times(torch.ones_like(D)).amax(dim=(-2, -1)), m)
+    exponent = _row_exponent(A_abs)
+    no_columns = torch.zeros_like(exponent)
+    rho, bound = _residual_bound(A64, X64, exponent, no_columns, limits)
     certified = rho < 1
     A_norm, X_norm = (_column_sums(B).amax(dim=(-2, -1)) for B in (A_abs, X_abs))
     lost = m * m * torch.finfo(X.dtype).tiny * A_norm
     error_bound = torch.where(certified, _error_bound(bound, rho, exponent) + lost, torch.nan)
+    del bound
+    columns = _column_exponent(A_abs, exponent)
+    again = ~certified & (columns.amax(dim=-1) > _WIDE)
+    if again.any():
+        rho[again] = torch.fmin(rho[again], _rho_by_columns(A64[again], X64[again], columns[again], limits))
+        certified = rho < 1
+        error_bound[again & certified] = torch.inf
     return Certificate(certified, rho, error_bound, *_condition_interval(A_norm * X_norm, error_bound, m))
+
+
+def _row_exponent(A_abs: Tensor) -> Tensor:
+    # Beyond the limit 2^-exponent is no normal number; such rows come as near 1 as they can, which is near enough.
+    return torch.frexp(A_abs.amax(dim=-1)).exponent.clamp(-_LARGEST_EXPONENT, _LARGEST_EXPONENT)
+
+
+def _column_exponent(A_abs: Tensor, row_exponent: Tensor) -> Tensor:
+    """Return the exponents, 0 or more, that bring the columns of ``D A`` near 1, by integers: without underflow."""
+    beside_row = torch.frexp(A_abs).exponent - row_exponent.unsqueeze(-1)
+    is_normal = A_abs >= torch.finfo(A_abs.dtype).tiny
+    largest = torch.where(is_normal, beside_row, -(2**15)).amax(dim=-2)
+    return torch.where(is_normal.any(dim=-2), -largest, 0).clamp(0, _LARGEST_COLUMN)
+
+
+def _rho_by_columns(A: Tensor, X: Tensor, exponent: Tensor, limits: torch.finfo) -> Tensor:
+    """Return rho of ``A D_2`` and ``D_2^-1 X``, ``D_2 = diag(2^exponent)``; infinite where those are not exact."""
+    scaled = scale_rows(X, -exponent)
+    exact = (scale_rows(scaled, exponent) == X).all(dim=-1).all(dim=-1)
+    rho, _ = _residual_bound(scale_columns(A, exponent), scaled, _row_exponent(A.abs()), exponent, limits)
+    return torch.where(exact, rho, torch.inf)
+
+
+def _residual_bound(
+    A64: Tensor, X64: Tensor, exponent: Tensor, column_exponent: Tensor, limits: torch.finfo
+) -> tuple[Tensor, "_ResidualBound"]:
+    """Return rho and E for ``D = diag(2^-exponent)``; A64 is A with its columns scaled by ``2^column_exponent``."""
+    m = A64.shape[-1]
+    D, inverse_D = (_power_of_two(e, A64.dtype) for e in (-exponent.unsqueeze(-1), exponent.unsqueeze(-2)))
+    DA, XD = D * A64, X64 * inverse_D
+    R = (DA @ XD).neg_()
+    R.diagonal(dim1=-2, dim2=-1).add_(1)
+    # This order: D alone times so little could underflow; beyond the range the guard is infinite, and rho with it.
+    guard = D * _power_of_two(column_exponent.unsqueeze(-2), D.dtype) * (4 * limits.tiny / limits.eps)
+    bound = _ResidualBound(
+        R=R.abs_(),
+        A=DA.abs_().add_(guard + _UNDERFLOW),
+        X=XD.abs_(),
+        g=(m + 3) * _UNIT + limits.eps / 2,
+    )
+    return _rounded_up(bound.times(torch.ones_like(D)).amax(dim=(-2, -1)), m), bound
 
 
 class _ResidualBound(NamedTuple):
@@ -234,7 +283,3 @@ def _column_sums(A: Tensor) -> Tensor:
 def _rounded_up(value: Tensor, m: int) -> Tensor:
     """Return no less than the exact value of what was computed by at most 4 m + 30 additions and products."""
     return value * (1 + (4 * m + 32) * _UNIT)
-
-
-def _double(A: Tensor) -> Tensor:
-    return (A.cpu() if A.device.type == "mps" else A).double()

@@ -14,6 +14,20 @@ def identity_like(A: Tensor) -> Tensor:
     return torch.eye(A.shape[-1], dtype=A.dtype, device=A.device)
 
 
+def double(A: Tensor) -> Tensor:
+    """Return A in float64, on the CPU where its device has none."""
+    return (A.cpu() if A.device.type == "mps" else A).double()
+
+
+def missing(X: Tensor) -> Tensor:
+    """Return whether an inverse is missing: a NaN or infinite entry; ``(..., m, m)`` to ``(...)``.
+
+    >>> missing(torch.tensor([[[1.0]], [[torch.nan]]]))
+    tensor([False,  True])
+    """
+    return ~X.isfinite().all(dim=-1).all(dim=-1)
+
+
 def frobenius_norm(A: Tensor) -> Tensor:
     r"""Return :math:`\|A\|_F = (\sum_{ij} a_{ij}^2)^{1/2}` of each matrix, ``(..., m, m)`` to ``(...)``.
 
@@ -128,7 +142,7 @@ def exact_inverse(A: Tensor) -> Tensor:
     A64 = A.double()
     with torch.no_grad():
         X, info = torch.linalg.inv_ex(A64)
-        representable = X.to(A.dtype).isfinite().all(dim=-1).all(dim=-1)
+        representable = ~missing(X.to(A.dtype))
         found = ((info == 0) & representable & (_cautious_residual_norm(A64, X) < 1))[..., None, None]
     if A.requires_grad:
         # A factorisation that failed would send NaN back even through a zero gradient.

@@ -6,7 +6,7 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from skdmi.linalg.elementary import frobenius_norm, residual, scale_by_power_of_two, split_exponent
+from skdmi.linalg.elementary import double, frobenius_norm, residual, scale_by_power_of_two, split_exponent
 from skdmi.linalg.iterations import combine, fit_directions, minimal_residual_basis, minimal_residual_start
 
 PLAIN = 0.03
@@ -19,16 +19,16 @@ _CHUNK_ENTRIES = 2**21
 
 
 class Refinement(NamedTuple):
-    """What :func:`refine` returns, for each matrix of the stack."""
+    """What :func:`refine` returns, for each matrix: fields of shape (...), the shape of A but for its last two axes."""
 
     inverse: Tensor
-    """X, shape (n_matrices, m, m), float64: the best one met; infinite only beyond the range."""
+    """X, shape (..., m, m), float64: the best one met; infinite only beyond the range."""
     residual_norm: Tensor
-    """``||I - A X||_F``, recomputed, shape (n_matrices,), float64."""
+    """``||I - A X||_F``, recomputed, float64."""
     n_steps: Tensor
-    """Number of steps, shape (n_matrices,)."""
+    """Number of steps."""
     n_products: Tensor
-    """Number of products of m x m matrices, the first and the last residual included, shape (n_matrices,)."""
+    """Number of products of m x m matrices, the first and the last residual included."""
 
 
 @torch.no_grad()
@@ -59,9 +59,9 @@ def refine(A: Tensor, X: Tensor | None = None, *, tol: float = 0.0, max_steps: i
 
     Parameters
     ----------
-    A : Tensor of shape (n_matrices, m, m)
+    A : Tensor of shape (..., m, m)
         Finite, of real floating dtype.
-    X : Tensor of shape (n_matrices, m, m), optional
+    X : Tensor of shape (..., m, m), optional
         Where to start; members that are not finite or huge, and by default all, start from
         :func:`~skdmi.linalg.minimal_residual_start`.
     tol : float, default=0.0
@@ -90,17 +90,15 @@ def refine(A: Tensor, X: Tensor | None = None, *, tol: float = 0.0, max_steps: i
     (tensor(True), tensor(True))
     """
     unit = torch.finfo(A.dtype).eps / 2
+    *leading, m, _ = A.shape
     with torch.autocast(A.device.type, enabled=False):
-        n_chunk = max(1, _CHUNK_ENTRIES // A.shape[-1] ** 2)
-        parts = double(A).split(n_chunk)
-        starts = [None] * len(parts) if X is None else double(X).split(n_chunk)
+        n_chunk = max(1, _CHUNK_ENTRIES // m**2)
+        flat = (math.prod(leading), m, m)
+        parts = double(A).reshape(flat).split(n_chunk)
+        starts = [None] * len(parts) if X is None else double(X).reshape(flat).split(n_chunk)
         chunks = [_refine(part, start, _Goal(tol, unit), max_steps) for part, start in zip(parts, starts, strict=True)]
-        return Refinement(*(torch.cat(field) for field in zip(*chunks, strict=True)))
-
-
-def double(A: Tensor) -> Tensor:
-    """Return A in float64, on the CPU where its device has none."""
-    return (A.cpu() if A.device.type == "mps" else A).double()
+        joined = (torch.cat(field) for field in zip(*chunks, strict=True))
+        return Refinement(*(field.reshape((*leading, *field.shape[1:])) for field in joined))
 
 
 def rounding_floor(A: Tensor, X: Tensor, unit: float = 2.0**-53) -> Tensor:
@@ -114,8 +112,8 @@ def rounding_floor(A: Tensor, X: Tensor, unit: float = 2.0**-53) -> Tensor:
     >>> rounding_floor(I, I).item() == 4 * 2.0**-53
     True
     """
-    row_sums = A.abs() @ X.abs().sum(dim=-1, keepdim=True)
-    return 4 * unit * row_sums.square().mean(dim=(-2, -1)).sqrt()
+    row_sums = X.abs().sum(dim=-1, keepdim=True)  # before |A| is formed: both are large
+    return 4 * unit * (A.abs() @ row_sums).square().mean(dim=(-2, -1)).sqrt()
 
 
 def accurate_residual(A: Tensor, X: Tensor) -> Tensor:

@@ -140,9 +140,13 @@ def residual_scalars(R: Tensor, problem: LeastSquares) -> Tensor:
 
 
 def _guard(
-    X: Tensor, R: Tensor, best: tuple[Tensor, Tensor], growth: float = 1.5
+    X: Tensor, R: Tensor, best: tuple[Tensor, Tensor], growth: float = 100.0
 ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
-    """Keep the best iterate, and go on from it where the recomputed residual is not finite or has grown beyond use."""
+    """Keep the best iterate, and go on from it where the recomputed residual is not finite or has grown beyond use.
+
+    A residual that rounding has made larger, but not a hundred times, is best left to the next step, which is a
+    minimal-residual step too: going back would repeat what failed.
+    """
     best = keep_better(best, X, R)
     sound = (frobenius_norm(R) <= growth * frobenius_norm(best[1]))[:, None, None]
     X, R = (torch.where(sound, torch.nan_to_num(new), old) for new, old in zip((X, R), best, strict=True))

@@ -33,12 +33,13 @@ FITTED = (
 
 def to_config(inverter: "NeuralMatrixInverter") -> dict[str, Any]:
     """Return class, versions, parameters and fitted attributes; what JSON cannot hold is None or left out."""
-    parameters = {name: value for name, value in inverter.get_params(deep=False).items() if name not in NOT_STORED}
+    given = inverter.get_params(deep=False)
+    parameters = {name: _plain(value) for name, value in given.items() if name not in NOT_STORED}
     if not isinstance(inverter.random_state, Integral):
         parameters["random_state"] = None
     parameters["distribution"] = _describe(inverter.distribution)
-    parameters["net_params"] = _json_or_none(inverter.net_params)
-    fitted = {name: value for name, value in vars(inverter).items() if name in FITTED}
+    parameters["net_params"] = _json_or_none(parameters["net_params"])
+    fitted = {name: _plain(value) for name, value in vars(inverter).items() if name in FITTED}
     fitted["distribution_"] = _describe(inverter.distribution_)
     if hasattr(inverter, "feature_names_in_"):
         fitted["feature_names_in_"] = inverter.feature_names_in_.tolist()
@@ -75,6 +76,17 @@ def _describe(distribution: Any) -> Any:
 
 def _undescribe(description: Any) -> Any:
     return from_dict(description) if isinstance(description, dict) else description
+
+
+def _plain(value: Any) -> Any:
+    """Return numpy scalars, which searches put into parameters, as Python numbers, in containers too."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return value
 
 
 def _json_or_none(value: Any) -> Any:

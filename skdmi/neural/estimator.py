@@ -116,7 +116,7 @@ class NeuralMatrixInverter(BaseInverter):
     best_loss_ : float
         Validation loss of the weights kept.
     history_ : list of dict
-        A row an epoch: epoch, train_loss, valid_loss, learning_rate, n_matrices, seconds.
+        A row an epoch: epoch, train_loss, valid_loss, learning_rate (its largest), n_matrices, seconds.
     distribution_ : Distribution or callable
         What ``distribution`` came to mean.
     domain_ : dict
@@ -130,9 +130,9 @@ class NeuralMatrixInverter(BaseInverter):
 
     Notes
     -----
-    The weights kept are those with the lowest validation loss after any epoch or before the first. The optimizer never
-    outlives a call, and each epoch's matrices depend on ``random_state`` and the number of matrices seen, so an
-    unpickled copy continues as the original would.
+    The weights kept are those with the lowest validation loss after any epoch, or those before the first if no epoch's
+    gain on them is beyond chance. The optimizer never outlives a call, and each epoch's matrices depend on
+    ``random_state`` and the number of matrices seen, so an unpickled copy continues as the original would.
 
     Ctrl-C leaves the best weights in the estimator, which is then fitted, and raises KeyboardInterrupt again.
 
@@ -404,11 +404,14 @@ class NeuralMatrixInverter(BaseInverter):
 
     def _pose(self, stack: Tensor | None, *, resuming: bool) -> Problem:
         """Decide what to train on, and fix the size if it was named rather than seen."""
+        if isinstance(self.distribution, type):
+            name = self.distribution.__name__
+            raise ValueError(f"distribution={name}, a class; expected an instance of it, such as {name}().")
         sizes = self._sizes(stack, resuming=resuming)
         if stack is None and not resuming:
             takes_any = self.block == "polynomial" and not isinstance(self.matrix_size, Integral)
             self._set_size(None if takes_any else sizes[0])
-        known = resuming and isinstance(self.distribution, str)
+        known = resuming and stack is None and isinstance(self.distribution, str)
         return pose_problem(
             self.distribution_ if known else self.distribution,
             sizes,
@@ -429,6 +432,7 @@ class NeuralMatrixInverter(BaseInverter):
     ) -> Outcome:
         """Train from the present weights or from new ones, and put the outcome into the estimator."""
         problem = self._pose(stack, resuming=resuming)
+        domain = problem.domain()
         architecture = self._build_architecture(problem.sizes, resuming=resuming)
         device = resolve_device(self.device, loaded=False)
         dtype = PRECISIONS[architecture["precision"]]
@@ -466,10 +470,10 @@ class NeuralMatrixInverter(BaseInverter):
         self.n_matrices_seen_ = stream.n_matrices_seen
         self.best_loss_ = outcome.loss
         self.distribution_ = problem.distribution
-        self.domain_ = problem.domain()
+        self.domain_ = domain
         self._seed = problem.seed
         self._architecture = architecture
-        self._rebuild(outcome.state)
+        self._rebuild(_to_arrays(outcome.state))
         self._place()
         return outcome
 
@@ -505,11 +509,11 @@ class NeuralMatrixInverter(BaseInverter):
             )
         return architecture
 
-    def _rebuild(self, weights: dict[str, Any]) -> None:
+    def _rebuild(self, weights: dict[str, np.ndarray]) -> None:
         """Make the network on the CPU from its architecture and weights; the device comes at first use."""
         with torch.random.fork_rng(devices=[]):
             network = InverterResNet(**self._architecture)
-        network.load_state_dict({name: torch.as_tensor(value) for name, value in weights.items()})
+        network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
         self.module_ = network.eval()
         self.net_ = prediction_net(network, torch.device("cpu"))
         self.device_ = None

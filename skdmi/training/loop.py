@@ -5,10 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import click
 import torch
 from sklearn.base import clone
 from skorch import NeuralNet
-from skorch.callbacks import Callback, EarlyStopping, GradientNormClipping, LRScheduler, ProgressBar
+from skorch.callbacks import Callback, EarlyStopping, GradientNormClipping, LRScheduler, PrintLog, ProgressBar
 from skorch.helper import predefined_split
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
@@ -82,7 +83,8 @@ def train(
 
     The loop is skorch's; the schedule, gradient clipping at norm 1, early stopping, printing and progress are its
     callbacks. The best weights are those with the lowest validation loss at the end of any epoch **or before the
-    first**: on problems where learning has nothing to add, training returns what it was given.
+    first**, which only a gain beyond chance replaces: where learning has nothing to add, training returns what it was
+    given.
 
     Parameters
     ----------
@@ -104,7 +106,8 @@ def train(
     Raises
     ------
     ValueError
-        If the loss of the first weights is not finite: the matrices are to blame.
+        If the loss of the first weights is not finite: the matrices are to blame; or if ``net_params`` sets what
+        training depends on.
     """
     keeper = _BestWeights(validation)
     steps: list[Any] = [
@@ -131,10 +134,17 @@ def train(
         "iterator_valid__batch_size": None,
         "train_split": predefined_split(validation),
         "callbacks": steps,
+        "callbacks__print_log": PrintLog(sink=_print_plain, floatfmt=".3e") if verbose else None,
         "device": stream.device,
         "compile": compile,
         "verbose": verbose,
     }
+    reserved = {"callbacks", "train_split"} & set(net_params or {})
+    if reserved:
+        raise ValueError(
+            f"net_params sets {', '.join(sorted(reserved))}, on which training depends; expected other arguments of "
+            f"skorch.NeuralNet. Callbacks of your own go into callbacks=[...], validation matrices into fit(X)."
+        )
     net = NeuralNet(**{**options, **(net_params or {})})
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(stream_seed("weights", stream.seed))
@@ -176,7 +186,11 @@ def _run(net: NeuralNet, stream: MatrixStream) -> str:
 def _stopped_early(net: NeuralNet) -> bool:
     """Tell skorch's way of stopping early, a KeyboardInterrupt, from a person's."""
     stoppers = [callback for _, callback in net.callbacks_ if isinstance(callback, EarlyStopping)]
-    return any(stopper.misses_ >= stopper.patience for stopper in stoppers)
+    return any(getattr(stopper, "misses_", 0) >= stopper.patience for stopper in stoppers)
+
+
+def _print_plain(text: str) -> None:
+    print(click.unstyle(text), flush=True)
 
 
 class _DivergedError(Exception):
@@ -206,28 +220,46 @@ class _BestWeights(Callback):
         return {name: value.detach().cpu().clone() for name, value in self.module(net).state_dict().items()}
 
     def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
+        self.best_loss = math.inf
+        self._keep(net)
         losses = [net.validation_step(batch)["loss"].item() for batch in net.get_iterator(self.validation)]
-        self.best_loss = sum(losses) / len(losses)
+        self.first_losses = torch.tensor(losses)
+        self.best_loss = self.first_losses.mean().item()
         if not math.isfinite(self.best_loss):
             raise ValueError(
                 "The loss of the untrained network is not finite. The distribution or X yields matrices that are not "
                 "finite, or so large that float32 overflows: look at a sample."
             )
-        self._keep(net)
+
+    def on_epoch_begin(self, net: NeuralNet, **kwargs: Any) -> None:
+        self.learning_rate = 0.0
+
+    def on_batch_begin(self, net: NeuralNet, **kwargs: Any) -> None:
+        self.learning_rate = max(self.learning_rate, net.optimizer_.param_groups[0]["lr"])
 
     def on_batch_end(self, net: NeuralNet, *, training: bool, loss: Tensor, **kwargs: Any) -> None:
         if training and not math.isfinite(net.history[-1, "batches", -1, "train_loss"]):
             raise _DivergedError
 
     def on_epoch_end(self, net: NeuralNet, *, dataset_train: MatrixStream, **kwargs: Any) -> None:
-        net.history.record("learning_rate", net.optimizer_.param_groups[0]["lr"])
+        net.history.record("learning_rate", self.learning_rate)
         net.history.record("n_matrices", dataset_train.n_matrices_seen)
         loss = float(net.history[-1, "valid_loss"])
         if not math.isfinite(loss):
             raise _DivergedError
-        if loss < self.best_loss:
+        if loss < self.best_loss and self._beats_first(net):
             self.best_loss = loss
             self._keep(net)
+
+    def _beats_first(self, net: NeuralNet) -> bool:
+        """Return whether the gain over the first weights is beyond two standard errors, batch by batch.
+
+        Heavy tails make validation losses noisy: without this, weights that are merely lucky would win.
+        """
+        losses = [row["valid_loss"] for row in net.history[-1]["batches"] if "valid_loss" in row]
+        gain = self.first_losses - torch.tensor(losses)
+        error = gain.std() / len(gain) ** 0.5 if len(gain) > 1 else 0.0
+        return bool(gain.mean() > 2 * error)
 
     def _keep(self, net: NeuralNet) -> None:
         self.best_state = self.weights(net)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from skdmi.distributions import Distribution, Resampled, Uniform
 from skdmi.linalg import frobenius_norm, split_exponent
-from skdmi.training.stream import Draw, MatrixBatches, stream_seed
+from skdmi.training.stream import Draw, MatrixBatches, draw_stack, stream_seed
 
 __all__ = ["Problem", "pose_problem"]
 
@@ -39,13 +39,27 @@ class Problem:
             return MatrixBatches(self.checks.to(device, dtype).split(batch_size))
         generator = torch.Generator(device).manual_seed(stream_seed("validation", self.seed))
         drawn = [
-            self.draw(n_batches * batch_size, m, generator=generator, device=device, dtype=dtype) for m in self.sizes
+            draw_stack(self.draw, n_batches * batch_size, m, generator=generator, device=device, dtype=dtype)
+            for m in self.sizes
         ]
         return MatrixBatches([batch for A in drawn for batch in A.split(batch_size)])
 
     def domain(self) -> dict[str, Any]:
-        """Return quantiles of scale and condition number over 4,096 training matrices, as JSON can hold them."""
-        stacks = [self.members[:DOMAIN_MATRICES]] if self.members is not None else self._sample()
+        """Return quantiles of scale and condition number over 4,096 training matrices, as JSON can hold them.
+
+        Of variations on X the members of X stand for the matrices: members are brought near 1 before they are varied.
+
+        Raises
+        ------
+        ValueError
+            If a matrix is not finite.
+        """
+        if self.members is not None and isinstance(self.distribution, Resampled):
+            stacks = [self.members[:DOMAIN_MATRICES]]
+        else:
+            stacks = self._sample()
+        if not all(A.isfinite().all() for A in stacks):
+            raise ValueError(f"The distribution {self.distribution!r} draws matrices that are not finite.")
         scale = torch.cat([frobenius_norm(A) / A.shape[-1] ** 0.5 for A in stacks]).numpy()
         condition = torch.cat([torch.linalg.cond(A) for A in stacks]).clamp_max(2.0**53).numpy()
         return {
@@ -57,9 +71,9 @@ class Problem:
 
     def _sample(self) -> list[Tensor]:
         generator = torch.Generator().manual_seed(stream_seed("domain", self.seed))
-        share = max(1, DOMAIN_MATRICES // len(self.sizes))
+        share, cpu = max(1, DOMAIN_MATRICES // len(self.sizes)), torch.device("cpu")
         return [
-            self.draw(share, m, generator=generator, device=torch.device("cpu"), dtype=torch.float32).double()
+            draw_stack(self.draw, share, m, generator=generator, device=cpu, dtype=torch.float32).double()
             for m in self.sizes
         ]
 
@@ -104,7 +118,7 @@ def pose_problem(
         draw = distribution if bind is None else bind(stack.numpy())
         described = draw if isinstance(draw, Distribution) else distribution
         return Problem(described, draw, sizes, seed, checks=scaled)
-    n_held_out = max(1, round(validation_fraction * len(stack))) if len(stack) > 1 else 0
+    n_held_out = min(max(1, round(validation_fraction * len(stack))), len(stack) - 1)
     order = np.random.default_rng(stream_seed("held out", seed)).permutation(len(stack))
     held_out, kept = torch.from_numpy(order[:n_held_out]), torch.from_numpy(order[n_held_out:])
     draw = bind(scaled[kept].numpy())

@@ -2,13 +2,14 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
-__all__ = ["Draw", "MatrixBatches", "MatrixStream", "stream_seed"]
+__all__ = ["Draw", "MatrixBatches", "MatrixStream", "draw_stack", "stream_seed"]
 
 Draw = Callable[..., Tensor]
 
@@ -20,6 +21,22 @@ def stream_seed(*key: str | int) -> int:
     (True, False)
     """
     return int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=8).digest()) >> 1
+
+
+def draw_stack(draw: Draw, n_matrices: int, matrix_size: int, **where: Any) -> Tensor:
+    """Return ``draw(n_matrices, matrix_size, **where)``, checked: a user's function may return anything.
+
+    Raises
+    ------
+    ValueError
+        If it is not a tensor of shape ``(n_matrices, m, m)``.
+    """
+    stack = draw(n_matrices, matrix_size, **where)
+    expected = (n_matrices, matrix_size, matrix_size)
+    if not isinstance(stack, Tensor) or stack.shape != expected:
+        got = f"shape {tuple(stack.shape)}" if isinstance(stack, Tensor) else type(stack).__name__
+        raise ValueError(f"The distribution {draw!r} returned {got}; expected a tensor of shape {expected}.")
+    return stack
 
 
 class MatrixStream(IterableDataset):
@@ -40,6 +57,13 @@ class MatrixStream(IterableDataset):
     n_matrices_seen : int, default=0
         Counts on as batches are yielded.
     device, dtype : default="cpu" and float32
+
+    Examples
+    --------
+    >>> from skdmi.distributions import Uniform
+    >>> stream = MatrixStream(Uniform(), [3], batch_size=16, batches_per_epoch=4, seed=0)
+    >>> [A.shape for A, _ in stream] == [(16, 3, 3)] * 4, stream.n_matrices_seen
+    (True, 64)
     """
 
     chunk_entries = 2**20
@@ -74,7 +98,8 @@ class MatrixStream(IterableDataset):
         while remaining:
             m = int(sizes.choice(self.matrix_sizes))
             n_batches = self._batches_in_chunk(m, remaining)
-            chunk = self.draw(n_batches * self.batch_size, m, generator=generator, device=self.device, dtype=self.dtype)
+            n_matrices = n_batches * self.batch_size
+            chunk = draw_stack(self.draw, n_matrices, m, generator=generator, device=self.device, dtype=self.dtype)
             for A in chunk.split(self.batch_size):
                 self.n_matrices_seen += len(A)
                 yield A, A

@@ -20,31 +20,30 @@ def main() -> None:
     distribution = Uniform(min_abs_det=0.1)
 
     write_stack(matrices, distribution.sample(N_MATRICES, 3, random_state=2026))
-    inverter = skdmi.load_pretrained(MODEL)
-    write_stack(inverses, (inverter.transform(stack) for stack in iter_stacks(matrices)))
+    network = skdmi.load_pretrained(MODEL)
+    certified = skdmi.RefinedInverter(network)
+    write_stack(inverses, (certified.transform(stack) for stack in iter_stacks(matrices)))
 
-    A, X = read_stack(matrices), read_stack(inverses)
-    network = inverter.estimator.module_
-    n_parameters = sum(p.numel() for p in network.parameters())
+    A = read_stack(matrices)
+    module = network.estimator.module_
+    n_parameters = sum(p.numel() for p in module.parameters())
     print(f"{N_MATRICES} matrices, 3 x 3, {distribution!r}: {matrices}")
-    print(f"model {MODEL!r}: {n_parameters} parameters, {network.n_products} products, float32\n")
+    print(f"model {MODEL!r}: {n_parameters} parameters, {module.n_products} products, float32\n")
     print(f"{'residual norm ||I - A X||':28}{'mean':>10}{'p99':>10}{'max':>10}{'error of X':>12}")
-    for name, inverse in (("network", X), ("numpy.linalg.inv, float32", _lapack32(A)), ("numpy.linalg.inv", None)):
-        inverse = np.linalg.inv(A) if inverse is None else inverse
-        norms = frobenius_residuals(A, inverse)
-        error = relative_inverse_errors(A, inverse).mean()
+    results = {
+        "network": network.transform(A),
+        "numpy.linalg.inv, float32": np.linalg.inv(A.astype(np.float32)),
+        "network, refined": read_stack(inverses),
+        "numpy.linalg.inv": np.linalg.inv(A),
+    }
+    for name, X in results.items():
+        norms = frobenius_residuals(A, X)
+        error = relative_inverse_errors(A, X).mean()
         print(f"{name:28}{norms.mean():10.1e}{np.quantile(norms, 0.99):10.1e}{norms.max():10.1e}{error:12.1e}")
-    print(
-        "\nAny inverse whose residual norm is below 1 belongs to a matrix that is nonsingular; its relative error is at"
-    )
-    print(f"most r / (1 - r). Here: {(frobenius_residuals(A, X) < 1).mean():.2%} of the network's answers.")
+    print(f"\n{certified.report(A).summary()}")
     print(f"\nInverses: {inverses}")
     with inverses.open() as lines:
         print("".join(line for line, _ in zip(lines, range(4), strict=False)), end="")
-
-
-def _lapack32(A: np.ndarray) -> np.ndarray:
-    return np.linalg.inv(A.astype(np.float32))
 
 
 if __name__ == "__main__":

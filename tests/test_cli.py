@@ -17,6 +17,7 @@ import skdmi
 from skdmi.cli import main
 from skdmi.io import read_stack, write_stack
 from tests.matrices import make_stack
+from tests.processes import heed_ctrl_c
 
 COMMANDS = ("train", "invert", "generate", "verify", "score", "info")
 TINY = ("--depth", 1, "--width", 4, "--epochs", 1, "--batches-per-epoch", 2, "--batch-size", 32, "--random-state", 0)
@@ -162,12 +163,13 @@ def test_ctrl_c_saves_the_best_weights_and_exits_with_130(tmp_path):
         "--matrix-size=2",
         "--depth=1",
         "--width=4",
-        "--epochs=100000",
+        "--epochs=5000",
         "--batches-per-epoch=2",
         "--batch-size=8",
     ]
     command = [sys.executable, "-m", "skdmi.cli", "train", *options, f"--output={tmp_path / 'model'}"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes, preexec_fn=heed_ctrl_c) as process:
         for line in process.stderr:
             if line.split()[:1] == ["2"]:  # The second epoch is done.
                 break

@@ -26,6 +26,7 @@ from skdmi.metrics import frobenius_residuals, mean_frobenius_residual
 from skdmi.neural.devices import resolve_device
 from skdmi.persistence import pretrained_names
 from tests.matrices import make_stack
+from tests.processes import heed_ctrl_c
 
 TINY = {"depth": 2, "width": 4, "max_epochs": 2, "batches_per_epoch": 3, "batch_size": 32, "random_state": 0}
 
@@ -303,9 +304,8 @@ class TestInterruption:
 
     def test_a_real_signal(self, tmp_path):
         script = textwrap.dedent("""
-            import sys
             from skdmi import NeuralMatrixInverter
-            inverter = NeuralMatrixInverter(depth=2, width=4, matrix_size=3, max_epochs=10**6, batches_per_epoch=2,
+            inverter = NeuralMatrixInverter(depth=2, width=4, matrix_size=3, max_epochs=2000, batches_per_epoch=2,
                                             batch_size=16, verbose=1, random_state=0)
             try:
                 inverter.fit()
@@ -313,7 +313,8 @@ class TestInterruption:
                 print("interrupted", inverter.n_iter_ > 0, inverter.matrix_size_)
         """)
         command = [sys.executable, "-u", "-c", script]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        with subprocess.Popen(command, **pipes, preexec_fn=heed_ctrl_c) as process:
             for line in process.stdout:
                 if re.match(r"\s+3 ", line):
                     process.send_signal(signal.SIGINT)

@@ -13,7 +13,7 @@ import torch
 from sklearn.pipeline import Pipeline
 from torch import Tensor
 
-from skdmi.linalg import certify, exact_inverse, frobenius_norm, refine, residual
+from skdmi.linalg import certify, exact_inverse, frobenius_norm, missing, refine, residual
 
 __all__ = [
     "certified_share",
@@ -161,9 +161,9 @@ def half_norm_share(A: Any, X: Any) -> float:
     """
     A64, X64 = _stacks(A, X)
     R = residual(A64, X64)
-    finite = R.isfinite().all(dim=-1).all(dim=-1)
-    norms = torch.linalg.matrix_norm(torch.where(finite[:, None, None], R, 1.0), ord=2)
-    return (finite & (norms < 0.5)).double().mean().item()
+    absent = missing(R)
+    norms = torch.linalg.matrix_norm(torch.where(absent[:, None, None], 1.0, R), ord=2)
+    return (~absent & (norms < 0.5)).double().mean().item()
 
 
 def neg_mean_frobenius_residual(estimator: Any, X: Any, y: Any = None) -> float:

@@ -14,6 +14,7 @@ __all__ = [
     "RefinedInverter",
     "distributions",
     "exceptions",
+    "inspection",
     "inv",
     "io",
     "linalg",
@@ -34,7 +35,7 @@ _HOMES = {
 }
 
 if TYPE_CHECKING:
-    from skdmi import distributions, exceptions, io, linalg, metrics, modules
+    from skdmi import distributions, exceptions, inspection, io, linalg, metrics, modules
     from skdmi.api import inv, load_pretrained
     from skdmi.block import BlockInverter
     from skdmi.ensemble import EnsembleInverter

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from itertools import chain, count
+from itertools import chain, count, tee
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,11 @@ from click.core import ParameterSource
 
 import skdmi
 from skdmi.cli.models import default_model
-from skdmi.cli.options import INPUT_FILE, OUTPUT_FILE, example, model_option
+from skdmi.cli.options import INPUT_FILE, OUTPUT_FILE, example, model_option, plot_option
+from skdmi.cli.plots import StackSample, save_figure
 from skdmi.cli.streams import finite_stacks, name_indices, quietly
+
+__all__ = ["Summary", "certified_inverses", "invert", "raw_inverses"]
 
 CERTIFYING = ("report", "tol", "uncertified", "singular")
 COLUMNS = ("residual_norm", "error_bound", "certified", "converged", "n_steps", "source")
@@ -48,6 +51,7 @@ COLUMNS = ("residual_norm", "error_bound", "certified", "converged", "n_steps", 
     default="warn",
     help="What to do with a matrix without a certified inverse: write NaN, stop, or write the pseudo-inverse.",
 )
+@plot_option("Draw the entries of the inverses against those of LAPACK; of a long file, a sample.")
 def invert(
     matrices: Path,
     inverses: Path,
@@ -55,6 +59,7 @@ def invert(
     raw: bool,
     report: Path | None,
     tol: float | None,
+    plot: Path | None,
     **policies: str,
 ) -> None:
     """Invert every matrix in a file, of any size, and prove each inverse.
@@ -64,21 +69,24 @@ def invert(
     so it may be larger than memory. OUTPUT is written whole or not at all, in the format of its suffix; it may be
     INPUT. The summary gives the residual norms ||I - A X||_F of what was written.
     """
-    _check_options(raw, report, (matrices, inverses))
+    _check_options(raw, report, (matrices, inverses, *([plot] if plot else [])))
     stacks = finite_stacks(matrices)
     first = next(stacks)
     stacks = chain([first], stacks)
+    stacks, seen = tee(stacks) if plot else (stacks, iter(()))
     m = first.shape[-1]
-    summary = _Summary()
+    summary, sample = Summary(), StackSample()
     with _table(report) if report else nullcontext() as table:
         if raw:
-            answers = _raw(skdmi.load_pretrained(model or default_model(m)), stacks, summary)
+            answers = raw_inverses(skdmi.load_pretrained(model or default_model(m)), stacks, summary)
         else:
             from skdmi.api import certified_inverter  # imports torch
 
             inverter = certified_inverter(m, model=model or "auto", tol="auto" if tol is None else tol, **policies)
-            answers = _certified(inverter, stacks, summary, table)
-        skdmi.io.write_stack(inverses, answers)
+            answers = certified_inverses(inverter, stacks, summary, table)
+        skdmi.io.write_stack(inverses, sample.watch(seen, answers) if plot else answers)
+    if plot:
+        _draw(sample, plot)
     if summary.missing:
         reason = "have no certificate" if policies["uncertified"] == "nan" else "are singular to working precision"
         click.echo(
@@ -87,6 +95,16 @@ def invert(
             err=True,
         )
     click.echo(f"{summary}: {inverses}")
+
+
+def _draw(sample: StackSample, plot: Path) -> None:
+    """Draw the inverses against those of LAPACK; against pseudo-inverses where a matrix is singular."""
+    if not np.isfinite(sample.X).any():
+        click.echo(f"Warning: no inverse to draw, so {plot} is not written.", err=True)
+        return
+    X_true = skdmi.ExactInverter(singular="pinv").transform(sample.A.astype(np.float64))
+    display = skdmi.inspection.InversionDisplay.from_predictions(X_true, sample.X)
+    save_figure(display.figure_, plot)
 
 
 def _check_options(raw: bool, report: Path | None, others: tuple[Path, ...]) -> None:
@@ -99,23 +117,27 @@ def _check_options(raw: bool, report: Path | None, others: tuple[Path, ...]) -> 
 
 
 @dataclass
-class _Summary:
+class Summary:
     """What is to be said of a stream of inverses."""
 
     n_matrices: int = 0
     total: float = 0.0
     largest: float = 0.0
     missing: list[int] = field(default_factory=list)
+    uncertified: list[int] = field(default_factory=list)
     n_certified: int | None = None
     sources: Counter[str] = field(default_factory=Counter)
 
     def add(self, norms: np.ndarray) -> None:
+        """Take note of the residual norms of a chunk, NaN where there is no inverse."""
         self.missing += (np.flatnonzero(np.isnan(norms)) + self.n_matrices).tolist()
         self.n_matrices += len(norms)
         self.total += float(np.nansum(norms))
         self.largest = max(self.largest, float(np.nanmax(norms, initial=0.0)))
 
     def add_report(self, report: Any) -> None:
+        """Take note of the report on a chunk."""
+        self.uncertified += (np.flatnonzero(~report.certified) + self.n_matrices).tolist()
         self.add(report.residual_norm)
         self.n_certified = (self.n_certified or 0) + int(report.certified.sum())
         self.sources.update(report.source.tolist())
@@ -131,14 +153,18 @@ class _Summary:
         return ", ".join([*parts, f"{len(self.missing)} missing inverses"])
 
 
-def _raw(inverter: Any, stacks: Iterable[np.ndarray], summary: _Summary) -> Iterator[np.ndarray]:
+def raw_inverses(inverter: Any, stacks: Iterable[np.ndarray], summary: Summary) -> Iterator[np.ndarray]:
+    """Yield what an inverter answers."""
     for stack in stacks:
         X = quietly(inverter.transform, stack)
         summary.add(skdmi.metrics.frobenius_residuals(stack, X))
         yield X
 
 
-def _certified(inverter: Any, stacks: Iterable[np.ndarray], summary: _Summary, table: Any) -> Iterator[np.ndarray]:
+def certified_inverses(
+    inverter: Any, stacks: Iterable[np.ndarray], summary: Summary, table: Any = None
+) -> Iterator[np.ndarray]:
+    """Yield the inverses that a RefinedInverter reports, and write a row for each to the table, if there is one."""
     for stack in stacks:
         start = summary.n_matrices
         try:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 import skdmi
+from skdmi.cli.plots import PLOT_SUFFIXES, check_plot_file
 
 __all__ = [
     "INPUT_FILE",
@@ -17,6 +18,7 @@ __all__ = [
     "DistributionType",
     "example",
     "model_option",
+    "plot_option",
     "random_state_option",
 ]
 
@@ -69,6 +71,25 @@ def example(command: str) -> str:
 def model_option(help: str, *, required: bool = False) -> Callable[[Any], Any]:
     """Return the option ``--model``."""
     return click.option("--model", metavar="NAME|DIR", required=required, help=help)
+
+
+def plot_option(help: str) -> Callable[[Any], Any]:
+    """Return the option ``--plot``; what forbids a picture is found out before the command begins."""
+
+    def check(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+        del ctx, param
+        if value is not None:
+            check_plot_file(value)
+        return value
+
+    suffixes = ", ".join(PLOT_SUFFIXES)
+    return click.option(
+        "--plot",
+        type=click.Path(path_type=Path),
+        callback=check,
+        metavar="FILE",
+        help=f"{help} The suffix gives the format: {suffixes}. Needs matplotlib.",
+    )
 
 
 random_state_option = click.option(

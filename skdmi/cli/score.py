@@ -6,7 +6,8 @@ import click
 import numpy as np
 
 import skdmi
-from skdmi.cli.options import INPUT_FILE, example, model_option
+from skdmi.cli.options import INPUT_FILE, example, model_option, plot_option
+from skdmi.cli.plots import StackSample, save_figure
 from skdmi.cli.streams import finite_stacks, paired_stacks, quietly
 
 TOLERANCES = (0.05, 0.02, 0.01, 0.005)
@@ -16,7 +17,8 @@ TOLERANCES = (0.05, 0.02, 0.01, 0.005)
 @click.argument("matrices", metavar="INPUT", type=INPUT_FILE)
 @model_option("A shipped model or a model directory.", required=True)
 @click.option("--inverses", type=INPUT_FILE, help="Score the inverses in this file as well, whoever computed them.")
-def score(matrices: Path, model: str, inverses: Path | None) -> None:
+@plot_option("Draw the model's residual norms against condition numbers; of a long file, a sample.")
+def score(matrices: Path, model: str, inverses: Path | None, plot: Path | None) -> None:
     """Measure a model on every matrix in a file: its own answers, those refined and certified, and LAPACK's.
 
     Residual norms are ||I - A X||_F; a missing inverse counts sqrt(m), as the zero matrix would. "Within 5 %" is the
@@ -26,6 +28,7 @@ def score(matrices: Path, model: str, inverses: Path | None) -> None:
     network = skdmi.load_pretrained(model)
     inverters = {model: network, "refined": skdmi.RefinedInverter(network), "LAPACK": skdmi.ExactInverter()}
     columns: dict[str, _Column] = {}
+    sample = StackSample()
     pairs = paired_stacks(matrices, inverses) if inverses else ((A, None) for A in finite_stacks(matrices))
     for A, given in pairs:
         answers = {name: quietly(inverter.transform, A) for name, inverter in inverters.items()}
@@ -33,6 +36,11 @@ def score(matrices: Path, model: str, inverses: Path | None) -> None:
             answers[str(inverses)] = given
         for name, X in answers.items():
             columns.setdefault(name, _Column(A.shape[-1])).add(A, X)
+        if plot:
+            sample.add(A, answers[model])
+    if plot:
+        display = skdmi.inspection.ResidualDisplay.from_predictions(sample.A, sample.X, name=model)
+        save_figure(display.figure_, plot)
     click.echo(_table({name: column.rows() for name, column in columns.items()}))
 
 

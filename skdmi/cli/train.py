@@ -4,14 +4,24 @@ import os
 import sys
 import tempfile
 from contextlib import redirect_stdout
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import click
 
 import skdmi
-from skdmi.cli.options import INPUT_FILE, POSITIVE, DistributionType, example, random_state_option
+from skdmi.cli.options import INPUT_FILE, POSITIVE, DistributionType, example, plot_option, random_state_option
+from skdmi.cli.plots import save_figure
 from skdmi.persistence import check_writable
+
+
+def _check_tensorboard(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    """Find out before the training that TensorBoard is not installed."""
+    del ctx, param
+    if value is not None and find_spec("tensorboard") is None:
+        raise click.UsageError("--logdir needs tensorboard: pip install skdmi[tensorboard]")
+    return value
 
 
 @click.command(epilog=example("skdmi train --matrix-size 3 --epochs 50 --random-state 0 --output my-3x3"))
@@ -44,8 +54,23 @@ from skdmi.persistence import check_writable
 @click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), default=2e-3, help="Its peak.")
 @click.option("--device", default="auto", help="auto (CUDA if there is any), cpu, cuda, ...")
 @random_state_option
+@plot_option("Draw the loss and the learning rate, epoch by epoch.")
+@click.option(
+    "--logdir",
+    type=click.Path(file_okay=False, path_type=Path),
+    callback=_check_tensorboard,
+    metavar="DIR",
+    help="Log every epoch to TensorBoard: tensorboard --logdir DIR. Needs tensorboard.",
+)
 def train(
-    output: Path, matrix_size: tuple[int, ...], data: Path | None, distribution: Any, epochs: int, **parameters: Any
+    output: Path,
+    matrix_size: tuple[int, ...],
+    data: Path | None,
+    distribution: Any,
+    epochs: int,
+    plot: Path | None,
+    logdir: Path | None,
+    **parameters: Any,
 ) -> None:
     """Train a network on generated matrices and save it.
 
@@ -63,6 +88,7 @@ def train(
         matrix_size=matrix_size[0] if len(matrix_size) == 1 else matrix_size or None,
         distribution=distribution or "auto",
         max_epochs=epochs,
+        callbacks=None if logdir is None else [_tensorboard(logdir)],
         verbose=2 if sys.stderr.isatty() else 1,
         **parameters,
     )
@@ -71,10 +97,10 @@ def train(
             inverter.fit(None if data is None else skdmi.io.read_stack(data))
     except KeyboardInterrupt:
         if hasattr(inverter, "module_"):
-            _save(inverter, output)
+            _save(inverter, output, plot)
             click.echo(f"The best weights so far are saved in {output}.", err=True)
         raise
-    _save(inverter, output)
+    _save(inverter, output, plot)
     click.echo(
         f"validation loss {inverter.best_loss_:.4g} after {inverter.n_matrices_seen_:,} matrices; saved in {output}"
     )
@@ -98,6 +124,15 @@ def _check_output(directory: Path) -> None:
         pass
 
 
-def _save(inverter: Any, output: Path) -> None:
+def _tensorboard(directory: Path) -> Any:
+    from skorch.callbacks import TensorBoard
+    from torch.utils.tensorboard import SummaryWriter
+
+    return TensorBoard(SummaryWriter(directory))
+
+
+def _save(inverter: Any, output: Path, plot: Path | None) -> None:
     inverter.set_params(verbose=0)  # Who loads the model did not ask for a log.
     inverter.save_pretrained(output)
+    if plot and inverter.history_:
+        save_figure(skdmi.inspection.TrainingDisplay.from_estimator(inverter).figure_, plot)

@@ -84,7 +84,8 @@ class NeuralMatrixInverter(BaseInverter):
     warm_start : bool, default=False
         Whether ``fit`` starts from the present weights, with a new schedule.
     callbacks : list of skorch callbacks, default=None
-        Cloned before use.
+        Cloned before use. An open ``SummaryWriter`` of TensorBoard cannot be copied: training shares it, but for
+        ``sklearn.base.clone``, hence inside another estimator, ``close`` it first; it opens again when written to.
     net_params : dict, default=None
         The last word to :class:`skorch.NeuralNet`, for example ``{"optimizer__weight_decay": 0.1}``.
     device : str, default="auto"

@@ -1,5 +1,6 @@
 """The training loop: skorch, composed of its own callbacks and one that keeps the best weights."""
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -97,7 +98,7 @@ def train(
     patience : int or None
         Stop after so many epochs without a better validation loss.
     callbacks : sequence of skorch callbacks
-        Cloned.
+        Cloned; one that holds what cannot be copied, such as an open ``SummaryWriter``, shares it with its copy.
     net_params : dict or None
         The last word to :class:`skorch.NeuralNet`.
     keep_last : bool
@@ -118,7 +119,7 @@ def train(
     ]
     if verbose > 1:
         steps.append(("progress", ProgressBar(batches_per_epoch=stream.batches_per_epoch + len(validation))))
-    steps += [clone(callback, safe=False) for callback in callbacks]
+    steps += [_copied(callback) for callback in callbacks]
     if patience is not None:
         steps.append(("early_stopping", EarlyStopping("valid_loss", patience=patience, load_best=False)))
     options = {
@@ -167,6 +168,13 @@ def train(
     if keep_last and ended == "finished":
         return Outcome(keeper.weights(net), history[-1]["valid_loss"], history, ended)
     return Outcome(keeper.best_state, keeper.best_loss, history, ended)
+
+
+def _copied(callback: Any) -> Any:
+    try:
+        return clone(callback, safe=False)
+    except TypeError:
+        return copy.copy(callback)
 
 
 def _run(net: NeuralNet, stream: MatrixStream) -> str:

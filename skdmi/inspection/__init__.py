@@ -1,0 +1,11 @@
+"""Pictures of inverters, in the manner of scikit-learn's displays.
+
+They need matplotlib: ``pip install skdmi[plot]``. Figures can be saved by ``display.figure_.savefig``.
+"""
+
+from skdmi.inspection.inversion import InversionDisplay
+from skdmi.inspection.matrices import MatrixDisplay
+from skdmi.inspection.residuals import ResidualDisplay
+from skdmi.inspection.training import TrainingDisplay
+
+__all__ = ["InversionDisplay", "MatrixDisplay", "ResidualDisplay", "TrainingDisplay"]

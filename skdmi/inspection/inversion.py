@@ -1,0 +1,238 @@
+"""``InversionDisplay``: true against predicted entries of inverses."""
+
+from typing import Any, Self
+
+import numpy as np
+
+import skdmi
+from skdmi.inspection.drawing import as_array, as_stack, check_shapes, estimator_name, new_axes, thin
+
+__all__ = ["InversionDisplay"]
+
+SCALES = ("auto", "linear", "asinh")
+MANY = 5000
+"""More points than this are coloured by how dense they lie."""
+HEAVY_TAIL = 30
+"""A tail is heavy if it reaches this many times beyond three quarters of the entries."""
+
+
+class InversionDisplay:
+    r"""Entries of computed inverses against those of the true ones.
+
+    A perfect inverter has all points on the diagonal. With t the true and p the computed entries, n of each,
+
+    .. math:: R^2 = 1 - \frac{\sum (t - p)^2}{\sum (t - \bar t)^2}, \quad
+       \mathrm{MSE} = \frac{1}{n} \sum (t - p)^2, \quad \mathrm{MAE} = \frac{1}{n} \sum |t - p|
+
+    over the entries of the inverses that are there. Make one with `from_estimator` or `from_predictions`.
+
+    Parameters
+    ----------
+    X_true, X_pred : ndarrays of one shape
+        True and computed inverses, real or complex.
+    r2, mse, mae : float
+        R2 is NaN where all true entries are equal.
+    n_missing : int
+        Number of entries left out, since one of the two is NaN or infinite.
+    name : str, default=None
+        Of the inverter, for the title.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+    points_ : matplotlib PathCollection
+    identity_ : matplotlib Line2D
+        The line of perfect inverses.
+
+    See Also
+    --------
+    ResidualDisplay : How good each inverse is, without a true one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdmi.inspection import InversionDisplay
+    >>> X = np.array([[[1.0, 2.0], [3.0, 4.0]]])
+    >>> display = InversionDisplay.from_predictions(X, X + 0.5)
+    >>> display.mse, display.mae, display.r2
+    (0.25, 0.5, 0.8)
+    """
+
+    def __init__(
+        self,
+        *,
+        X_true: np.ndarray,
+        X_pred: np.ndarray,
+        r2: float,
+        mse: float,
+        mae: float,
+        n_missing: int = 0,
+        name: str | None = None,
+    ) -> None:
+        self.X_true = X_true
+        self.X_pred = X_pred
+        self.r2 = r2
+        self.mse = mse
+        self.mae = mae
+        self.n_missing = n_missing
+        self.name = name
+
+    @classmethod
+    def from_estimator(
+        cls, estimator: Any, A: Any, *, X_true: Any = None, ax: Any = None, name: str | None = None
+    ) -> Self:
+        """Invert A and draw the inverses against the true ones.
+
+        Parameters
+        ----------
+        estimator : fitted inverter
+        A : array-like of shape (n_matrices, m, m) or (n_matrices, m * m)
+        X_true : array-like of the shape of A, default=None
+            By default the inverses of LAPACK in float64; where a matrix is singular to working precision, its
+            Moore-Penrose pseudo-inverse.
+        ax : matplotlib Axes, default=None
+            By default that of a new figure.
+        name : str, default=None
+            By default the class of the estimator.
+
+        Returns
+        -------
+        display : InversionDisplay
+        """
+        X_pred = as_stack("estimator.transform(A)", estimator.transform(A))
+        if X_true is None:
+            X_true = skdmi.ExactInverter(singular="pinv").transform(as_stack("A", A).astype(np.float64))
+        name = estimator_name(estimator) if name is None else name
+        return cls.from_predictions(as_stack("X_true", X_true), X_pred, ax=ax, name=name)
+
+    @classmethod
+    def from_predictions(cls, X_true: Any, X_pred: Any, *, ax: Any = None, name: str | None = None) -> Self:
+        """Draw computed inverses against true ones.
+
+        Parameters
+        ----------
+        X_true, X_pred : array-likes of one shape
+            Of complex entries the real and the imaginary parts count.
+        ax : matplotlib Axes, default=None
+            By default that of a new figure.
+        name : str, default=None
+            Of the inverter, for the title.
+
+        Returns
+        -------
+        display : InversionDisplay
+
+        Raises
+        ------
+        ValueError
+            If the shapes differ, or no entry is finite in both.
+        """
+        X_true, X_pred = as_array(X_true), as_array(X_pred)
+        check_shapes(X_true=X_true, X_pred=X_pred)
+        true, predicted = _finite_entries(X_true, X_pred)
+        if len(true) == 0:
+            raise ValueError("No entry is finite in both X_true and X_pred, so there is nothing to draw.")
+        n_missing = np.count_nonzero(~(np.isfinite(X_true) & np.isfinite(X_pred)))
+        display = cls(
+            X_true=X_true,
+            X_pred=X_pred,
+            **_figures_of_merit(true, predicted),
+            n_missing=int(n_missing),
+            name=name,
+        )
+        return display.plot(ax=ax)
+
+    def plot(self, *, ax: Any = None, scale: str = "auto") -> Self:
+        """Draw.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            By default that of a new figure.
+        scale : {"auto", "linear", "asinh"}, default="auto"
+            Of both axes. ``"asinh"`` is linear near zero and logarithmic beyond; ``"auto"`` chooses it where the
+            entries of the inverses have a heavy tail, as those of nearly singular matrices do.
+
+        Returns
+        -------
+        self : InversionDisplay
+        """
+        if scale not in SCALES:
+            raise ValueError(f"scale={scale!r}; expected one of {', '.join(map(repr, SCALES))}.")
+        self.ax_ = ax = new_axes((4.8, 4.2)) if ax is None else ax
+        self.figure_ = ax.figure
+        true, predicted = _finite_entries(self.X_true, self.X_pred)
+        largest = 1.05 * max(np.abs(true).max(), np.abs(predicted).max()) or 1.0
+        bulk = np.quantile(np.abs(true), 0.75) or largest
+        bent = scale == "asinh" or (scale == "auto" and largest > HEAVY_TAIL * bulk)
+        if bent:
+            ax.set_xscale("asinh", linear_width=bulk / 2)
+            ax.set_yscale("asinh", linear_width=bulk / 2)
+            ticks = _ticks(bulk, largest)
+            ax.set_xticks(ticks, minor=False)
+            ax.set_yticks(ticks, minor=False)
+            ax.minorticks_off()
+        limits = (-largest, largest) if bent else _limits(true, predicted)
+        ax.set(xlim=limits, ylim=limits, aspect="equal", title=self.name or "")
+        ax.set(xlabel="True entry of $A^{-1}$", ylabel="Computed entry of $X$")
+        self._draw_points(true, predicted, bulk if bent else None)
+        (self.identity_,) = ax.plot(limits, limits, color="black", linewidth=0.7, alpha=0.7, zorder=1)
+        ax.text(0.04, 0.96, self._figures(), transform=ax.transAxes, va="top", fontsize="small")
+        return self
+
+    def _draw_points(self, true: np.ndarray, predicted: np.ndarray, bulk: float | None) -> None:
+        """Draw all points if they are few; else one of each small cell, coloured by how many fall into it."""
+        if len(true) <= MANY:
+            self.points_ = self.ax_.scatter(true, predicted, s=8, alpha=0.5, linewidths=0, rasterized=True)
+            return
+        seen = [v if bulk is None else np.arcsinh(v / bulk) for v in (true, predicted)]
+        index, count = thin(*seen)
+        self.points_ = self.ax_.scatter(
+            true[index], predicted[index], c=count, norm="log", s=4, linewidths=0, rasterized=True
+        )
+        self.figure_.colorbar(self.points_, ax=self.ax_, label="Number of entries", shrink=0.9)
+
+    def _figures(self) -> str:
+        r2 = f"1 \N{MINUS SIGN} {1 - self.r2:.1e}" if 0.9999 < self.r2 < 1 else f"{self.r2:.4f}"
+        lines = [f"$R^2$ = {r2}", f"MSE = {self.mse:.2e}", f"MAE = {self.mae:.2e}"]
+        return "\n".join(lines + [f"{self.n_missing} missing"] * bool(self.n_missing))
+
+
+def _figures_of_merit(true: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
+    """Return R2, MSE and MAE; R2 is NaN where all true entries are equal.
+
+    >>> _figures_of_merit(np.array([0.0, 2.0]), np.array([0.0, 1.0]))
+    {'r2': 0.5, 'mse': 0.5, 'mae': 0.5}
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        error, spread = true - predicted, true - true.mean()
+        r2 = 1 - np.sum(error**2) / np.sum(spread**2) if spread.any() else np.nan
+        return {"r2": float(r2), "mse": float(np.mean(error**2)), "mae": float(np.mean(np.abs(error)))}
+
+
+def _limits(true: np.ndarray, predicted: np.ndarray) -> tuple[float, float]:
+    low, high = min(true.min(), predicted.min()), max(true.max(), predicted.max())
+    margin = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
+    return float(low - margin), float(high + margin)
+
+
+def _ticks(bulk: float, largest: float) -> list[float]:
+    """Return zero and a few powers of ten of either sign, from where the axes bend to their end.
+
+    >>> _ticks(2.0, 5e4)
+    [-10000.0, -100.0, 0.0, 100.0, 10000.0]
+    """
+    last, first = int(np.floor(np.log10(largest))), int(np.ceil(np.log10(bulk)))
+    stride = max(1, (last - first + 1) // 2)
+    powers = [10.0**exponent for exponent in range(last, min(first, last - 1), -stride)]
+    return [*(-power for power in powers), 0.0, *reversed(powers)]
+
+
+def _finite_entries(X_true: np.ndarray, X_pred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the entries that are finite in both, real and imaginary parts side by side, in float64."""
+    finite = np.isfinite(X_true) & np.isfinite(X_pred)
+    true, predicted = X_true[finite], X_pred[finite]
+    if np.iscomplexobj(true) or np.iscomplexobj(predicted):
+        true, predicted = (np.concatenate([entries.real, entries.imag]) for entries in (true, predicted))
+    return true.astype(np.float64), predicted.astype(np.float64)

@@ -1,0 +1,147 @@
+"""``TrainingDisplay``: loss and learning rate, epoch by epoch."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+
+from skdmi.inspection.drawing import check_axes, new_axes
+
+__all__ = ["TrainingDisplay"]
+
+WHERE_INVERTERS_STAND = ("estimators_", "inverter_", "best_estimator_", "estimator", "inverter")
+
+
+class TrainingDisplay:
+    r"""Training and validation loss, and below them the learning rate, against the epoch.
+
+    The loss is the one that is minimised, :math:`\operatorname{mean}(r + w \log(1 + r / 0.01))` with
+    :math:`r = \|I - A X\|_F` and w the ``log_weight`` of the inverter: not the mean residual norm alone. Make a display
+    with `from_estimator`.
+
+    Parameters
+    ----------
+    histories : list of lists of dict
+        The ``history_`` of every network.
+    log_weights : list of float, default=()
+        w of every network, for the name of the axis.
+    name : str, default=None
+        For the title.
+
+    Attributes
+    ----------
+    axes_ : list of 2 matplotlib Axes
+        Of the loss, and of the learning rate.
+    figure_ : matplotlib Figure
+    train_, valid_, learning_rate_ : lists of matplotlib Line2D
+        A line a network.
+
+    Examples
+    --------
+    >>> from skdmi import load_pretrained
+    >>> from skdmi.inspection import TrainingDisplay
+    >>> display = TrainingDisplay.from_estimator(load_pretrained("uniform-3x3"))
+    >>> len(display.valid_)
+    1
+    """
+
+    def __init__(
+        self,
+        *,
+        histories: Sequence[Sequence[Mapping[str, Any]]],
+        log_weights: Sequence[float] = (),
+        name: str | None = None,
+    ) -> None:
+        self.histories = histories
+        self.log_weights = log_weights
+        self.name = name
+
+    @classmethod
+    def from_estimator(cls, estimator: Any, *, axes: Any = None, name: str | None = None) -> Self:
+        """Draw the training of a fitted inverter.
+
+        Parameters
+        ----------
+        estimator : fitted inverter
+            One that was trained, or one around such: a ``RefinedInverter``, an ensemble (a line a member), a search.
+        axes : sequence of 2 matplotlib Axes, default=None
+            Of the loss and of the learning rate; by default those of a new figure.
+        name : str, default=None
+            For the title.
+
+        Returns
+        -------
+        display : TrainingDisplay
+
+        Raises
+        ------
+        ValueError
+            If there is no fitted network inside.
+        """
+        networks = list(_networks(estimator))
+        if not any(network.history_ for network in networks):
+            raise ValueError(f"{type(estimator).__name__} holds no trained network; expected a fitted one with epochs.")
+        display = cls(
+            histories=[network.history_ for network in networks],
+            log_weights=[network.log_weight for network in networks],
+            name=name,
+        )
+        return display.plot(axes=axes)
+
+    def plot(self, *, axes: Any = None) -> Self:
+        """Draw.
+
+        Parameters
+        ----------
+        axes : sequence of 2 matplotlib Axes, default=None
+            Of the loss and of the learning rate; by default those of a new figure.
+
+        Returns
+        -------
+        self : TrainingDisplay
+        """
+        if axes is None:
+            axes = new_axes((4.8, 4.2), 2, sharex=True, height_ratios=(3, 1))
+        self.axes_ = above, below = check_axes(axes, 2)
+        self.figure_ = above.figure
+        self.train_, self.valid_, self.learning_rate_ = [], [], []
+        many = len(self.histories) > 1
+        for k, history in enumerate(self.histories):
+            epochs, train, valid, rates = (
+                np.array([row[key] for row in history])
+                for key in ("epoch", "train_loss", "valid_loss", "learning_rate")
+            )
+            shown = {"color": f"C{k}", "marker": "." if len(history) < 30 else None}
+            labels = (None, f"member {k}") if many else ("training", "validation")
+            self.train_ += above.plot(epochs, train, "--", linewidth=0.9, alpha=0.8, label=labels[0], **shown)
+            self.valid_ += above.plot(epochs, valid, "-", linewidth=1.4, label=labels[1], **shown)
+            self.learning_rate_ += below.plot(epochs, rates, linewidth=1.2, **shown)
+        above.set(yscale="log", ylabel=self._loss_name(), title=self.name or "")
+        above.legend(
+            fontsize="small", frameon=False, title="dashed: training" if many else None, title_fontsize="small"
+        )
+        below.set(xlabel="Epoch", ylabel="Learning rate", ylim=(0, None))
+        below.yaxis.set_major_formatter("{x:g}")
+        below.xaxis.get_major_locator().set_params(integer=True)
+        return self
+
+    def _loss_name(self) -> str:
+        weights = set(self.log_weights)
+        if weights == {0}:
+            return "Loss\n" r"mean of $r = \|I - AX\|_F$"
+        w = f"{weights.pop():g}" if len(weights) == 1 else "w"
+        return "Loss\n" rf"mean of $r + {w}\,\log(1 + r/0.01)$"
+
+
+def _networks(estimator: Any) -> Iterator[Any]:
+    """Yield the fitted networks of an estimator: itself, or those that stand inside it."""
+    if hasattr(estimator, "history_"):
+        yield estimator
+        return
+    if hasattr(estimator, "steps"):
+        inside = estimator.steps[-1][1]
+    else:
+        found = (getattr(estimator, name, None) for name in WHERE_INVERTERS_STAND)
+        inside = next((one for one in found if one is not None), ())
+    for inner in inside if isinstance(inside, list | tuple) else [inside]:
+        yield from _networks(inner)

@@ -1,11 +1,11 @@
 """Stacks of square matrices in files, read and written as streams.
 
-Three formats, told apart by the suffix:
+Three formats, told apart by the suffix, or by ``format``, their name without the dot, whatever the file is called:
 
 ========  =================================================================================================
 ``.mx``   Text: a row of comma-separated numbers a line, and a line ``END`` after each matrix.
 ``.npy``  A NumPy array of shape ``(n_matrices, m, m)``, or ``(m, m)`` for one matrix.
-``.csv``  Text: one single matrix, a row of comma-separated numbers a line.
+``.csv``  Text: one single matrix, a row of comma-separated numbers a line. What is ``.mx`` inside is read too.
 ========  =================================================================================================
 
 Reading and writing take the memory of one chunk, however many matrices the file holds; a file is written whole or not
@@ -30,13 +30,15 @@ __all__ = ["atomic_path", "iter_stacks", "read_stack", "write_stack"]
 PathLike: TypeAlias = str | os.PathLike[str]
 Stack: TypeAlias = NDArray[Any]
 
-SUFFIXES = (".mx", ".npy", ".csv")
-# The line that closes a matrix. Blank lines are skipped, so in a .csv file no line closes one: only the end does.
-END_LINES = {".mx": "END", ".csv": ""}
+FORMATS = ("mx", "npy", "csv")
+SUFFIXES = tuple(f".{name}" for name in FORMATS)
+END = "END"
+# What closes a matrix when it is written; reading does without after the last one, so a .csv file needs none.
+END_LINES = {"mx": f"{END}\n", "csv": ""}
 CHUNK_ENTRIES = 2**18  # Larger chunks are no faster, but text takes a dozen times the memory of its numbers.
 
 
-def iter_stacks(path: PathLike, *, chunk_size: int | None = None) -> Iterator[Stack]:
+def iter_stacks(path: PathLike, *, chunk_size: int | None = None, format: str | None = None) -> Iterator[Stack]:
     r"""Read a file of matrices as a stream of stacks.
 
     Parameters
@@ -46,6 +48,8 @@ def iter_stacks(path: PathLike, *, chunk_size: int | None = None) -> Iterator[St
         ends, a byte order mark and a missing last ``END`` are accepted, and so are ``nan`` and ``inf``.
     chunk_size : int, optional
         The largest number of matrices in a stack. By default as many as fill about 2 MB.
+    format : {"mx", "npy", "csv"}, optional
+        By default that of the suffix.
 
     Returns
     -------
@@ -56,8 +60,8 @@ def iter_stacks(path: PathLike, *, chunk_size: int | None = None) -> Iterator[St
     Raises
     ------
     ValueError
-        At once if the suffix or `chunk_size` is not valid; from the iterator if the file does not hold square matrices
-        of one size. The message starts with the path and, for text, the number of the line.
+        At once if the suffix, `format` or `chunk_size` is not valid; from the iterator if the file does not hold square
+        matrices of one size. The message starts with the path and, for text, the number of the line.
     OSError
         If the file cannot be opened.
 
@@ -71,22 +75,22 @@ def iter_stacks(path: PathLike, *, chunk_size: int | None = None) -> Iterator[St
     ...     [stack.tolist() for stack in iter_stacks(path, chunk_size=1)]
     [[[[0.1, -0.2], [0.3, 0.4]]], [[[1.0, 0.0], [0.0, 1.0]]]]
     """
-    suffix = _suffix(path)
+    name = _format_name(path, format)
     if chunk_size is not None and chunk_size < 1:
         raise ValueError(f"chunk_size={chunk_size!r}; expected a positive number of matrices, or None")
     os.stat(path)  # A missing file is an error here, not at the first stack.
-    if suffix == ".npy":
-        return _iter_npy(path, chunk_size)
-    return _iter_text(path, chunk_size, END_LINES[suffix])
+    return _iter_npy(path, chunk_size) if name == "npy" else _iter_text(path, chunk_size, name)
 
 
-def read_stack(path: PathLike) -> Stack:
+def read_stack(path: PathLike, *, format: str | None = None) -> Stack:
     r"""Read a whole file of matrices.
 
     Parameters
     ----------
     path : str or path-like
         A file that ends in ``.mx``, ``.npy`` or ``.csv``; see `iter_stacks` for what is accepted.
+    format : {"mx", "npy", "csv"}, optional
+        By default that of the suffix.
 
     Returns
     -------
@@ -111,10 +115,10 @@ def read_stack(path: PathLike) -> Stack:
     array([[[1., 2.],
             [3., 4.]]])
     """
-    return np.concatenate(list(iter_stacks(path)))
+    return np.concatenate(list(iter_stacks(path, format=format)))
 
 
-def write_stack(path: PathLike, stack: NDArray[Any] | Iterable[ArrayLike]) -> None:
+def write_stack(path: PathLike, stack: NDArray[Any] | Iterable[ArrayLike], *, format: str | None = None) -> None:
     """Write matrices to a file, whole or not at all.
 
     Every number reads back bit for bit, and a matrix of NaN, which stands for a missing inverse, as NaN. The file
@@ -127,6 +131,8 @@ def write_stack(path: PathLike, stack: NDArray[Any] | Iterable[ArrayLike]) -> No
     stack : array of shape (n_matrices, m, m) or (m, m), or iterable of such arrays
         The matrices. An iterable is consumed one array at a time. An ``.npy`` file has the dtype of the first array,
         float32 or float64 (other real dtypes become float64); text has the exact value of either.
+    format : {"mx", "npy", "csv"}, optional
+        By default that of the suffix.
 
     Raises
     ------
@@ -151,16 +157,16 @@ def write_stack(path: PathLike, stack: NDArray[Any] | Iterable[ArrayLike]) -> No
     nan,nan
     END
     """
-    suffix = _suffix(path)
+    name = _format_name(path, format)
     arrays: Iterable[Any] = (stack,) if hasattr(stack, "__array__") else stack
     stacks = _checked(path, arrays)
     with atomic_path(path) as temporary:
-        if suffix == ".npy":
+        if name == "npy":
             with open(temporary, "wb") as binary:
                 n_matrices = _write_npy(path, binary, stacks)
         else:
             with open(temporary, "w", encoding="ascii", newline="\n") as text:
-                n_matrices = _write_text(path, text, stacks, END_LINES[suffix])
+                n_matrices = _write_text(path, text, stacks, END_LINES[name])
         if n_matrices == 0:
             raise ValueError(f"{path}: there is no matrix to write; expected at least one")
 
@@ -219,11 +225,13 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
         raise
 
 
-def _suffix(path: PathLike) -> str:
+def _format_name(path: PathLike, format: str | None) -> str:
+    if format is not None and format not in FORMATS:
+        raise ValueError(f"format={format!r}; expected one of {', '.join(FORMATS)}, or None, which is by suffix")
     suffix = Path(path).suffix.lower()
-    if suffix not in SUFFIXES:
+    if format is None and suffix not in SUFFIXES:
         raise ValueError(f"{path}: the suffix is {suffix!r}; expected one of {', '.join(SUFFIXES)}")
-    return suffix
+    return format or suffix.removeprefix(".")
 
 
 def _chunk_size(chunk_size: int | None, m: int) -> int:
@@ -263,7 +271,7 @@ def _iter_npy(path: PathLike, chunk_size: int | None) -> Iterator[Stack]:
         yield np.array(stack[start : start + step], dtype=_dtype(stack), order="C")
 
 
-def _iter_text(path: PathLike, chunk_size: int | None, end: str) -> Iterator[Stack]:
+def _iter_text(path: PathLike, chunk_size: int | None, format: str) -> Iterator[Stack]:
     """Parse whole chunks of lines that repeat m rows and an end; where one does not, look for the line."""
     # Bytes that are not text become a character that no number contains: an error with a line number, like any other.
     with open(path, encoding="utf-8-sig", errors="replace") as file:
@@ -276,13 +284,13 @@ def _iter_text(path: PathLike, chunk_size: int | None, end: str) -> Iterator[Sta
         n_good = 0
         while rows := list(islice(lines, _chunk_size(chunk_size, m) * (m + 1))):
             if len(rows) % (m + 1) == m:  # Only at the end of the file.
-                rows.append(end)
+                rows.append(END)
             ends = rows[m :: m + 1]
             del rows[m :: m + 1]
-            fits = len(rows) == m * len(ends) and ends.count(end) == len(ends)
+            fits = len(rows) == m * len(ends) and ends.count(END) == len(ends)
             numbers = _parse(rows, m) if fits else None
             if numbers is None:
-                _raise_line_error(path, file, end, m, n_good)
+                _raise_line_error(path, file, format, m, n_good)
             yield numbers.reshape(-1, m, m)
             n_good += len(rows) + len(ends)
 
@@ -300,18 +308,18 @@ def _parse(rows: list[str], m: int) -> Stack | None:
         return None
 
 
-def _raise_line_error(path: PathLike, file: TextIO, end: str, m: int, n_good: int) -> NoReturn:
+def _raise_line_error(path: PathLike, file: TextIO, format: str, m: int, n_good: int) -> NoReturn:
     """Raise the error of the first line that does not fit, past `n_good` lines (blank ones not counted) that do."""
     file.seek(0)
     numbered = ((number, line) for number, line in enumerate(map(str.strip, file), start=1) if line)
     n_rows = 0
     for number, line in islice(numbered, n_good, None):
         where = f"{path}:{number}:"
-        if line == end:
+        if line == END:
             if n_rows == 0:
-                raise ValueError(f"{where} {end} without a matrix; expected rows of comma-separated numbers before it")
+                raise ValueError(f"{where} {END} without a matrix; expected rows of comma-separated numbers before it")
             if n_rows < m:
-                raise ValueError(f"{where} {end} after {n_rows} of {m} rows; expected a square matrix, {m} x {m}")
+                raise ValueError(f"{where} {END} after {n_rows} of {m} rows; expected a square matrix, {m} x {m}")
             n_rows = 0
             continue
         tokens = line.split(",")
@@ -322,7 +330,7 @@ def _raise_line_error(path: PathLike, file: TextIO, end: str, m: int, n_good: in
                 f"{where} got {shown!r}, expected a number; rows are comma-separated numbers in plain text"
             )
         if n_rows == m:
-            after = f"the line {end}" if end else "the end of the file (several matrices go to .mx or .npy)"
+            after = f"the line {END}" if format == "mx" else f"the end of the file, or the line {END} between matrices,"
             raise ValueError(f"{where} row {m + 1} of a matrix with {m} columns; expected {after} after {m} rows")
         if len(tokens) != m and n_rows > 0:
             raise ValueError(f"{where} a row of {len(tokens)} numbers; expected {m}, as in the row before")
@@ -390,6 +398,6 @@ def _format(stack: Stack, end: str) -> str:
     """Return the text of a stack. One format string for all of it writes exact digits about as fast as Python can."""
     m = stack.shape[1]
     row = ",".join(["%r"] * m) + "\n"
-    matrix = row * m + (f"{end}\n" if end else "")
+    matrix = row * m + end
     text: str = (matrix * len(stack)) % tuple(stack.ravel().tolist())
     return text

@@ -71,6 +71,22 @@ def test_csv_round_trip(tmp_path, m):
     np.testing.assert_array_equal(np.loadtxt(tmp_path / "a.csv", delimiter=",", ndmin=2), matrix)
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a", "a.txt", "a.npy"])
+def test_a_format_may_be_named_whatever_the_file_is_called(tmp_path, name):
+    stack = make_stack("graded", n_matrices=3)
+    for format in ("mx", "npy"):
+        write_stack(tmp_path / name, stack, format=format)
+        assert_same_bits(read_stack(tmp_path / name, format=format), stack)
+    with pytest.raises(ValueError, match=r"format='txt'; expected one of mx, npy, csv"):
+        iter_stacks(tmp_path / name, format="txt")
+
+
+def test_a_csv_file_with_several_matrices_is_read(tmp_path):
+    stack = make_stack("graded", n_matrices=3)
+    write_stack(tmp_path / "a.csv", stack, format="mx")
+    assert_same_bits(read_stack(tmp_path / "a.csv"), stack)
+
+
 @pytest.mark.parametrize("suffix", [*SUFFIXES, ".csv"])
 def test_missing_inverse_is_written_as_nan(tmp_path, suffix):
     path = tmp_path / f"a{suffix}"
@@ -306,7 +322,7 @@ def test_what_is_not_text_is_refused(tmp_path, content):
     ("text", "line", "message"),
     [
         ("1,2\n3,4\n5,6\n", 3, "expected the end of the file"),
-        ("1,2\n3,4\nEND\n", 3, "got 'END', expected a number"),
+        ("1,2\n3,4\nEND\nEND\n", 4, "END without a matrix"),
         ("1,2\n\n3\n", 3, "a row of 1 numbers; expected 2"),
         ("1,2,3\n4,5,6\n", 2, "the file ends after 2 of 3 rows"),
         ("a,b\n1,2\n3,4\n", 1, "got 'a', expected a number"),

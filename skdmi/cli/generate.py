@@ -1,6 +1,6 @@
 """``skdmi generate``: files of random matrices and of their inverses."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,8 @@ import numpy as np
 import skdmi
 from skdmi.cli.options import OUTPUT_FILE, POSITIVE, DistributionType, example, random_state_option
 from skdmi.cli.streams import quietly, with_progress
+
+__all__ = ["chunk_sizes", "draw_nonsingular", "generate", "pseudo_inverses", "write_with_inverses"]
 
 CHUNK_ENTRIES = 2**18
 MAX_DRAWS = 100
@@ -60,20 +62,32 @@ def generate(
     elif distribution is None:
         distribution = skdmi.distributions.Uniform()
     random = np.random.RandomState(random_state)
-    sizes = _chunks(n_matrices, max(1, CHUNK_ENTRIES // matrix_size**2))
-    draw = _draw if singular else _draw_nonsingular
+    sizes = chunk_sizes(n_matrices, matrix_size)
+    draw = _draw if singular else draw_nonsingular
     stacks = (draw(distribution, size, matrix_size, random) for size in sizes)
     with ExitStack() as both:
         matrices = both.enter_context(skdmi.io.atomic_path(output))
         results = both.enter_context(skdmi.io.atomic_path(inverses)) if inverses else None
-        skdmi.io.write_stack(matrices, with_progress(stacks, n_matrices))
-        if results:
-            invert = _pseudo_inverses if singular else skdmi.ExactInverter().transform
-            skdmi.io.write_stack(results, map(invert, skdmi.io.iter_stacks(matrices)))
+        invert = pseudo_inverses if singular else skdmi.ExactInverter().transform
+        write_with_inverses(matrices, with_progress(stacks, n_matrices), results, invert)
     click.echo(f"{n_matrices} matrices of {matrix_size} x {matrix_size} from {distribution!r}: {output}")
 
 
-def _chunks(n_matrices: int, size: int) -> Iterator[int]:
+def write_with_inverses(
+    matrices: Path,
+    stacks: Iterable[np.ndarray],
+    inverses: Path | None,
+    invert: Callable[[np.ndarray], np.ndarray],
+) -> None:
+    """Write matrices to one file, and the inverses of those that it holds then to another, if there is one."""
+    skdmi.io.write_stack(matrices, stacks)
+    if inverses:
+        skdmi.io.write_stack(inverses, map(invert, skdmi.io.iter_stacks(matrices)))
+
+
+def chunk_sizes(n_matrices: int, matrix_size: int) -> Iterator[int]:
+    """Yield numbers of matrices that fit into memory and add up to ``n_matrices``."""
+    size = max(1, CHUNK_ENTRIES // matrix_size**2)
     for start in range(0, n_matrices, size):
         yield min(size, n_matrices - start)
 
@@ -83,7 +97,8 @@ def _draw(distribution: Any, n_matrices: int, m: int, random: np.random.RandomSt
     return stack
 
 
-def _draw_nonsingular(distribution: Any, n_matrices: int, m: int, random: np.random.RandomState) -> np.ndarray:
+def draw_nonsingular(distribution: Any, n_matrices: int, m: int, random: np.random.RandomState) -> np.ndarray:
+    """Draw matrices that LAPACK can invert; those that it cannot are drawn again."""
     stack = _draw(distribution, n_matrices, m, random)
     missing = _singular_indices(stack)
     for _ in range(MAX_DRAWS):
@@ -101,7 +116,10 @@ def _singular_indices(stack: np.ndarray) -> np.ndarray:
     return np.flatnonzero(np.isnan(quietly(skdmi.ExactInverter().transform, stack)).any(axis=(1, 2)))
 
 
-def _pseudo_inverses(stack: np.ndarray) -> np.ndarray:
-    """Singular values at the level of rounding count as zero: numpy's own 1e-15 is too small for larger matrices."""
+def pseudo_inverses(stack: np.ndarray) -> np.ndarray:
+    """Return pseudo-inverses.
+
+    Singular values at the level of rounding count as zero: numpy's own 1e-15 is too small for larger matrices.
+    """
     m = stack.shape[-1]
     return np.linalg.pinv(stack, rcond=10 * m * np.finfo(np.float64).eps)

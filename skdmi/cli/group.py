@@ -1,20 +1,18 @@
-"""``skdmi`` itself: where commands are found, and the one place where failures become a line and an exit code."""
+"""``skdmi`` itself: where commands are found."""
 
-import warnings
 from importlib import import_module
-from typing import Any, TextIO
 
 import click
 
 import skdmi
+from skdmi.cli.errors import CONTEXT_SETTINGS, OneLineErrors
 
 __all__ = ["main"]
 
 COMMANDS = ("train", "invert", "generate", "verify", "score", "info")
-INTERRUPTED = 130  # What a shell reports for a program that Ctrl-C ended: 128 + SIGINT.
 
 
-class CommandGroup(click.Group):
+class CommandGroup(OneLineErrors, click.Group):
     """The commands of `COMMANDS`, each the function of its name in the module of its name."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -27,43 +25,8 @@ class CommandGroup(click.Group):
         del ctx
         return getattr(import_module(f"skdmi.cli.{name}"), name) if name in COMMANDS else None
 
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; whatever the library raises for its user to read becomes one line on stderr."""
-        with warnings.catch_warnings():
-            warnings.showwarning = _print_warning
-            try:
-                return super().invoke(ctx)
-            except BrokenPipeError:  # The reader of a pipe has seen enough; click ends quietly.
-                raise
-            except (ValueError, OSError) as error:
-                raise click.ClickException(_one_line(error)) from error
-            except KeyboardInterrupt:
-                click.echo("Interrupted.", err=True)
-                ctx.exit(INTERRUPTED)
 
-
-def _one_line(error: Exception) -> str:
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
-    return " ".join(str(error).split())
-
-
-def _print_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
-    del category, filename, lineno, file, line
-    click.echo(f"Warning: {' '.join(str(message).split())}", err=True)
-
-
-@click.group(
-    cls=CommandGroup,
-    context_settings={"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100},
-)
+@click.group(cls=CommandGroup, context_settings=CONTEXT_SETTINGS)
 @click.version_option(skdmi.__version__)
 def main() -> None:
     """Invert stacks of small square matrices with a neural network.

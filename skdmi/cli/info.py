@@ -27,7 +27,7 @@ def info(model: str | None, as_json: bool) -> None:
             click.echo("\n".join(map(_line, cards)) or "No model comes with this installation.")
         return
     card = ModelCard.read(model)
-    figures = _figures(model)
+    figures = _figures(card)
     if as_json:
         click.echo(json.dumps(card.content | figures, indent=1))
         return
@@ -40,12 +40,13 @@ def _line(card: ModelCard) -> str:
     return f"{card.name}: {card.size_text}, {card.architecture_text}, trained on {card.distribution_text}"
 
 
-def _figures(model: str) -> dict[str, int]:
-    """Return what only the network itself tells."""
-    module = skdmi.load_pretrained(model).module_
+def _figures(card: ModelCard) -> dict[str, int]:
+    """Return what only the network itself tells; products at the largest size that it was trained for."""
+    module = skdmi.load_pretrained(card.name).module_
+    size = card.architecture["matrix_size"]
     return {
         "n_parameters": sum(parameter.numel() for parameter in module.parameters()),
-        "n_products": module.n_products,
+        "n_products": module.n_products(size if isinstance(size, int) else max(size)),
     }
 
 

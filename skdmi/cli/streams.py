@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from tqdm import tqdm
@@ -15,11 +15,13 @@ __all__ = ["finite_stacks", "name_indices", "paired_stacks", "quietly", "with_pr
 
 MAX_NAMED = 10
 
+Reader: TypeAlias = Callable[[Path], Iterator[np.ndarray]]
 
-def finite_stacks(path: Path) -> Iterator[np.ndarray]:
+
+def finite_stacks(path: Path, read: Reader = skdmi.io.iter_stacks) -> Iterator[np.ndarray]:
     """Read a file of matrices that are to be inverted, so finite ones, chunk by chunk and with progress."""
     start = 0
-    for stack in with_progress(skdmi.io.iter_stacks(path)):
+    for stack in with_progress(read(path)):
         bad = np.flatnonzero(~np.isfinite(stack).all(axis=(1, 2)))
         if len(bad):
             raise ValueError(
@@ -29,14 +31,16 @@ def finite_stacks(path: Path) -> Iterator[np.ndarray]:
         start += len(stack)
 
 
-def paired_stacks(matrices: Path, inverses: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def paired_stacks(
+    matrices: Path, inverses: Path, read: Reader = skdmi.io.iter_stacks
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Read matrices and their inverses from two files side by side; an error if the two do not fit together."""
-    for A, X in zip_longest(finite_stacks(matrices), skdmi.io.iter_stacks(inverses)):
+    for A, X in zip_longest(finite_stacks(matrices, read), read(inverses)):
         if A is not None and X is not None and A.shape[1:] != X.shape[1:]:
             m, k = A.shape[-1], X.shape[-1]
             raise ValueError(f"{matrices} holds {m} x {m} matrices and {inverses} {k} x {k} ones; expected one size")
         if A is None or X is None or len(A) != len(X):
-            n_matrices, n_inverses = (sum(map(len, skdmi.io.iter_stacks(path))) for path in (matrices, inverses))
+            n_matrices, n_inverses = (sum(map(len, read(path))) for path in (matrices, inverses))
             raise ValueError(f"{matrices} holds {n_matrices} matrices and {inverses} {n_inverses}; expected as many")
         yield A, X
 

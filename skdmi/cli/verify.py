@@ -1,6 +1,6 @@
 """``skdmi verify``: check inverses that are in a file, whoever computed them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import click
@@ -8,6 +8,8 @@ import numpy as np
 
 from skdmi.cli.options import INPUT_FILE, example
 from skdmi.cli.streams import paired_stacks
+
+__all__ = ["absolute_limits", "check", "relative_limits", "verify"]
 
 # Far above the rounding of an inverse computed in the dtype of the file, far below a mistake.
 TOLERANCES = {"float32": 1e-5, "float64": 1e-10}
@@ -36,10 +38,33 @@ def verify(matrices: Path, inverses: Path, kind: str, tolerance: float | None) -
 
     Exits with 0 if all are valid and with 1 otherwise, naming the first matrices that fail.
     """
-    n_matrices = n_wrong = 0
-    for A, X in paired_stacks(matrices, inverses):
+    n_matrices = check(paired_stacks(matrices, inverses), kind, relative_limits(tolerance), inverses)
+    click.echo(f"{n_matrices} valid {kind}s")
+
+
+Limits = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def relative_limits(tolerance: float | None) -> Limits:
+    """Return the bound that `verify` describes, as a function of A and X."""
+
+    def limits(A: np.ndarray, X: np.ndarray) -> np.ndarray:
         allowed = max(TOLERANCES[A.dtype.name], TOLERANCES[X.dtype.name]) if tolerance is None else tolerance
-        for index, complaint in _complaints(A, X, kind, allowed):
+        return np.minimum(allowed * _norm(A.astype(np.float64)) * _norm(X.astype(np.float64)), 0.5)
+
+    return limits
+
+
+def absolute_limits(tolerance: float) -> Limits:
+    """Return one bound for all matrices, as a function of A and X."""
+    return lambda A, X: np.full(len(A), tolerance)
+
+
+def check(pairs: Iterable[tuple[np.ndarray, np.ndarray]], kind: str, limits: Limits, source: Path) -> int:
+    """Return the number of matrices, or print which inverses are wrong, and why, and raise a ClickException."""
+    n_matrices = n_wrong = 0
+    for A, X in pairs:
+        for index, complaint in _complaints(A, X, kind, limits):
             n_wrong += 1
             if n_wrong <= MAX_SHOWN:
                 click.echo(f"matrix {n_matrices + index}: {complaint}")
@@ -47,15 +72,15 @@ def verify(matrices: Path, inverses: Path, kind: str, tolerance: float | None) -
     if n_wrong > MAX_SHOWN:
         click.echo("...")
     if n_wrong:
-        raise click.ClickException(f"{inverses}: {n_wrong} of {n_matrices} are not the {kind} of their matrix.")
-    click.echo(f"{n_matrices} valid {kind}s")
+        raise click.ClickException(f"{source}: {n_wrong} of {n_matrices} are not the {kind} of their matrix.")
+    return n_matrices
 
 
-def _complaints(A: np.ndarray, X: np.ndarray, kind: str, tolerance: float) -> Iterator[tuple[int, str]]:
+def _complaints(A: np.ndarray, X: np.ndarray, kind: str, limits: Limits) -> Iterator[tuple[int, str]]:
     """Yield the index of each member of X that is not what it should be, and why: the first condition that fails."""
     with np.errstate(over="ignore", invalid="ignore"):  # What overflows compares as not valid.
+        allowed = limits(A, X)
         A, X = A.astype(np.float64), X.astype(np.float64)
-        allowed = np.minimum(tolerance * _norm(A) * _norm(X), 0.5)
         conditions = [(name, measure(A, X), allowed * scale(A, X)) for name, measure, scale in CONDITIONS[kind]]
     missing = np.isnan(X).any(axis=(1, 2))
     valid = np.all([found <= limit for _, found, limit in conditions], axis=0)

@@ -1,0 +1,103 @@
+"""What the commands of DeepMatrixInversion share: files of any name, plots, figures of merit."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+import skdmi
+from skdmi.cli.errors import CONTEXT_SETTINGS, OneLineErrors
+from skdmi.cli.options import example
+from skdmi.cli.plots import check_plot_file, save_figure
+
+__all__ = [
+    "INPUT_FILE",
+    "MIN_ABS_DET",
+    "OUTPUT_FILE",
+    "check_plot",
+    "command",
+    "compare",
+    "draw_plot",
+    "plot_option",
+    "published_distribution",
+    "read",
+    "stack_format",
+]
+
+INPUT_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+OUTPUT_FILE = click.Path(dir_okay=False, path_type=Path)
+MIN_ABS_DET = 0.1  # Of the matrices that DeepMatrixInversion trains on and generates.
+SCREEN = Path("screen")
+
+plot_option = click.option(
+    "--plotout",
+    metavar="FILE|screen",
+    type=OUTPUT_FILE,
+    help="Plot the entries of the inverses against those of the true ones.",
+)
+
+
+def command(call: str, **settings: Any) -> Callable[[Any], click.Command]:
+    """Return what makes a function a command, with ``call`` for the example in its help."""
+    return click.command(cls=OneLineErrors, context_settings=CONTEXT_SETTINGS | settings, epilog=example(call))
+
+
+def stack_format(path: Path) -> str:
+    """Return the format of a file: text with END lines, which DeepMatrixInversion writes under any name.
+
+    >>> stack_format(Path("prediction.csv")), stack_format(Path("M.npy"))
+    ('mx', 'npy')
+    """
+    return "npy" if path.suffix.lower() == ".npy" else "mx"
+
+
+def read(path: Path) -> Iterator[np.ndarray]:
+    """Read a file of matrices, whatever its name, chunk by chunk."""
+    return skdmi.io.iter_stacks(path, format=stack_format(path))
+
+
+def published_distribution(low: float, high: float) -> Any:
+    """Return where DeepMatrixInversion takes its matrices from, or raise a usage error."""
+    try:
+        return skdmi.distributions.Uniform(low, high, min_abs_det=MIN_ABS_DET)
+    except ValueError as error:
+        raise click.UsageError(f"No matrices with entries from {low:g} to {high:g}: {error}.") from error
+
+
+def compare(X_true: np.ndarray, X_pred: np.ndarray) -> str:
+    """Return R2, MSE and MAE over the entries of the inverses that are there, as a text.
+
+    >>> compare(np.array([[[1.0, 2.0], [3.0, 4.0]]]), np.array([[[1.5, 2.5], [3.5, 4.5]]]))
+    'R2 1 - 0.2, MSE 0.25, MAE 0.5'
+    """
+    there = np.isfinite(X_true) & np.isfinite(X_pred)
+    true, error = X_true[there], (X_pred - X_true)[there]
+    if not len(error):
+        return "no inverse to compare"
+    unexplained = np.sum(error**2) / np.sum((true - true.mean()) ** 2) if np.ptp(true) else np.nan
+    return f"R2 1 - {unexplained:.2g}, MSE {np.mean(error**2):.3g}, MAE {np.mean(abs(error)):.3g}"
+
+
+def check_plot(plotout: Path | None) -> None:
+    """Raise a usage error if no plot can be written there."""
+    if plotout not in (None, SCREEN):
+        check_plot_file(plotout)
+
+
+def draw_plot(X_true: np.ndarray, X_pred: np.ndarray, plotout: Path) -> None:
+    """Draw predicted against true entries, into a file or on the screen, if there is one."""
+    from skdmi.inspection import InversionDisplay
+
+    figure = InversionDisplay.from_predictions(X_true, X_pred).figure_
+    if plotout != SCREEN:
+        save_figure(figure, plotout)
+        return
+    import matplotlib.pyplot as plt
+
+    if figure.canvas.required_interactive_framework is None:
+        click.echo("No display, so no plot is shown; give --plotout the name of a file.", err=True)
+    else:
+        plt.show()
+    plt.close(figure)

@@ -1,0 +1,30 @@
+"""``dmxdatasetverify``: check a data set that ``dmxdatasetgenerator``, or anything else, wrote."""
+
+from pathlib import Path
+
+import click
+
+from skdmi.cli.dmx.common import INPUT_FILE, command, read
+from skdmi.cli.streams import paired_stacks
+from skdmi.cli.verify import absolute_limits, check
+
+TOLERANCES = {"inverse": 1e-3, "pseudo-inverse": 1e-5}
+KINDS = {"invertible": "inverse", "singular": "pseudo-inverse"}
+
+
+@command("dmxdatasetverify test_matrices_3x3.mx test_matrices_inverted_3x3.mx invertible")
+@click.argument("matrices", type=INPUT_FILE)
+@click.argument("inverses", type=INPUT_FILE)
+@click.argument("kind", type=click.Choice(list(KINDS)))
+def dmxdatasetverify(matrices: Path, inverses: Path, kind: str) -> None:
+    """Check the inverses of invertible matrices, or the pseudo-inverses of singular ones.
+
+    With A from MATRICES, X from INVERSES and Frobenius norms, an inverse is valid if ||I - A X|| <= 0.001, a
+    pseudo-inverse if it meets the four conditions of Penrose up to 1e-5: ||A X A - A|| relative to ||A||, ||X A X - X||
+    to ||X||, ||A X - (A X)^T|| and ||X A - (X A)^T||. "skdmi verify" is stricter.
+
+    Exits with 0 if all are valid and with 1 otherwise, naming the first matrices that fail.
+    """
+    limits = absolute_limits(TOLERANCES[KINDS[kind]])
+    check(paired_stacks(matrices, inverses, read), KINDS[kind], limits, inverses)
+    click.echo("Dataset valid.")

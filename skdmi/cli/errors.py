@@ -1,0 +1,70 @@
+"""The one place where failures become a line on stderr and an exit code, for every command."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+import click
+
+__all__ = ["CONTEXT_SETTINGS", "OneLineErrors"]
+
+CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100}
+INTERRUPTED = 130  # What a shell reports for a program that Ctrl-C ended: 128 + SIGINT.
+
+
+class OneLineErrors(click.Command):
+    """A command whose failures are one line: usage errors, and whatever the library raises for its user to read."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Parse the command line."""
+        with _usage_in_one_line():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        with warnings.catch_warnings(), _usage_in_one_line():
+            warnings.showwarning = _print_warning
+            try:
+                return super().invoke(ctx)
+            except BrokenPipeError:  # The reader of a pipe has seen enough; click ends quietly.
+                raise
+            except (ValueError, OSError) as error:
+                raise click.ClickException(_one_line(error)) from error
+            except KeyboardInterrupt:
+                click.echo("Interrupted.", err=True)
+                ctx.exit(INTERRUPTED)
+
+
+class _UsageLine(click.ClickException):
+    exit_code = 2
+
+
+@contextmanager
+def _usage_in_one_line() -> Iterator[None]:
+    """Say what is wrong with a command line and where help is, in place of click's three lines."""
+    try:
+        yield
+    except click.UsageError as error:
+        if error.ctx is None or type(error).__name__ == "NoArgsIsHelpError":  # Which is no error: it prints the help.
+            raise
+        text = " ".join(error.format_message().split())
+        raise _UsageLine(f"{text} See '{error.ctx.command_path} --help'.") from error
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split())
+
+
+def _print_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    del category, filename, lineno, file, line
+    click.echo(f"Warning: {' '.join(str(message).split())}", err=True)

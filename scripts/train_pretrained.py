@@ -1,27 +1,69 @@
 """Train the shipped models anew: ``python scripts/train_pretrained.py [NAME ...]``, by default all of them.
 
-Each writes its directory in ``skdmi/pretrained/`` (weights, and a card with settings, seed, domain and history), and
-prints its log.
+A model is trained in rounds, each a cosine schedule of its own from a third of the learning rate before. After every
+round it is saved in ``build/pretrained/``, and a run that was interrupted goes on from the last round saved; the last
+round goes to ``skdmi/pretrained/`` (weights, and a card with settings, seed, domain and history).
 """
 
 import argparse
+import json
 import platform
+import shutil
 import time
+from pathlib import Path
+from typing import Any
 
 import torch
 
 from skdmi import NeuralMatrixInverter
-from skdmi.distributions import Mixture, Spectrum, Uniform
+from skdmi.distributions import Graded, Mixture, Normal, Spectrum, Uniform, Wishart
 from skdmi.persistence import SHIPPED
 
-MODELS = {
-    "uniform-3x3": {
-        "depth": 2,
-        "matrix_size": 3,
-        "distribution": Mixture((Uniform(), Spectrum(max_cond=1e3)), weights=(0.8, 0.2)),
-        "max_epochs": 40,
+BUILD = Path(__file__).parents[1] / "build" / "pretrained"
+N_ROUNDS = 3
+ROUND_OFF = 1 / 3
+
+ANY = Mixture((Uniform(), Normal(), Graded(), Spectrum(max_cond=1e6)))
+SIZES = (2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32)
+SMALL: dict[str, Any] = {"start": "characteristic", "max_epochs": 4}
+POSITIVE: dict[str, Any] = {
+    "start": "identity",
+    "matrix_size": (4, 6, 8, 12, 16, 24, 32),
+    "distribution": Wishart(),
+    "max_epochs": 15,
+    "batch_size": 512,
+}
+MODELS: dict[str, dict[str, Any]] = {
+    "uniform-3x3": SMALL | {"depth": 1, "matrix_size": 3, "distribution": Uniform()},
+    "uniform-5x5": SMALL | {"depth": 1, "matrix_size": 5, "distribution": Uniform()},
+    "uniform-8x8": SMALL | {"depth": 1, "matrix_size": 8, "distribution": Uniform()},
+    "uniform-16x16": SMALL | {"depth": 1, "matrix_size": 16, "distribution": Uniform()},
+    "uniform-3x3-long": SMALL | {"depth": 2, "matrix_size": 3, "distribution": Uniform()},
+    "uniform-5x5-long": SMALL | {"depth": 2, "matrix_size": 5, "distribution": Uniform()},
+    "uniform-8x8-long": SMALL | {"depth": 2, "matrix_size": 8, "distribution": Uniform()},
+    "uniform-16x16-long": SMALL | {"depth": 2, "matrix_size": 16, "distribution": Uniform()},
+    "uniform-32x32": {
+        "depth": 3,
+        "matrix_size": 32,
+        "distribution": Uniform(),
+        "net_params": {"module__n_squarings": 4},
+        "max_epochs": 20,
+        "batch_size": 512,
     },
-    "uniform-5x5": {"depth": 3, "matrix_size": 5, "distribution": Uniform(), "max_epochs": 60},
+    "uniform-64x64": {"depth": 4, "matrix_size": 64, "distribution": Uniform(), "max_epochs": 15, "batch_size": 256},
+    "spd": POSITIVE | {"depth": 2},
+    "spd-long": POSITIVE | {"depth": 3},
+    "general": {"depth": 3, "matrix_size": SIZES, "distribution": ANY, "max_epochs": 40, "batch_size": 512},
+    "general-long": {"depth": 4, "matrix_size": SIZES, "distribution": ANY, "max_epochs": 30, "batch_size": 512},
+    "dense-3x3": {
+        "block": "dense",
+        "depth": 4,
+        "width": 64,
+        "matrix_size": 3,
+        "distribution": Uniform(),
+        "max_epochs": 20,
+        "learning_rate": 1e-3,
+    },
 }
 
 
@@ -34,10 +76,30 @@ def main() -> None:
         parser.error(f"no model {', '.join(unknown)}; there are {', '.join(MODELS)}")
     for name in names:
         print(f"{name} on {platform.machine()}, {torch.get_num_threads()} thread(s), torch {torch.__version__}")
+        train(name)
+
+
+def train(name: str) -> None:
+    """Train the rounds of a model that are not there yet, and ship the last."""
+    settings = {"learning_rate": 3e-3, "batches_per_epoch": 100, "random_state": 0, "verbose": 1} | MODELS[name]
+    inverter = NeuralMatrixInverter(**settings)
+    for number in range(N_ROUNDS):
+        saved = BUILD / f"{name}-{number + 1}"
+        if saved.exists():
+            inverter = NeuralMatrixInverter.from_pretrained(saved)
+            continue
         started = time.perf_counter()
-        inverter = NeuralMatrixInverter(**MODELS[name], random_state=0, verbose=1).fit()
-        inverter.set_params(verbose=0).save_pretrained(SHIPPED / name)
-        print(f"{name}: {inverter.n_matrices_seen_} matrices in {time.perf_counter() - started:.0f} s")
+        inverter.set_params(
+            learning_rate=settings["learning_rate"] * ROUND_OFF**number, warm_start=number > 0, verbose=1
+        ).fit()
+        seconds = time.perf_counter() - started
+        print(f"{name}, round {number + 1} of {N_ROUNDS}: {inverter.n_matrices_seen_} matrices, {seconds:.0f} s")
+        inverter.set_params(learning_rate=settings["learning_rate"], warm_start=False, verbose=0).save_pretrained(saved)
+    shutil.rmtree(SHIPPED / name, ignore_errors=True)
+    shutil.copytree(saved, SHIPPED / name)
+    size = sum(file.stat().st_size for file in (SHIPPED / name).iterdir())
+    history = json.loads((SHIPPED / name / "config.json").read_text())["fitted"]["history_"]
+    print(f"{name}: {size / 1e3:.0f} kB, {sum(row['seconds'] for row in history):.0f} s, loss {inverter.best_loss_:.3e}")
 
 
 if __name__ == "__main__":

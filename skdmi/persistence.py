@@ -50,29 +50,38 @@ def shipped_directory(name: str) -> Path:
 def choose_model(matrix_size: int) -> tuple[str | None, int]:
     """Return the name of the shipped model for a size, and the size of the matrices to give it.
 
-    The model trained for that size, of several the one trained for the fewest; else, for a BlockInverter, the one
-    trained for the largest size below; else None, which stands for the untrained iteration.
+    Of the models for any kind of matrix the one trained for that size alone, or else for the fewest sizes, and the
+    shallowest of these; where there is none, for a BlockInverter, the one for the most sizes at the largest of them;
+    else None, which stands for the untrained iteration.
 
-    >>> choose_model(3), choose_model(40), choose_model(2)
-    (('uniform-3x3', 3), ('uniform-5x5', 5), (None, 2))
+    >>> choose_model(3), choose_model(20), choose_model(150), choose_model(1)
+    (('uniform-3x3', 3), ('general', 20), ('general', 32), (None, 1))
     """
-    sizes = _trained_sizes(SHIPPED)
-    fitting = [(high - low, name) for name, (low, high) in sizes.items() if low <= matrix_size <= high]
+    models = _all_purpose_models(SHIPPED)
+    fitting = [(high - low, depth, name) for name, (low, high, depth) in models.items() if low <= matrix_size <= high]
     if fitting:
-        return min(fitting)[1], matrix_size
-    smaller = [(high, name) for name, (_, high) in sizes.items() if high < matrix_size]
-    size, name = max(smaller, default=(matrix_size, None))
-    return name, size
+        return min(fitting)[2], matrix_size
+    smaller = [(high - low, -depth, name) for name, (low, high, depth) in models.items() if high < matrix_size]
+    if smaller:
+        name = max(smaller)[2]
+        return name, models[name][1]
+    return None, matrix_size
 
 
 @cache
-def _trained_sizes(shipped: Path) -> dict[str, tuple[int, int]]:
-    """Return the least and the largest size that each shipped model was trained for; their cards are read once."""
-    sizes = {}
+def _all_purpose_models(shipped: Path) -> dict[str, tuple[int, int, int]]:
+    """Return the least and the largest size and the depth of the shipped models that expect no symmetry.
+
+    Networks on the entries are shipped for comparison alone. The cards are read once.
+    """
+    models = {}
     for name in pretrained_names():
-        size = read_card(shipped / name)["fitted"]["_architecture"]["matrix_size"]
-        sizes[name] = (size, size) if isinstance(size, int) else (min(size), max(size))
-    return sizes
+        network = read_card(shipped / name)["fitted"]["_architecture"]
+        if network["block"] == "polynomial" and network.get("start") != "identity":
+            size = network["matrix_size"]
+            sizes = [size] if isinstance(size, int) else size
+            models[name] = (min(sizes), max(sizes), network["depth"])
+    return models
 
 
 def find_model(name_or_directory: str | os.PathLike[str]) -> Path:

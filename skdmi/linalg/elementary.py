@@ -1,4 +1,4 @@
-"""Residuals, norms, exact scaling, exact inverses, and complex matrices as real ones."""
+"""Products, residuals, norms, exact scaling, exact inverses, and complex matrices as real ones."""
 
 import torch
 from torch import Tensor
@@ -7,11 +7,57 @@ from torch import Tensor
 def identity_like(A: Tensor) -> Tensor:
     """Return the ``(m, m)`` identity with the size, dtype and device of A, ``(..., m, m)``.
 
+    Of diagonals, ``(..., m, 1)``, it is ``(m, 1)``.
+
     >>> identity_like(torch.zeros(5, 2, 2))
     tensor([[1., 0.],
             [0., 1.]])
     """
+    if holds_diagonals(A):
+        return torch.ones(A.shape[-2:], dtype=A.dtype, device=A.device)
     return torch.eye(A.shape[-1], dtype=A.dtype, device=A.device)
+
+
+def holds_diagonals(A: Tensor) -> bool:
+    """Return whether A holds the diagonals of diagonal matrices, ``(..., m, 1)``, rather than square matrices.
+
+    Whatever is built of :func:`product`, :func:`trace`, :func:`transpose`, :func:`identity_like`, linear combinations
+    and norms takes either. Of a matrix function that commutes with orthogonal transformations the spectrum is all that
+    matters, and m numbers stand for m^2.
+
+    >>> holds_diagonals(torch.zeros(5, 3, 1)), holds_diagonals(torch.zeros(5, 3, 3))
+    (True, False)
+    """
+    return A.shape[-1] != A.shape[-2]
+
+
+def product(A: Tensor, B: Tensor) -> Tensor:
+    """Return ``A B`` of square matrices, or of diagonals.
+
+    >>> product(torch.tensor([[2.0], [3.0]]), torch.tensor([[0.5], [1.0]]))
+    tensor([[1.],
+            [3.]])
+    """
+    return A * B if holds_diagonals(A) else A @ B
+
+
+def trace(A: Tensor) -> Tensor:
+    """Return the trace of square matrices, ``(..., m, m)`` to ``(...)``, or of diagonals.
+
+    >>> trace(torch.eye(3)), trace(torch.ones(3, 1))
+    (tensor(3.), tensor(3.))
+    """
+    return A.sum(dim=(-2, -1)) if holds_diagonals(A) else A.diagonal(dim1=-2, dim2=-1).sum(dim=-1)
+
+
+def transpose(A: Tensor) -> Tensor:
+    """Return the transpose of square matrices, or diagonals as they are.
+
+    >>> transpose(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    tensor([[1., 3.],
+            [2., 4.]])
+    """
+    return A if holds_diagonals(A) else A.mT
 
 
 def double(A: Tensor) -> Tensor:
@@ -48,7 +94,7 @@ def residual(A: Tensor, X: Tensor, *, left: bool = False) -> Tensor:
     tensor([[ 0.,  0.],
             [ 0., -1.]])
     """
-    return identity_like(A) - (X @ A if left else A @ X)
+    return identity_like(A) - (product(X, A) if left else product(A, X))
 
 
 def split_exponent(A: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from skdmi.linalg.elementary import frobenius_norm, identity_like, residual, scale_by_power_of_two, split_exponent
+from skdmi.linalg.elementary import (
+    frobenius_norm,
+    identity_like,
+    product,
+    residual,
+    scale_by_power_of_two,
+    split_exponent,
+    trace,
+    transpose,
+)
 
 
 def newton_schulz(A: Tensor, X: Tensor, n_steps: int) -> Tensor:
@@ -50,19 +59,93 @@ def minimal_residual_start(A: Tensor) -> tuple[Tensor, Tensor]:
     tensor([[0.2941, 0.0000],
             [0.0000, 0.5882]])
     """
-    P = A @ A.mT
-    trace = A.square().sum(dim=(-2, -1))
-    c = trace / P.square().sum(dim=(-2, -1)).clamp_min(torch.finfo(A.dtype).tiny)
+    P = product(A, transpose(A))
+    c = frobenius_norm(A).square() / P.square().sum(dim=(-2, -1)).clamp_min(torch.finfo(A.dtype).tiny)
     c = c[..., None, None]
-    return c * A.mT, identity_like(A) - c * P
+    return c * transpose(A), identity_like(A) - c * P
 
 
-def minimal_residual_basis(R: Tensor, n_coefficients: int = 3) -> tuple[Tensor, Tensor]:
-    r"""Return the powers of R that a step may use, and what each of them takes from R: two products.
+def identity_start(A: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Return the best multiple of the identity as a first inverse, and its residual: no product.
 
-    A step ``X <- X (I + sum_k c_k B_k)`` with ``B = (R, S, I)``, ``S = R R``, turns the residual into
-    ``R - sum_k c_k V_k`` with ``V_k = B_k - R B_k``, that is ``(R - S, S - R S, I - R)``. With two coefficients the
-    identity is left out; Newton-Schulz is then (1, 0) and the third-order hyperpower step (1, 1).
+    .. math:: X_0 = c I, \quad R_0 = I - c A, \quad
+       c = \operatorname{argmin}_c \|I - c A\|_F = \operatorname{tr} A / \|A\|_F^2
+
+    The start for symmetric positive definite matrices, of which the spectral norm of :math:`R_0` is below 1: the
+    condition number is not squared, as it is by :func:`minimal_residual_start`.
+
+    Returns
+    -------
+    c : Tensor of shape (..., 1, 1)
+        Of which X is the multiple of the identity, as :func:`combine` takes it.
+    R : Tensor of shape (..., m, m)
+
+    Examples
+    --------
+    >>> c, R = identity_start(torch.tensor([[1.0, 0.0], [0.0, 2.0]]))
+    >>> c.item(), R.trace().item()
+    (0.6000000238418579, 0.19999998807907104)
+    """
+    c = trace(A) / frobenius_norm(A).square().clamp_min(torch.finfo(A.dtype).tiny)
+    c = c[..., None, None]
+    return c, identity_like(A) - c * A
+
+
+def n_chain_coefficients(n_squarings: int) -> int:
+    """Return how many coefficients a :func:`power_chain` of ``n_squarings`` products takes.
+
+    >>> [n_chain_coefficients(n) for n in (1, 2, 3, 4)]
+    [0, 2, 7, 14]
+    """
+    return sum(2 * i + 1 for i in range(2, n_squarings)) + 2 * (n_squarings > 1)
+
+
+def power_chain(S: Tensor, R: Tensor, n_squarings: int, coefficients: Tensor | None = None) -> Tensor:
+    r"""Return a polynomial in R of degree :math:`2^n`, n = ``n_squarings``, from ``S = R R``: n - 1 products.
+
+    With :math:`Y_1 = R`, :math:`Y_2 = S`, each product raises the last matrix to twice its degree, after adding
+    multiples of all before it, and of the identity:
+
+    .. math:: Y_{i+1} = \Bigl(Y_i + \sum_{j<i} l_{ij} Y_j\Bigr)
+       \Bigl(Y_i + \sum_{j<i} (1 + r_{ij}) Y_j + d_i I\Bigr),
+       \qquad l_{2j} = 0.
+
+    So few products reach so high a degree only because the polynomial is not arbitrary (Paterson and Stockmeyer, 1973);
+    which one to take is what a network learns.
+
+    Parameters
+    ----------
+    S, R : Tensors of shape (..., m, m)
+    n_squarings : int
+        At least 1, which returns S.
+    coefficients : Tensor of shape (..., n_chain_coefficients(n_squarings)), optional
+        By default zeros: the untrained choice.
+
+    Examples
+    --------
+    >>> R = torch.full((1, 1), 0.5)
+    >>> power_chain(R @ R, R, 2).item()  # S (S + R)
+    0.1875
+    """
+    if coefficients is None:
+        coefficients = R.new_zeros(*R.shape[:-2], n_chain_coefficients(n_squarings))
+    given = iter(coefficients.unbind(dim=-1))
+    chain = [R, S]
+    for step in range(1, n_squarings):
+        left = right = chain[-1]
+        if step > 1:
+            left = left + sum(next(given)[..., None, None] * Y for Y in chain[:-1])
+        right = right + sum((1 + next(given))[..., None, None] * Y for Y in chain[:-1])
+        chain.append(product(left, right + next(given)[..., None, None] * identity_like(R)))
+    return chain[-1]
+
+
+def minimal_residual_basis(R: Tensor, S: Tensor, T: Tensor, n_coefficients: int = 3) -> tuple[Tensor, Tensor]:
+    r"""Return the polynomials in R that a step may use, and what each of them takes from R: one product.
+
+    A step ``X <- X (I + sum_k c_k B_k)`` with ``B = (R, T, I)`` turns the residual into ``R - sum_k c_k V_k`` with
+    ``V_k = B_k - R B_k``, that is ``(R - S, T - R T, I - R)``, where ``S = R R``. With two coefficients the identity is
+    left out; Newton-Schulz is then (1, 0) and, for ``T = S``, the third-order hyperpower step (1, 1).
 
     Returns
     -------
@@ -75,15 +158,15 @@ def minimal_residual_basis(R: Tensor, n_coefficients: int = 3) -> tuple[Tensor, 
 
     Examples
     --------
-    >>> powers, directions = minimal_residual_basis(torch.full((1, 1), 0.5), n_coefficients=2)
+    >>> R = torch.full((1, 1), 0.5)
+    >>> powers, directions = minimal_residual_basis(R, R @ R, R @ R, n_coefficients=2)
     >>> powers.flatten(), directions.flatten()
     (tensor([0.5000, 0.2500]), tensor([0.2500, 0.1250]))
     """
     if n_coefficients not in (2, 3):
         raise ValueError(f"n_coefficients={n_coefficients!r}; expected 2 or 3.")
-    S = R @ R
-    powers = torch.stack([R, S, identity_like(R).expand_as(R)][:n_coefficients], dim=-3)
-    following = torch.stack([S, R @ S, R][:n_coefficients], dim=-3)
+    powers = torch.stack([R, T, identity_like(R).expand_as(R)][:n_coefficients], dim=-3)
+    following = torch.stack([S, product(R, T), R][:n_coefficients], dim=-3)
     return powers, powers - following
 
 
@@ -159,14 +242,19 @@ def fit_directions(R: Tensor, directions: Tensor) -> LeastSquares:
     return LeastSquares(cosines, coordinates, factor, norms[..., -1:] / norms[..., :-1])
 
 
-def recomputation_schedule(n_steps: int) -> frozenset[int]:
-    """Return after which steps (counted from 1) ``R = I - A X`` is recomputed: the last, and one in two or three.
+def recomputation_schedule(n_steps: int, n_squarings: int = 1) -> frozenset[int]:
+    """Return after which steps (counted from 1) ``R = I - A X`` is recomputed.
 
-    Between recomputations R is only updated, which saves a product a step and lets rounding drift.
+    Between recomputations R is only updated, which saves a product a step and lets rounding drift: cubic steps bear two
+    or three updates; after steps of high degree the last step, a cubic one, begins and ends with a recomputed R.
 
     >>> [sorted(recomputation_schedule(n)) for n in range(1, 8)]
     [[1], [2], [3], [2, 4], [3, 5], [3, 6], [3, 5, 7]]
+    >>> [sorted(recomputation_schedule(n, n_squarings=3)) for n in range(1, 6)]
+    [[1], [1, 2], [2, 3], [3, 4], [3, 4, 5]]
     """
+    if n_squarings > 1:
+        return frozenset(step for step in range(1, n_steps + 1) if step % 3 == 0 or step >= n_steps - 1)
     groups = -(-n_steps // 3)
     return frozenset(-(-n_steps * (i + 1) // groups) for i in range(groups))
 
@@ -183,17 +271,21 @@ def keep_better(best: tuple[Tensor, Tensor], X: Tensor, R: Tensor) -> tuple[Tens
     return torch.where(better, torch.nan_to_num(X), best[0]), torch.where(better, torch.nan_to_num(R), best[1])
 
 
-def minimal_residual(A: Tensor, n_steps: int, *, n_coefficients: int = 3) -> Tensor:
+def minimal_residual(A: Tensor, n_steps: int, *, n_coefficients: int = 3, n_squarings: int = 1) -> Tensor:
     r"""Invert by the minimal-residual iteration: no parameters, no training, no estimate of the spectrum.
 
     From :func:`minimal_residual_start`, each step adds to X the product of X with the polynomial in R that minimises
     the next :math:`\|R\|_F`: with ``n_coefficients=2``, ``X <- X + X (c_1 R + c_2 R^2)`` (MR-2), with 3 (MR-3) also
     the multiple ``c_3 X``, at no further product. Never worse, step by step, than Newton-Schulz and the third-order
-    hyperpower iteration, which fix the coefficients. Products, the last residual included:
-    ``1 + 3 n_steps + ceil(n_steps / 3)``. The iterate with the smallest recomputed residual is returned.
+    hyperpower iteration, which fix the coefficients. The iterate with the smallest recomputed residual is returned.
+
+    With ``n_squarings`` above 1 all steps but the last put a :func:`power_chain` in the place of :math:`R^2`: a step of
+    degree :math:`2^{n} + 1` for :math:`n + 2` products. That is what an untrained ``"polynomial"`` network computes.
+    Products, the last residual included: 1, 3 for a cubic step, ``n_squarings + 2`` for another, and one for each
+    recomputation of the residual (:func:`recomputation_schedule`).
 
     This is the global minimal residual descent of Chow and Saad [1]_, self-preconditioned, with several directions; it
-    is the baseline for every learned inverse, and what an untrained ``"polynomial"`` network computes.
+    is a baseline for every learned inverse.
 
     References
     ----------
@@ -208,9 +300,11 @@ def minimal_residual(A: Tensor, n_steps: int, *, n_coefficients: int = 3) -> Ten
     """
     exact, exponent = split_exponent(A)
     X, R = best = minimal_residual_start(exact)
-    recomputed = recomputation_schedule(n_steps)
+    recomputed = recomputation_schedule(n_steps, n_squarings)
     for step in range(1, n_steps + 1):
-        powers, directions = minimal_residual_basis(R, n_coefficients)
+        S = product(R, R)
+        T = power_chain(S, R, n_squarings if step < n_steps else 1)
+        powers, directions = minimal_residual_basis(R, S, T, n_coefficients)
         problem = fit_directions(R, directions)
         X, R = combine(X, R, powers, directions, problem.coefficients(problem.coordinates))
         if step in recomputed:
@@ -220,6 +314,12 @@ def minimal_residual(A: Tensor, n_steps: int, *, n_coefficients: int = 3) -> Ten
 
 
 def combine(X: Tensor, R: Tensor, powers: Tensor, directions: Tensor, coefficients: Tensor) -> tuple[Tensor, Tensor]:
-    """Take the step ``X + X sum_k c_k B_k``, ``R - sum_k c_k V_k`` of :func:`minimal_residual_basis`: one product."""
+    """Take the step ``X + X sum_k c_k B_k``, ``R - sum_k c_k V_k`` of :func:`minimal_residual_basis`: one product.
+
+    X may be multiples of the identity, ``(..., 1, 1)``; there is no product then.
+    """
     c = coefficients[..., None, None]
-    return X + X @ (c * powers).sum(dim=-3), R - (c * directions).sum(dim=-3)
+    P, R = (c * powers).sum(dim=-3), R - (c * directions).sum(dim=-3)
+    if X.shape[-2:] == (1, 1):
+        return X * (identity_like(R) + P), R
+    return X + product(X, P), R

@@ -53,9 +53,9 @@ class FeedbackInverse(nn.Module):
         self.write = nn.ModuleList(write)
         self.gain = nn.Parameter(torch.ones(depth))
 
-    @property
-    def n_products(self) -> int:
-        """Number of products of m x m matrices, the last residual included."""
+    def n_products(self, m: int) -> int:
+        """Return the number of products of m x m matrices, the last residual included."""
+        del m
         return 1 + 2 * len(self.read)
 
     def forward(self, A: Tensor) -> Tensor:
@@ -86,8 +86,6 @@ class GatedInverse(nn.Module):
     depth, width, expansion : int
     """
 
-    n_products = 0
-
     def __init__(self, matrix_size: int, depth: int, width: int, expansion: int = 2) -> None:
         super().__init__()
         entries = matrix_size**2
@@ -97,6 +95,11 @@ class GatedInverse(nn.Module):
             nn.LayerNorm(width),
             nn.Linear(width, entries),
         )
+
+    def n_products(self, m: int) -> int:
+        """Return 0: nothing is multiplied by A."""
+        del m
+        return 0
 
     def forward(self, A: Tensor) -> Tensor:
         """Return the inverses of A, ``(n, m, m)``."""
@@ -122,7 +125,6 @@ class DenseInverse(nn.Module):
     """
 
     layers_per_block = 4
-    n_products = 0
 
     def __init__(self, matrix_size: int, depth: int, width: int, expansion: int = 2) -> None:
         super().__init__()
@@ -133,6 +135,11 @@ class DenseInverse(nn.Module):
             *(_ConcatenatingBlock(width, expansion * width, self.layers_per_block) for _ in range(depth)),
             nn.Linear(width, entries),
         )
+
+    def n_products(self, m: int) -> int:
+        """Return 0: nothing is multiplied by A."""
+        del m
+        return 0
 
     def forward(self, A: Tensor) -> Tensor:
         """Return the inverses of A, ``(n, m, m)``."""

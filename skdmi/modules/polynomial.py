@@ -1,40 +1,61 @@
 """Learned coefficients of a matrix polynomial: the network that reads nothing but scalars of its own residual."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
 from skdmi.linalg import (
     LeastSquares,
+    characteristic_products,
+    characteristic_start,
     combine,
     fit_directions,
     frobenius_norm,
+    identity_like,
+    identity_start,
     keep_better,
     minimal_residual_basis,
     minimal_residual_start,
+    n_chain_coefficients,
+    power_chain,
+    product,
     recomputation_schedule,
     residual,
+    trace,
 )
 
-__all__ = ["PolynomialInverse"]
+__all__ = ["STARTS", "PolynomialInverse"]
+
+STARTS: dict[str, Callable[[Tensor], tuple[Tensor, Tensor]]] = {
+    "transpose": minimal_residual_start,
+    "identity": identity_start,
+    "characteristic": characteristic_start,
+}
 
 
 class PolynomialInverse(nn.Module):
-    r"""Minimal-residual steps with foresight: a block moves the best coefficients by what it has learned.
+    r"""Minimal-residual steps of high degree, whose polynomials a network chooses from scalars of the residual R.
 
-    Start from :math:`X = c A^T` and a hidden vector :math:`h = 0` of size ``width``. Each block
+    From a start X and a hidden vector :math:`h = 0` of size ``width``, each step but the last
 
-    1. forms :math:`S = R R`, :math:`R S` and the least-squares problem of the step
-       :math:`X + X (c_1 R + c_2 S + c_3 I)` (:func:`~skdmi.linalg.fit_directions`), whose coordinates y minimise the
-       next :math:`\|R\|_F`: the minimal-residual iteration;
-    2. reads its scalars f into h: :math:`h \leftarrow h + W f`, then
+    1. forms :math:`S = R R` and reads scalars of R and S into h: :math:`h \leftarrow h + W f`, then
        :math:`h \leftarrow h + V \operatorname{gelu}(U \tilde h)`, :math:`\tilde h` the layer-normed h;
-    3. departs from y by :math:`\delta = O \tilde h`, shortened below ``reach``, so that the step still takes
-       :math:`\|R\|_F^2` to at most :math:`\|R\|_F^2 (1 - \|y\|^2 + \text{reach}^2)`.
+    2. reads off h the coefficients of a :func:`~skdmi.linalg.power_chain` T, a polynomial in R of degree
+       :math:`2^n` in ``n = n_squarings`` products, S included;
+    3. forms :math:`R T` and the least-squares problem of the step :math:`X + X (c_1 R + c_2 T + c_3 I)`
+       (:func:`~skdmi.linalg.fit_directions`), whose coordinates y minimise the next :math:`\|R\|_F`;
+    4. reads its scalars into h as before, and departs from y by :math:`\delta = O \tilde h`, shortened below ``reach``,
+       so that the step still takes :math:`\|R\|_F^2` to at most :math:`\|R\|_F^2 (1 - \|y\|^2 + \text{reach}^2)`.
 
-    O is zero at the start, so the untrained network is :func:`skdmi.linalg.minimal_residual`, and training can only
-    add foresight: a step that is worse now and better later. The last step has nothing to foresee and stays at y
-    (unless it is the only one). Every step is the same polynomial of :math:`A A^T` for A and for Q A P with orthogonal
-    Q and P.
+    The last step, with nothing to foresee, is the cubic minimal-residual step: ``T = S`` and the coordinates y (they
+    are learned if it is the only one).
+
+    All that is learned is zero at the start, so the untrained network is :func:`skdmi.linalg.minimal_residual`. What
+    training adds is foresight, a choice that is worse now and better later, and the polynomials T, which no
+    least-squares problem gives. From the starts ``"transpose"`` and ``"identity"`` the residual norms depend on A
+    through its singular values, or its eigenvalues, alone, so the network can be trained on these: A may be a stack of
+    diagonals, ``(n, m, 1)``.
 
     What is learned at one size misleads at others, so outside ``sizes`` the network is the untrained iteration.
 
@@ -46,10 +67,13 @@ class PolynomialInverse(nn.Module):
         Size of h.
     expansion : int
         The hidden layer of a block has ``expansion * width`` units.
+    start : {"transpose", "identity", "characteristic"}, default="transpose"
+        :func:`~skdmi.linalg.minimal_residual_start`; :func:`~skdmi.linalg.identity_start`, for symmetric positive
+        definite matrices; :func:`~skdmi.linalg.characteristic_start`, for very small ones.
+    n_squarings : int, default=3
+        n. With 1 all steps are cubic.
     sizes : (int, int or None), default=(1, None)
-        The smallest and the largest m for which the departures are used.
-    n_coefficients : {2, 3}, default=3
-        2 leaves out :math:`c_3`.
+        The smallest and the largest m for which what was learned is used.
     reach : float, default=1.0
         Bound of :math:`\|\delta\|`.
     """
@@ -60,74 +84,120 @@ class PolynomialInverse(nn.Module):
         width: int,
         expansion: int = 2,
         *,
+        start: str = "transpose",
+        n_squarings: int = 3,
         sizes: tuple[int, int | None] = (1, None),
-        n_coefficients: int = 3,
         reach: float = 1.0,
     ) -> None:
         super().__init__()
         self.depth = depth
         self.width = width
+        self.start = start
+        self.n_squarings = n_squarings
         self.smallest, self.largest = sizes
-        self.n_coefficients = n_coefficients
-        self.recomputed = recomputation_schedule(depth)
-        n_blocks = max(1, depth - 1)
-        self.blocks = nn.ModuleList(_Departure(width, expansion, n_coefficients, reach) for _ in range(n_blocks))
+        self.recomputed = recomputation_schedule(depth, n_squarings)
+        squarings = [n_squarings] * (depth - 1) or [1]
+        self.blocks = nn.ModuleList(_Foresight(width, expansion, n, reach) for n in squarings)
 
-    @property
-    def n_products(self) -> int:
-        """Number of products of m x m matrices, the last residual included."""
-        return 1 + 3 * self.depth + len(self.recomputed)
+    def n_products(self, m: int) -> int:
+        """Return the number of products of m x m matrices, the last residual included."""
+        # From a multiple of the identity the first step spares its product with X.
+        start = {"transpose": 1, "identity": -1, "characteristic": characteristic_products(m) + 2}[self.start]
+        return start + (self.n_squarings + 2) * (self.depth - 1) + 3 + len(self.recomputed)
 
     def forward(self, A: Tensor) -> Tensor:
         """Return the inverses of A, ``(n, m, m)``, scaled near 1."""
-        X, R = best = minimal_residual_start(A)
+        X, R = STARTS[self.start](A)
+        best = X * identity_like(A) if self.start == "identity" else X, R
         h = A.new_zeros(len(A), self.width)
-        m = A.shape[-1]
-        learned = self.smallest <= m and (self.largest is None or m <= self.largest)
+        learned = self.smallest <= A.shape[-2] and (self.largest is None or A.shape[-2] <= self.largest)
         for step in range(1, self.depth + 1):
-            powers, directions = minimal_residual_basis(R, self.n_coefficients)
-            problem = fit_directions(R, directions)
-            coordinates = problem.coordinates
+            n_squarings = self.n_squarings if step < self.depth else 1
+            S = product(R, R)
             if learned and step <= len(self.blocks):
-                h, departure = self.blocks[step - 1](h, R, problem)
-                coordinates = coordinates + departure
-            X, R = combine(X, R, powers, directions, problem.coefficients(coordinates))
+                h, powers, directions, c = self.blocks[step - 1](h, R, S)
+            else:
+                powers, directions = minimal_residual_basis(R, S, power_chain(S, R, n_squarings))
+                problem = fit_directions(R, directions)
+                c = problem.coefficients(problem.coordinates)
+            X, R = combine(X, R, powers, directions, c)
             if step in self.recomputed:
                 R = residual(A, X)
                 X, R, best = _guard(X, R, best)
         return best[0]
 
 
-class _Departure(nn.Module):
-    """One block: from scalars of the residual and the hidden vector to the next hidden vector and the departure."""
+class _Foresight(nn.Module):
+    """One step: from R, S and the hidden vector to the next hidden vector, and the step's polynomials."""
 
-    def __init__(self, width: int, expansion: int, n_coefficients: int, reach: float) -> None:
+    def __init__(self, width: int, expansion: int, n_squarings: int, reach: float) -> None:
         super().__init__()
         self.reach = reach
-        self.read = nn.Linear(5 + 3 * n_coefficients, width)
+        self.n_squarings = n_squarings
+        n_coefficients = n_chain_coefficients(n_squarings)
+        self.chain = _Reader(7, width, expansion, n_coefficients) if n_coefficients else None
+        self.departure = _Reader(14, width, expansion, 3)
+
+    def forward(self, h: Tensor, R: Tensor, S: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        coefficients = None
+        if self.chain is not None:
+            h, coefficients = self.chain(h, power_scalars(R, S))
+        powers, directions = minimal_residual_basis(R, S, power_chain(S, R, self.n_squarings, coefficients))
+        problem = fit_directions(R, directions)
+        h, departure = self.departure(h, residual_scalars(R, problem))
+        departure = self.reach * departure / (1 + departure.square().sum(dim=-1, keepdim=True)).sqrt()
+        return h, powers, directions, problem.coefficients(problem.coordinates + departure)
+
+
+class _Reader(nn.Module):
+    """Read scalars into the hidden vector, think, and write coefficients."""
+
+    def __init__(self, n_scalars: int, width: int, expansion: int, n_coefficients: int) -> None:
+        super().__init__()
+        self.read = nn.Linear(n_scalars, width)
         self.norm = nn.LayerNorm(width)
         self.up = nn.Linear(width, expansion * width)
         self.down = _zeros(nn.Linear(expansion * width, width))
         self.norm_out = nn.LayerNorm(width)
         self.write = _zeros(nn.Linear(width, n_coefficients))
 
-    def forward(self, h: Tensor, R: Tensor, problem: LeastSquares) -> tuple[Tensor, Tensor]:
-        h = h + self.read(residual_scalars(R, problem))
+    def forward(self, h: Tensor, scalars: Tensor) -> tuple[Tensor, Tensor]:
+        h = h + self.read(scalars)
         h = h + self.down(nn.functional.gelu(self.up(self.norm(h))))
-        departure = self.write(self.norm_out(h))
-        return h, self.reach * departure / (1 + departure.square().sum(dim=-1, keepdim=True)).sqrt()
+        return h, self.write(self.norm_out(h))
+
+
+def power_scalars(R: Tensor, S: Tensor) -> Tensor:
+    r"""Return what a step reads before it chooses T, ``(n, 7)``, each of order 1: the first four moments of R.
+
+    :math:`1 / m`, :math:`\operatorname{tr} R / m`, :math:`\log(\|R\|^2 / m)`, :math:`\log(\|S\|^2 / \|R\|^2)`, and the
+    cosines between I, R and S.
+    """
+    m, tiny = R.shape[-2], torch.finfo(R.dtype).tiny ** 0.5
+    r, s = frobenius_norm(R).clamp_min(tiny), frobenius_norm(S).clamp_min(tiny)
+    t = trace(R)
+    scalars = [
+        torch.full_like(t, 1 / m),
+        t / m,
+        0.6 * (r / m**0.5).log(),
+        0.6 * (s / r).log(),
+        t / (m**0.5 * r),
+        r * (r / (m**0.5 * s)),
+        (R * S).sum(dim=(-2, -1)) / r / s,
+    ]
+    return torch.stack(scalars, dim=-1)
 
 
 def residual_scalars(R: Tensor, problem: LeastSquares) -> Tensor:
-    r"""Return the scalars that a block reads, ``(n, 5 + 3 k)``, each of order 1.
+    r"""Return what a step reads before it departs, ``(n, 5 + 3 k)``, each of order 1.
 
     :math:`1 / m`, :math:`\operatorname{tr} R / m`, :math:`\operatorname{tr} R / (\sqrt m \|R\|)`,
     :math:`\log(\|R\|^2 / m)`, the log of the remainder of the least-squares step, its coordinates and cosines, and the
     log of its scales.
     """
-    m = R.shape[-1]
+    m = R.shape[-2]
     mean_square = frobenius_norm(R).square().clamp_min(torch.finfo(R.dtype).tiny) / m
-    mean_trace = R.diagonal(dim1=-2, dim2=-1).sum(dim=-1) / m
+    mean_trace = trace(R) / m
     scalars = [
         torch.full_like(mean_trace, 1 / m),
         mean_trace,

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from skdmi.base import BaseInverter, unchanged_on_error
 from skdmi.distributions import Distribution
-from skdmi.modules import BLOCKS, NORMALIZATIONS, PRECISIONS, InverterResNet
+from skdmi.modules import BLOCKS, NORMALIZATIONS, PRECISIONS, STARTS, InverterResNet
 from skdmi.neural.config import fitted_from_config, parameters_from_config, to_config
 from skdmi.neural.devices import resolve_device
 from skdmi.persistence import load_model, save_model
@@ -44,21 +44,26 @@ class NeuralMatrixInverter(BaseInverter):
 
     The network starts from :math:`X = c A^T`, and each of its ``depth`` blocks adds to the running inverse X; it is
     trained on fresh matrices only, with the identity loss :math:`\|I - A X\|_F`, so nothing is ever inverted to teach
-    it. With the default ``block="polynomial"`` the untrained network is the minimal-residual iteration
-    (:func:`skdmi.linalg.minimal_residual`), and training adds foresight. One trained network serves every m: from the
-    smallest to the largest size that it was trained for with foresight, elsewhere as the untrained iteration.
+    it. With the default ``block="polynomial"`` the untrained network is a minimal-residual iteration
+    (:func:`skdmi.linalg.minimal_residual`), and training adds foresight; since singular values decide the residual, it
+    is trained on them alone. One trained network serves every m: from the smallest to the largest size that it was
+    trained for with foresight, elsewhere as the untrained iteration.
 
     Parameters
     ----------
-    depth : int, default=4
-        Number of residual blocks. A ``"polynomial"`` network spends ``1 + 3 depth + ceil(depth / 3)`` products of
-        m x m matrices.
-    width : int, default=32
+    depth : int, default=3
+        Number of residual blocks. From the start ``"transpose"`` a ``"polynomial"`` network spends 5, 11, 16, 21, 27
+        products of m x m matrices at depth 1 to 5, the last residual included.
+    width : int, default=16
         Size of the hidden vector.
     expansion : int, default=2
         Width of the hidden layers inside a block, in units of ``width``.
     block : {"polynomial", "feedback", "gated", "dense"}, default="polynomial"
         Kind of block, see :class:`skdmi.modules.InverterResNet`. All but the first are tied to one m.
+    start : {"transpose", "identity", "characteristic"}, default="transpose"
+        What a ``"polynomial"`` network starts from: :math:`c A^T`, for any matrix; :math:`c I`, for symmetric positive
+        definite ones; or the inverse by the characteristic polynomial (:func:`skdmi.linalg.characteristic_start`),
+        which up to about m = 12 leaves little to learn.
     normalize : {"frobenius", "none"}, default="frobenius"
         Whether the scale of A is taken out exactly before the network and given back after it.
     matrix_size : int or tuple of int, default=None
@@ -162,6 +167,7 @@ class NeuralMatrixInverter(BaseInverter):
         "width": [Interval(Integral, 1, None, closed="left")],
         "expansion": [Interval(Integral, 1, None, closed="left")],
         "block": [StrOptions(set(BLOCKS))],
+        "start": [StrOptions(set(STARTS))],
         "normalize": [StrOptions(set(NORMALIZATIONS))],
         "matrix_size": [Interval(Integral, 1, None, closed="left"), tuple, list, None],
         "distribution": [StrOptions({"auto"}), callable],
@@ -194,11 +200,12 @@ class NeuralMatrixInverter(BaseInverter):
 
     def __init__(
         self,
-        depth: int = 4,
-        width: int = 32,
+        depth: int = 3,
+        width: int = 16,
         *,
         expansion: int = 2,
         block: str = "polynomial",
+        start: str = "transpose",
         normalize: str = "frobenius",
         matrix_size: int | tuple[int, ...] | None = None,
         distribution: str | Distribution | Callable[..., Tensor] = "auto",
@@ -224,6 +231,7 @@ class NeuralMatrixInverter(BaseInverter):
         self.width = width
         self.expansion = expansion
         self.block = block
+        self.start = start
         self.normalize = normalize
         self.matrix_size = matrix_size
         self.distribution = distribution
@@ -492,7 +500,7 @@ class NeuralMatrixInverter(BaseInverter):
 
     def _build_architecture(self, sizes: tuple[int, ...], *, resuming: bool) -> dict[str, Any]:
         """Return the arguments of the network; when training goes on, only the sizes of a polynomial one may change."""
-        names = ("depth", "width", "expansion", "block", "normalize", "precision")
+        names = ("depth", "width", "expansion", "block", "start", "normalize", "precision")
         architecture = {name: getattr(self, name) for name in names}
         if self.block == "polynomial":
             earlier = self._architecture["matrix_size"] if resuming else sizes

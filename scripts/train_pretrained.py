@@ -99,7 +99,8 @@ def train(name: str) -> None:
     shutil.copytree(saved, SHIPPED / name)
     size = sum(file.stat().st_size for file in (SHIPPED / name).iterdir())
     history = json.loads((SHIPPED / name / "config.json").read_text())["fitted"]["history_"]
-    print(f"{name}: {size / 1e3:.0f} kB, {sum(row['seconds'] for row in history):.0f} s, loss {inverter.best_loss_:.3e}")
+    seconds = sum(row["seconds"] for row in history)
+    print(f"{name}: {size / 1e3:.0f} kB, {seconds:.0f} s, loss {inverter.best_loss_:.3e}")
 
 
 if __name__ == "__main__":

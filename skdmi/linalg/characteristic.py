@@ -60,8 +60,9 @@ def characteristic_inverse(A: Tensor) -> Tensor:
     for k in range(1, m + 1):
         j = min(n_large, (k - 1) // n_small)
         sums.append((small[k - n_small * j].mT * large[j]).sum(dim=(-2, -1)).double())
-    e = _elementary_symmetric(sums)
-    coefficients = [((-1) ** k * e[m - 1 - k] / e[m]).to(A.dtype)[..., None, None] for k in range(m)]
+    e = _elementary_symmetric(torch.stack(sums, dim=-1))
+    signs = (-1) ** torch.arange(m, device=A.device)
+    coefficients = (signs * e[..., 1:] / e[..., :1]).to(A.dtype)[..., None, None].unbind(dim=-3)
     chunks = [coefficients[k : k + n_small] for k in range(0, m, n_small)]
     last = chunks.pop()
     X = sum((c * P for c, P in zip(last[1:], small[1:], strict=False)), last[0] * small[0])
@@ -107,19 +108,19 @@ def characteristic_start(A: Tensor) -> tuple[Tensor, Tensor]:
     return (c * starts).sum(dim=-3), identity - (c * directions).sum(dim=-3)
 
 
-def _elementary_symmetric(sums: list[Tensor]) -> list[Tensor]:
-    """Return ``e_0, ..., e_m`` of the power sums ``p_1, ..., p_m`` by Newton's identities."""
-    e = [torch.ones_like(sums[0])]
-    for k in range(1, len(sums) + 1):
-        e.append(sum((-1) ** (i - 1) * e[k - i] * sums[i - 1] for i in range(1, k + 1)) / k)
+def _elementary_symmetric(sums: Tensor) -> Tensor:
+    """Return ``e_m, ..., e_0``, ``(..., m + 1)``, of the power sums ``p_1, ..., p_m``, by Newton's identities."""
+    alternating = sums * (-1) ** torch.arange(sums.shape[-1], device=sums.device)
+    e = torch.ones_like(sums[..., :1])
+    for k in range(1, sums.shape[-1] + 1):
+        following = (e * alternating[..., :k]).sum(dim=-1, keepdim=True) / k
+        e = torch.cat([following, e], dim=-1)
     return e
 
 
 def _strides(m: int) -> tuple[int, int]:
     """Return (s, n): powers ``A^2 ... A^s`` and ``A^2s ... A^ns`` give all traces with the fewest products."""
-    return min(
-        ((s, max(1, math.ceil(m / s) - 1)) for s in range(1, m + 1)), key=lambda choice: _n_products(m, *choice)
-    )
+    return min(((s, max(1, math.ceil(m / s) - 1)) for s in range(1, m + 1)), key=lambda choice: _n_products(m, *choice))
 
 
 def _n_products(m: int, n_small: int, n_large: int) -> int:

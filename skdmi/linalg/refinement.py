@@ -273,7 +273,8 @@ def _converge(members: _Members, goal: _Goal, max_steps: int) -> _Outcome:
 
 
 def _minimal_residual_step(members: _Members) -> _Members:
-    powers, directions = minimal_residual_basis(members.R)
+    S = members.R @ members.R
+    powers, directions = minimal_residual_basis(members.R, S, S)
     problem = fit_directions(members.R, directions)
     X, R = combine(members.X, members.R, powers, directions, problem.coefficients(problem.coordinates))
     return members._replace(

@@ -1,0 +1,113 @@
+"""
+MIMO zero-forcing: complex channels and a bit-error curve
+=========================================================
+
+A receiver with eight antennas hears eight transmitters at once: :math:`y = H s + n`, with a complex 8 x 8 channel H
+that changes all the time. Zero-forcing recovers the symbols as :math:`H^{-1} y`. Hardware affords a fixed number of
+matrix products, the same for every channel; a factorisation, with its branches and divisions, fits it badly. How many
+products does it take until the bit errors are those of the exact inverse?
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+
+from skdmi import NeuralMatrixInverter
+from skdmi.linalg import complex_to_real, minimal_residual, minimal_residual_start, newton_schulz, real_to_complex
+from skdmi.metrics import frobenius_residuals
+
+N_ANTENNAS = 8
+
+
+def channels(n_matrices, matrix_size, *, generator, device, dtype):
+    """Draw Rayleigh channels, embedded as real matrices of twice the size: a distribution is any such callable."""
+    shape = 2, n_matrices, matrix_size // 2, matrix_size // 2
+    parts = torch.randn(shape, generator=generator, device=device, dtype=dtype)
+    return complex_to_real(torch.complex(*parts) / 2**0.5)
+
+
+# %%
+# A complex matrix B + iC becomes the real one [[B, -C], [C, B]], and its inverse the inverse. A network of three blocks
+# learns such 16 x 16 matrices and no others.
+
+network = NeuralMatrixInverter(
+    depth=3,
+    width=8,
+    matrix_size=2 * N_ANTENNAS,
+    distribution=channels,
+    max_epochs=1,
+    batches_per_epoch=100,
+    batch_size=128,
+    learning_rate=5e-3,
+    random_state=0,
+).fit()
+
+# %%
+# All candidates spend the matrix products of the network, or a few less: one for the start :math:`c A^T`, the last for
+# the residual. Newton-Schulz takes two a step, the minimal-residual iteration three and a few for accuracy, be it with
+# two coefficients (MR-2) or with three (MR-3).
+
+A = channels(2_000, 2 * N_ANTENNAS, generator=torch.Generator().manual_seed(1), device="cpu", dtype=torch.float32)
+n_products = network.module_.n_products(2 * N_ANTENNAS)
+n_steps = max(n for n in range(1, 20) if 1 + 3 * n + -(-n // 3) <= n_products)
+answers = {
+    "Newton-Schulz": newton_schulz(A, minimal_residual_start(A)[0], (n_products - 2) // 2),
+    "MR-2, untrained": minimal_residual(A, n_steps, n_coefficients=2),
+    "MR-3, untrained": minimal_residual(A, n_steps),
+    "network": network.transform(A),
+}
+H = real_to_complex(A).numpy()
+inverses = {name: real_to_complex(X).numpy() for name, X in answers.items()} | {"exact": np.linalg.inv(H)}
+
+# %%
+# 16-QAM: four levels for the real and four for the imaginary part, Gray-coded, two bits each. The same symbols and the
+# same noise for everyone, eight uses of each channel.
+
+rng = np.random.default_rng(0)
+levels = rng.integers(4, size=(2, len(H), N_ANTENNAS, 8))
+symbols = ((2 * levels[0] - 3) + 1j * (2 * levels[1] - 3)) / 10**0.5
+noise = (rng.standard_normal(symbols.shape) + 1j * rng.standard_normal(symbols.shape)) * (N_ANTENNAS / 2) ** 0.5
+gray = np.array([0b00, 0b01, 0b11, 0b10])
+
+
+def recover(X, snr_db):
+    """Return the symbols as the receiver sees them, on the grid -3, -1, 1, 3."""
+    return X @ (H @ symbols + noise * 10 ** (-snr_db / 20)) * 10**0.5
+
+
+def bit_error_rate(X, snr_db):
+    """Decide for the nearest level and count wrong bits."""
+    received = recover(X, snr_db)
+    decided = [np.clip(np.rint((part + 3) / 2), 0, 3).astype(int) for part in (received.real, received.imag)]
+    wrong = gray[levels] ^ gray[np.stack(decided)]
+    return np.mean((wrong & 1) + (wrong >> 1)) / 2
+
+
+snr = np.arange(10, 41, 5)
+curves = {name: [bit_error_rate(X, snr_db) for snr_db in snr] for name, X in inverses.items()}
+print(f"{n_products} products; Newton-Schulz {(n_products - 2) // 2} steps, MR-2 and MR-3 {n_steps}")
+print(f"{'bit error rate at':18}", *(f"{snr_db:5} dB" for snr_db in snr), " mean residual norm")
+for name, rates in curves.items():
+    norm = f"{frobenius_residuals(A, answers[name]).mean().item():12.1e}" if name in answers else ""
+    print(f"{name:18}", *(f"{rate:8.5f}" for rate in rates), norm)
+
+# %%
+# Left, what the receiver sees at 35 dB, four symbols of each channel: 16 clouds, sharper the better the inverse. Right,
+# the price in bits. At so few products Newton-Schulz never gets there, while the minimal-residual iterations and the
+# network lie on the curve of the exact inverse. What the network gains in residual norm, the bits hardly notice. In
+# much noise a half-finished inverse does better: zero-forcing amplifies the noise of weak directions, which it has not
+# yet reached.
+
+fig, axes = plt.subplots(1, 3, figsize=(11.5, 3.8), layout="constrained", width_ratios=(1, 1, 1.35))
+for ax, name in zip(axes, ("Newton-Schulz", "network"), strict=False):
+    seen = recover(inverses[name], 35)[:, 0, :4].ravel()
+    ax.plot(seen.real, seen.imag, ".", markersize=1.2, color="C1" if name == "Newton-Schulz" else "C0", rasterized=True)
+    ax.set(xlim=(-5, 5), ylim=(-5, 5), aspect="equal", title=f"{name}, 35 dB", xlabel="In phase")
+    ax.set_xticks([-3, -1, 1, 3])
+    ax.set_yticks([-3, -1, 1, 3])
+axes[0].set_ylabel("Quadrature")
+for name, style in zip(curves, ("s-C1", "^-C2", "v-C4", "o-C0", "--k"), strict=True):
+    axes[2].plot(snr, curves[name], style, markersize=5, linewidth=1.2, label=name)
+axes[2].set(yscale="log", xlabel="Signal-to-noise ratio (dB)", ylabel="Bit error rate")
+axes[2].legend(frameon=False, fontsize="small", title=f"{n_products} products", title_fontsize="small")
+plt.show()

@@ -1,0 +1,133 @@
+"""The examples: each runs without a warning, leaves no file, draws, and is right in what it claims."""
+
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+matplotlib = pytest.importorskip("matplotlib")
+matplotlib.use("agg")
+plt = pytest.importorskip("matplotlib.pyplot")
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+@pytest.fixture(autouse=True)
+def _close_figures():
+    yield
+    plt.close("all")
+
+
+def train_and_invert(names):
+    assert names["report"].certified.all()
+    assert names["residuals"]["network"].mean() < names["residuals"]["untrained iteration"].mean()
+    assert names["certified"].mae < 1e-8 < names["raw"].mae
+
+
+def grid_search(names):
+    assert np.all(np.diff(names["table"], axis=0) < 0)  # Deeper is better.
+    assert names["search"].best_params_["depth"] == max(names["DEPTHS"])
+    assert -names["search"].best_score_ == names["trained"].min()
+
+
+def residual_against_condition(names):
+    network, refined = names["displays"]
+    assert not network.certified[network.condition > 1e9].any()
+    assert refined.certified.all()
+    easy = names["condition"] < 1e6
+    assert np.all(names["report"].source[easy] == "refined")
+
+
+def singular_matrices(names):
+    assert np.all(names["missing"] == (np.arange(len(names["A"])) < 500))
+    assert names["residuals"][:500].min() > 0.999
+    assert names["residuals"][500:].max() < 1
+    assert names["error"].max() < 1e-10
+
+
+def ensembles(names):
+    residuals = names["residuals"]
+    members = np.stack([residuals[f"member {k}"] for k in range(3)])
+    np.testing.assert_array_equal(residuals["best"], members.min(axis=0))
+    assert residuals["best"].mean() < residuals["mean"].mean() < members.mean()
+    assert residuals["iteration, 3x"].mean() < residuals["best"].mean()
+
+
+def least_squares(names):
+    assert names["report"].certified.all()
+    np.testing.assert_allclose(names["beta"][0], names["expected"], rtol=1e-12)
+    np.testing.assert_allclose(names["raw"], names["expected"], atol=1e-2)
+    np.testing.assert_allclose(names["beta"][1:].std(axis=0), names["standard_errors"], rtol=0.2)
+
+
+def box_draper(names):
+    published_by_lapack = [58.5587, 2.6229, 3.4881, 4.8791, -6.9231, -8.6988, -15.1579, -3.8133, -5.3824, -7.5047]
+    np.testing.assert_allclose(names["expected"], published_by_lapack, atol=5e-5)
+    assert names["error"].max() < 1e-8
+    assert names["report"].certified.all()
+    assert np.mean(np.abs(names["PUBLISHED"] - names["expected"])) == pytest.approx(3.84, abs=0.005)
+
+
+def block_inversion(names):
+    assert names["sizes"][-1] == 512
+    assert names["report"].certified.all()
+    for name in names["inverters"]:
+        assert max(names["residuals"][name]) < 1e-10
+    assert names["display"].residual_norm < 1e-11
+
+
+def precision_features(names):
+    accuracy = dict(zip(names["choices"], names["accuracy"], strict=True))
+    assert accuracy["network, certified"] == pytest.approx(accuracy["LAPACK"], abs=0.005)
+    assert accuracy["LAPACK"] > accuracy["covariances"] + 0.1
+
+
+def mimo_zero_forcing(names):
+    curves = {name: np.array(rates) for name, rates in names["curves"].items()}
+    np.testing.assert_allclose(curves["network"], curves["exact"], rtol=0.1)
+    assert curves["Newton-Schulz"][-1] > 10 * curves["exact"][-1]
+
+
+def memorising_against_generating(names):
+    results = names["results"]
+    gaps = [on_fresh - on_pool for (name, _), (on_pool, on_fresh) in results.items() if name == "dense"]
+    assert gaps[0] > 0.15
+    assert abs(gaps[-1]) < 0.05
+    fresh = [on_fresh for (name, _), (_, on_fresh) in results.items() if name == "polynomial"]
+    assert max(fresh) < names["untrained"]
+
+
+CLAIMS = [
+    train_and_invert,
+    grid_search,
+    residual_against_condition,
+    singular_matrices,
+    ensembles,
+    least_squares,
+    box_draper,
+    block_inversion,
+    precision_features,
+    mimo_zero_forcing,
+    memorising_against_generating,
+]
+
+
+SCRIPTS = [f"plot_{number:02}_{claim.__name__}.py" for number, claim in enumerate(CLAIMS, start=1)]
+
+
+@pytest.mark.parametrize(("script", "claim"), list(zip(SCRIPTS, CLAIMS, strict=True)), ids=SCRIPTS)
+def test_example(script, claim, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(plt, "show", lambda: None)  # Agg would warn that it cannot.
+    names = runpy.run_path(str(EXAMPLES / script))
+    assert capsys.readouterr().out
+    assert plt.get_fignums()
+    for figure in plt.get_fignums():
+        plt.figure(figure).canvas.draw()  # What matplotlib would warn of is an error here.
+    assert list(tmp_path.iterdir()) == []
+    claim(names)
+
+
+def test_every_example_is_tested():
+    assert sorted(path.name for path in EXAMPLES.glob("*.py")) == SCRIPTS

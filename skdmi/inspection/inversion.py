@@ -194,7 +194,7 @@ class InversionDisplay:
         self.figure_.colorbar(self.points_, ax=self.ax_, label="Number of entries", shrink=0.9)
 
     def _figures(self) -> str:
-        r2 = f"1 \N{MINUS SIGN} {1 - self.r2:.1e}" if 0.9999 < self.r2 < 1 else f"{self.r2:.4f}"
+        r2 = f"1 \N{MINUS SIGN} {1 - self.r2:.1e}" if 0.9999 < self.r2 < 1 else f"{self.r2:.4g}"
         lines = [f"$R^2$ = {r2}", f"MSE = {self.mse:.2e}", f"MAE = {self.mae:.2e}"]
         return "\n".join(lines + [f"{self.n_missing} missing"] * bool(self.n_missing))
 
@@ -224,7 +224,7 @@ def _ticks(bulk: float, largest: float) -> list[float]:
     [-10000.0, -100.0, 0.0, 100.0, 10000.0]
     """
     last, first = int(np.floor(np.log10(largest))), int(np.ceil(np.log10(bulk)))
-    stride = max(1, (last - first + 1) // 2)
+    stride = max(2, (last - first + 1) // 2)
     powers = [10.0**exponent for exponent in range(last, min(first, last - 1), -stride)]
     return [*(-power for power in powers), 0.0, *reversed(powers)]
 

@@ -113,7 +113,7 @@ class MatrixDisplay:
         -------
         self : MatrixDisplay
         """
-        self.axes_ = check_axes(new_axes((9.6, 3.3), 1, 4) if axes is None else axes, 4)
+        self.axes_ = check_axes(new_axes((9.6, 3.7), 1, 4) if axes is None else axes, 4)
         self.figure_ = self.axes_[0].figure
         R = self._residual()
         product = np.eye(len(R)) - R

@@ -30,7 +30,7 @@ bench: .venv/.installed-core ## run every benchmark
 	set -e; for script in benchmarks/*.py; do $(BIN)/python $$script; done
 
 clean: ## remove all that was made
-	rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache docs/_build
+	rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache docs/_build docs/auto_examples
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # An environment that an interrupted run left unfinished, or that has no working pip, is made anew.

@@ -3,9 +3,9 @@
 ``python benchmarks/predecessor.py [--n-matrices 10000]`` runs
 ``dmxtrain --msize 3 --epochs 5 --n_repeats 2 --batch_size 1024 --mout M`` and prints the residual norms
 ``||I - A X||_F`` of what the ensemble answers, neither refined nor certified, on fresh matrices of the published
-distribution (3x3, entries U[-1,1], abs(det) > 0.1), beside those of the untrained minimal-residual iterations at the
-products of one network, and those of DeepMatrixInversion's own ensemble of three on its own 10,000 test matrices. All
-compute in float32; residuals are measured in float64.
+distribution (3x3, entries U[-1,1], abs(det) > 0.1), beside those of the untrained minimal-residual iterations at no
+fewer products than one network spends, and those of DeepMatrixInversion's own ensemble of three on its own 10,000 test
+matrices. All compute in float32; residuals are measured in float64.
 """
 
 import argparse
@@ -59,8 +59,8 @@ def main() -> None:
         ensemble, seconds = train(Path(folder))
     networks = [one.estimator.module_ for one in ensemble.estimators_]
     n_parameters = sum(parameter.numel() for network in networks for parameter in network.parameters())
-    products = networks[0].n_products
-    n_steps = max(n for n in range(products) if n_products(n) <= products)
+    products = networks[0].n_products(3)
+    n_steps = min(n for n in range(products) if n_products(n) >= products)
     A = Uniform(min_abs_det=0.1).sample(n_matrices, 3, random_state=2024).astype(np.float32)
     print(f"{platform.processor() or platform.machine()}, torch {torch.__version__}, {n_matrices:,} matrices")
     print(f"{COMMAND}: {seconds:.0f} s")

@@ -60,8 +60,8 @@ def products_to_tolerance(n_matrices: int, seed: int) -> None:
         start = network.invert(A)
     for name, X, tol in (
         ("refine from scratch, tol=1e-12", None, TOL),
-        (f"refine from uniform-3x3 ({network.module_.n_products} products), tol=1e-12", start, TOL),
-        (f"refine from uniform-3x3 ({network.module_.n_products} products), tol='auto'", start, 0.0),
+        (f"refine from uniform-3x3 ({network.module_.n_products(3)} products), tol=1e-12", start, TOL),
+        (f"refine from uniform-3x3 ({network.module_.n_products(3)} products), tol='auto'", start, 0.0),
     ):
         print_refinement(name, refine(A, X, tol=tol))
 

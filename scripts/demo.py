@@ -28,7 +28,7 @@ def main() -> None:
     module = network.estimator.module_
     n_parameters = sum(p.numel() for p in module.parameters())
     print(f"{N_MATRICES} matrices, 3 x 3, {distribution!r}: {matrices}")
-    print(f"model {MODEL!r}: {n_parameters} parameters, {module.n_products} products, float32\n")
+    print(f"model {MODEL!r}: {n_parameters} parameters, {module.n_products(3)} products, float32\n")
     print(f"{'residual norm ||I - A X||':28}{'mean':>10}{'p99':>10}{'max':>10}{'error of X':>12}")
     results = {
         "network": network.transform(A),

@@ -2,18 +2,23 @@
 
 A model is trained in rounds, each a cosine schedule of its own from a third of the learning rate before. After every
 round it is saved in ``build/pretrained/``, and a run that was interrupted goes on from the last round saved; the last
-round goes to ``skdmi/pretrained/`` (weights, and a card with settings, seed, domain and history).
+round goes to ``skdmi/pretrained/``: weights, and a card with settings, seed, domain, history, and what the model
+reaches on fresh matrices. A model whose rounds are all there is only measured anew.
 """
 
 import argparse
 import json
 import platform
 import shutil
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
+
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+from figures import model_figures
 
 from skdmi import NeuralMatrixInverter
 from skdmi.distributions import Graded, Mixture, Normal, Spectrum, Uniform, Wishart
@@ -53,8 +58,8 @@ MODELS: dict[str, dict[str, Any]] = {
     "uniform-64x64": {"depth": 4, "matrix_size": 64, "distribution": Uniform(), "max_epochs": 15, "batch_size": 256},
     "spd": POSITIVE | {"depth": 2},
     "spd-long": POSITIVE | {"depth": 3},
-    "general": {"depth": 3, "matrix_size": SIZES, "distribution": ANY, "max_epochs": 40, "batch_size": 512},
-    "general-long": {"depth": 4, "matrix_size": SIZES, "distribution": ANY, "max_epochs": 30, "batch_size": 512},
+    "general": {"depth": 3, "matrix_size": SIZES, "distribution": ANY, "max_epochs": 20, "batch_size": 512},
+    "general-long": {"depth": 4, "matrix_size": SIZES, "distribution": ANY, "max_epochs": 20, "batch_size": 512},
     "dense-3x3": {
         "block": "dense",
         "depth": 4,
@@ -97,10 +102,25 @@ def train(name: str) -> None:
         inverter.set_params(learning_rate=settings["learning_rate"], warm_start=False, verbose=0).save_pretrained(saved)
     shutil.rmtree(SHIPPED / name, ignore_errors=True)
     shutil.copytree(saved, SHIPPED / name)
+    measure(name, inverter)
+
+
+def measure(name: str, inverter: NeuralMatrixInverter) -> None:
+    """Add to the card of a shipped model what it reaches on fresh matrices of its own distribution."""
+    card = SHIPPED / name / "config.json"
+    content = json.loads(card.read_text())
+    sizes = inverter.matrix_size if isinstance(inverter.matrix_size, tuple) else (inverter.matrix_size,)
+    content["trained_on"] = f"CPU ({platform.machine()}), {torch.get_num_threads()} thread(s)"
+    content["figures"] = model_figures(inverter, sizes, inverter.distribution_)
+    card.write_text(json.dumps(content, indent=1) + "\n")
     size = sum(file.stat().st_size for file in (SHIPPED / name).iterdir())
-    history = json.loads((SHIPPED / name / "config.json").read_text())["fitted"]["history_"]
-    seconds = sum(row["seconds"] for row in history)
+    seconds = sum(row["seconds"] for row in content["fitted"]["history_"])
     print(f"{name}: {size / 1e3:.0f} kB, {seconds:.0f} s, loss {inverter.best_loss_:.3e}")
+    for m, figures in content["figures"].items():
+        shares = ", ".join(f"{share:.2%}" for share in figures["within_tolerance_shares"].values())
+        print(
+            f"  {m} x {m}, {figures['products']} products: mean {figures['mean']:.1e}, within 5, 2, 1, 0.5 %: {shares}"
+        )
 
 
 if __name__ == "__main__":

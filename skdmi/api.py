@@ -90,7 +90,7 @@ def certified_inverter(matrix_size: int, *, model: Any = "auto", **policies: Any
 
     Examples
     --------
-    >>> certified_inverter(2)
+    >>> certified_inverter(1)
     RefinedInverter()
     """
     if isinstance(model, str) and model == "auto":

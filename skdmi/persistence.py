@@ -54,8 +54,8 @@ def choose_model(matrix_size: int) -> tuple[str | None, int]:
     shallowest of these; where there is none, for a BlockInverter, the one for the most sizes at the largest of them;
     else None, which stands for the untrained iteration.
 
-    >>> choose_model(3), choose_model(20), choose_model(150), choose_model(1)
-    (('uniform-3x3', 3), ('general', 20), ('general', 32), (None, 1))
+    >>> choose_model(3), choose_model(1)
+    (('uniform-3x3', 3), (None, 1))
     """
     models = _all_purpose_models(SHIPPED)
     fitting = [(high - low, depth, name) for name, (low, high, depth) in models.items() if low <= matrix_size <= high]

@@ -111,6 +111,24 @@ def test_train_saves_a_model_that_inverts(tmp_path):
     assert (inverter.depth, inverter.width, inverter.verbose) == (1, 4, 0)
 
 
+def test_train_has_the_defaults_of_the_estimator():
+    """They are written out, for --help imports no torch."""
+    command = main.get_command(None, "train")
+    defaults = {option.name: option.default for option in command.params}
+    estimator = skdmi.NeuralMatrixInverter().get_params()
+    shared = ["depth", "width", "expansion", "block", "start", "batches_per_epoch", "batch_size", "learning_rate"]
+    assert {name: defaults[name] for name in shared} == {name: estimator[name] for name in shared}
+    assert defaults["epochs"] == estimator["max_epochs"]
+
+
+@pytest.mark.parametrize("start", ["transpose", "identity", "characteristic"])
+def test_train_takes_a_start(start, tmp_path):
+    succeed("train", "--matrix-size", 2, "--start", start, "--output", tmp_path / "model", *TINY)
+    inverter = skdmi.NeuralMatrixInverter.from_pretrained(tmp_path / "model")
+    assert inverter.start == inverter.module_.core.start == start
+    assert (f"start {start}" in succeed("info", tmp_path / "model")) == (start != "transpose")
+
+
 def test_train_on_data_takes_its_size_from_the_file(files, tmp_path):
     succeed("train", "--data", files[0], "--output", tmp_path / "model", *TINY)
     inverter = skdmi.NeuralMatrixInverter.from_pretrained(tmp_path / "model")
@@ -534,7 +552,7 @@ def test_info_describes_a_model(model):
     for expected in ("3 x 3", "polynomial, depth 1, width 4", f"{n_parameters:,}", "Uniform()", "64 matrices"):
         assert expected in text
     card = json.loads(succeed("info", model, "--json"))
-    assert (card["n_parameters"], card["n_products"]) == (n_parameters, inverter.module_.n_products)
+    assert (card["n_parameters"], card["n_products"]) == (n_parameters, inverter.module_.n_products(3))
 
 
 def test_a_directory_that_is_no_model_is_an_error(model, tmp_path):

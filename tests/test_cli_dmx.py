@@ -62,7 +62,7 @@ def train(prefix, *options):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    return train(tmp_path_factory.mktemp("models") / "M")[0]
+    return train(tmp_path_factory.mktemp("models") / "M", "--n_jobs", 1)[0]
 
 
 @pytest.fixture
@@ -182,7 +182,7 @@ def test_every_kind_of_network_can_be_trained(block, tmp_path):
     assert {one.estimator.block for one in skdmi.EnsembleInverter.from_pretrained(directory).estimators_} == {block}
 
 
-@pytest.mark.parametrize(("block", "depth", "width"), [("polynomial", 4, 32), ("dense", 7, 128)])
+@pytest.mark.parametrize(("block", "depth", "width"), [("polynomial", 3, 16), ("dense", 7, 128)])
 def test_depth_and_width_are_by_default_those_of_the_kind_of_network(block, depth, width, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(skdmi.NeuralMatrixInverter, "fit", lambda self: asked.append(self) or 1 / 0)
@@ -194,10 +194,10 @@ def test_depth_and_width_are_by_default_those_of_the_kind_of_network(block, dept
     assert list(tmp_path.iterdir()) == []
 
 
-def test_networks_trained_at_a_time_are_those_trained_in_turn(tmp_path):
-    directories = [train(tmp_path / f"M{n_jobs}", "--n_jobs", n_jobs)[0] for n_jobs in (1, 2)]
+def test_networks_trained_at_a_time_are_those_trained_in_turn(model, tmp_path):
+    directory, _ = train(tmp_path / "M", "--n_jobs", 2)
     for name in ("member-0", "member-1"):
-        first, second = ((directory / name / "model.safetensors").read_bytes() for directory in directories)
+        first, second = ((folder / name / "model.safetensors").read_bytes() for folder in (model, directory))
         assert first == second
 
 
@@ -350,26 +350,28 @@ def test_errors_are_one_line_and_touch_no_file(command, arguments, exit_code, te
 
 # A script
 
+TRAINING = "--msize 3 --rmin -1 --rmax 1 --epochs 1 --nmx_samples 64 --batch_size 1024 --n_repeats 2 --mout ./Model_3x3"
 SCRIPT = """
 set -e
 MODEL_PREFIX="./Model_3x3"
-dmxtrain --msize 3 --rmin -1 --rmax 1 --epochs 1 --nmx_samples 64 --batch_size 1024 --n_repeats 2 --mout $MODEL_PREFIX
 MODEL_DIR=$(ls -td ${MODEL_PREFIX}_* | head -n 1)
-dmxinvert --inputmx M.mx --invtarget I.mx --inverseout val_prediction.csv --model "$MODEL_DIR" --plotout val_plot.png
-dmxinvert --inputmx S.mx --inverseout singular_prediction.csv --model "$MODEL_DIR"
+dmxinvert --inputmx M.mx --inverseout val_prediction.csv --model "$MODEL_DIR"
 echo "All is done."
 """
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a script for bash")
 def test_a_script_made_for_the_predecessor_runs_to_its_end(work):
-    write_stack("S.mx", make_stack("singular", 5))
+    A = read_stack("M.mx")
+    A[:5] = make_stack("singular", 5)
+    write_stack("M.mx", A)
+    # Every start of Python costs seconds, so only one of the script's commands has a process of its own.
+    succeed(dmxtrain, *TRAINING.split())
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     done = subprocess.run(["bash", "-c", SCRIPT], capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("All is done.\n")
     assert "Traceback" not in done.stderr
-    np.testing.assert_allclose(read_stack("val_prediction.csv"), read_stack("I.mx"), atol=1e-12)
-    assert np.isfinite(read_stack("singular_prediction.csv")).all()
+    np.testing.assert_allclose(read_stack("val_prediction.csv")[5:], read_stack("I.mx")[5:], atol=1e-12)
+    assert np.isfinite(read_stack("val_prediction.csv")).all()
     assert "index 0-4" in done.stderr
-    assert Path("val_plot.png").is_file()

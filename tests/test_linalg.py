@@ -8,27 +8,39 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.polynomial import Polynomial
 from torch import Tensor
 
 from skdmi.linalg import (
+    characteristic_inverse,
+    characteristic_products,
+    characteristic_start,
     combine,
     complex_to_real,
     exact_inverse,
     fit_directions,
     frobenius_norm,
+    holds_diagonals,
     identity_like,
+    identity_start,
     keep_better,
     minimal_residual,
     minimal_residual_basis,
     minimal_residual_start,
+    n_chain_coefficients,
     newton_schulz,
+    power_chain,
+    product,
     real_to_complex,
     recomputation_schedule,
     residual,
     scale_by_power_of_two,
     split_exponent,
+    trace,
+    transpose,
 )
 from tests.matrices import make_stack
+from tests.products import ProductCounter
 
 DTYPES = [torch.float32, torch.float64]
 REGULAR = ["uniform", "well", "condition", "spd", "orthogonal", "permutation", "graded"]
@@ -43,6 +55,16 @@ def stack_of(kind="well", n_matrices=8, m=3, *, dtype=torch.float64, **keywords)
 
 def norms_of(A: Tensor, X: Tensor) -> Tensor:
     return frobenius_norm(residual(A.double(), X.double()))
+
+
+def scaled(A: Tensor) -> Tensor:
+    """Return A with Frobenius norms of the square root of m, as a network sees it; zero matrices as they are."""
+    return A * math.sqrt(A.shape[-2]) / frobenius_norm(A).clamp_min(torch.finfo(A.dtype).tiny)[..., None, None]
+
+
+def step_of(R: Tensor, n_coefficients: int = 3, n_squarings: int = 1) -> tuple[Tensor, Tensor]:
+    S = product(R, R)
+    return minimal_residual_basis(R, S, power_chain(S, R, n_squarings), n_coefficients)
 
 
 def is_missing(X: Tensor) -> Tensor:
@@ -373,14 +395,16 @@ def test_other_numbers_of_coefficients_are_refused(n_coefficients):
         minimal_residual(stack_of(), 1, n_coefficients=n_coefficients)
 
 
+@pytest.mark.parametrize("n_squarings", [1, 3])
 @pytest.mark.parametrize("n_coefficients", [2, 3])
-def test_a_step_takes_from_the_residual_what_its_directions_say(n_coefficients):
+def test_a_step_takes_from_the_residual_what_its_directions_say(n_coefficients, n_squarings):
     A = stack_of("well")
     X, R = minimal_residual_start(A)
-    powers, directions = minimal_residual_basis(R, n_coefficients)
+    powers, directions = step_of(R, n_coefficients, n_squarings)
     c = torch.linspace(-1, 2, 8 * n_coefficients, dtype=torch.float64).reshape(8, n_coefficients)
     X_new, R_new = combine(X, R, powers, directions, c)
     torch.testing.assert_close(R_new, residual(A, X_new))
+    assert powers.shape == directions.shape == (8, n_coefficients, 3, 3)
     known = torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64)[:n_coefficients].expand_as(c)
     torch.testing.assert_close(combine(X, R, powers, directions, known)[0], newton_schulz(A, X, 1))
 
@@ -407,7 +431,7 @@ def test_the_identity_of_least_squares(seed, m, k):
 @given(seed=seeds, m=st.integers(1, 8), kind=st.sampled_from(["uniform", "orthogonal", "condition", "zero", "spd"]))
 def test_dependent_directions_only_lower_the_residual(seed, m, kind):
     _, R = minimal_residual_start(split_exponent(stack_of(kind, 6, m, seed=seed))[0])
-    _, directions = minimal_residual_basis(R)
+    _, directions = step_of(R)
     problem = fit_directions(R, directions)
     y = problem.coordinates
     z = y + torch.randn(y.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
@@ -436,7 +460,171 @@ def test_directions_that_vanish_change_nothing():
     torch.testing.assert_close(c, torch.tensor([0.0, 2.0, 0.0], dtype=torch.float64).expand_as(c))
 
 
+# Steps of high degree
+
+
+@property_test
+@given(seed=seeds, n_squarings=st.integers(1, 5))
+def test_a_chain_is_the_polynomial_of_its_formula_whose_degree_doubles(seed, n_squarings):
+    given = np.random.default_rng(seed).uniform(-1, 1, n_chain_coefficients(n_squarings))
+    coefficients = iter(given)
+    Y = [None, Polynomial([0, 1]), Polynomial([0, 0, 1])]  # Y[1] = R, Y[2] = S
+    for i in range(2, n_squarings + 1):
+        left = [0.0] * (i - 1) if i == 2 else [next(coefficients) for _ in range(1, i)]
+        right = [next(coefficients) for _ in range(1, i)]
+        Y.append(
+            (Y[i] + sum(c * Y[j] for j, c in enumerate(left, 1)))
+            * (Y[i] + sum((1 + c) * Y[j] for j, c in enumerate(right, 1)) + next(coefficients))
+        )
+    assert next(coefficients, None) is None
+    T = Y[n_squarings + 1]
+    assert T.degree() == 2**n_squarings
+    R = scaled(stack_of("spd", 4, 3, seed=seed)) / 2
+    values, vectors = torch.linalg.eigh(R)
+    expected = vectors @ torch.diag_embed(torch.from_numpy(T(values.numpy()))) @ vectors.mT
+    chain = power_chain(R @ R, R, n_squarings, torch.from_numpy(given).expand(4, -1))
+    torch.testing.assert_close(chain, expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("n_squarings", [1, 2, 3, 4])
+def test_a_chain_costs_a_product_less_than_its_squarings_and_is_by_default_that_of_zeros(n_squarings):
+    R = stack_of("spd", 4, 6) / 4
+    S = R @ R
+    with ProductCounter(6, 4) as counter:
+        T = power_chain(S, R, n_squarings)
+    assert counter.n_products == n_squarings - 1
+    assert_equal(T, power_chain(S, R, n_squarings, torch.zeros(4, n_chain_coefficients(n_squarings))))
+
+
+@pytest.mark.parametrize("n_squarings", [1, 2, 3, 4])
+@pytest.mark.parametrize("kind", ["well", "spd", "orthogonal"])
+def test_steps_of_high_degree_are_never_worse_than_the_start_and_converge(kind, n_squarings):
+    A = stack_of(kind, 32, 5)
+    norms = [norms_of(A, minimal_residual(A, n, n_squarings=n_squarings)) for n in range(8)]
+    floor = 1e-14 * torch.linalg.cond(A)
+    for after in norms:
+        assert (after <= norms[0] + floor).all()
+    assert (norms[-1] < 10 * floor).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n_squarings", [2, 3, 4])
+@pytest.mark.parametrize("rank", [0, 1, 2, 3])
+def test_steps_of_high_degree_leave_singular_matrices_finite(rank, n_squarings, dtype):
+    A = stack_of("singular", 16, 4, rank=rank, dtype=dtype)
+    X = minimal_residual(A, 6, n_squarings=n_squarings)
+    assert X.isfinite().all()
+    assert (norms_of(A, X) <= 2 + 1e-3).all()
+
+
+# Other starts
+
+
+@property_test
+@given(seed=seeds, m=sizes, kind=st.sampled_from(["uniform", "spd", "orthogonal"]))
+def test_the_start_is_the_best_multiple_of_the_identity(seed, m, kind):
+    A = stack_of(kind, 4, m, seed=seed)
+    c, R = identity_start(A)
+    assert c.shape == (4, 1, 1)
+    X = c * identity_like(A)
+    torch.testing.assert_close(R, residual(A, X), rtol=0, atol=1e-13)
+    for factor in (0.99, 1.01):
+        assert (norms_of(A, X) <= norms_of(A, factor * X) + 1e-14).all()
+    if kind == "spd":
+        assert (torch.linalg.matrix_norm(R, ord=2) < 1).all()
+    assert_equal(identity_start(torch.zeros_like(A))[1], identity_like(A).expand_as(A))
+
+
+@pytest.mark.parametrize("m", range(1, 9))
+@property_test
+@given(
+    seed=seeds,
+    kind=st.sampled_from(["uniform", "well", "condition", "spd", "orthogonal", "permutation"]),
+    power=st.integers(-2, 2),
+)
+def test_the_characteristic_inverse_is_the_inverse(m, seed, kind, power):
+    A = 2.0**power * scaled(stack_of(kind, 4, m, seed=seed))
+    expected = np.linalg.inv(A.numpy())
+    errors = np.linalg.norm(characteristic_inverse(A).numpy() - expected, axis=(1, 2))
+    magnification = np.linalg.norm(A, ord=2, axis=(1, 2)) ** m / abs(np.linalg.det(A))
+    assert (errors <= 2e-14 * m * magnification * np.linalg.norm(expected, axis=(1, 2))).all()
+
+
+@pytest.mark.parametrize("m", range(1, 25))
+def test_the_products_of_the_characteristic_inverse_are_counted_and_few(m):
+    A = scaled(stack_of("well", 2, m))
+    with ProductCounter(m, 2) as counter:
+        characteristic_inverse(A)
+    assert counter.n_products == characteristic_products(m) <= 3 * math.sqrt(m)
+    with ProductCounter(m, 2) as counter:
+        characteristic_start(A)
+    assert counter.n_products == characteristic_products(m) + 2
+
+
+def test_without_a_determinant_the_characteristic_inverse_is_not_finite():
+    A = torch.cat([stack_of("zero", 1), torch.diag(torch.tensor([1.0, 2.0, 0.0])).double()[None], stack_of("well", 1)])
+    assert (~characteristic_inverse(A).isfinite()).flatten(1).any(dim=1).tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@property_test
+@given(
+    seed=seeds,
+    m=st.integers(1, 16),
+    kind=st.sampled_from(["uniform", "condition", "graded", "spd", "permutation", "singular", "zero"]),
+    condition=st.sampled_from([1e3, 1e6, 1e12]),
+)
+def test_the_characteristic_start_is_never_worse_than_the_transpose_and_what_it_says(dtype, seed, m, kind, condition):
+    A = scaled(stack_of(kind, 4, m, seed=seed, condition=condition, dtype=dtype))
+    X, R = characteristic_start(A)
+    assert X.isfinite().all()
+    transpose_norms = frobenius_norm(minimal_residual_start(A)[1])
+    assert (frobenius_norm(R) <= transpose_norms + 30 * m * torch.finfo(dtype).eps).all()
+    # R is not formed from X: where rounding would part the two, the characteristic inverse is left out.
+    assert (norms_of(A, X) <= frobenius_norm(R) + 0.2).all()
+    assert (norms_of(A, X) <= transpose_norms + 0.05).all()
+    if kind == "permutation":
+        assert (norms_of(A, X) < 100 * m * torch.finfo(dtype).eps).all()
+
+
+# Diagonals
+
+
+@property_test
+@given(seed=seeds, m=st.integers(2, 8))
+def test_diagonals_stand_for_diagonal_matrices(seed, m):
+    a, b = torch.from_numpy(np.random.default_rng(seed).uniform(-1, 1, (2, 4, m, 1)))
+    A, B = torch.diag_embed(a.squeeze(-1)), torch.diag_embed(b.squeeze(-1))
+    assert holds_diagonals(a)
+    assert not holds_diagonals(A)
+    for short, full in (
+        (identity_like(a).expand_as(a), identity_like(A).expand_as(A)),
+        (product(a, b), product(A, B)),
+        (transpose(a), transpose(A)),
+        (residual(a, b), residual(A, B)),
+    ):
+        torch.testing.assert_close(torch.diag_embed(short.squeeze(-1)), full)
+    torch.testing.assert_close(trace(a), trace(A))
+    torch.testing.assert_close(frobenius_norm(a), frobenius_norm(A))
+
+
+@property_test
+@given(seed=seeds, m=st.integers(2, 8), n_steps=st.integers(0, 3), n_squarings=st.integers(1, 4))
+def test_singular_values_have_the_residuals_of_the_matrix(seed, m, n_steps, n_squarings):
+    A = stack_of("well", 4, m, seed=seed)
+    a = torch.linalg.svdvals(A).unsqueeze(-1)
+    norms = [norms_of(B, minimal_residual(B, n_steps, n_squarings=n_squarings)) for B in (A, a)]
+    torch.testing.assert_close(*norms, rtol=1e-6, atol=1e-8)
+
+
 # Bookkeeping
+
+
+@given(n_steps=st.integers(1, 50), n_squarings=st.integers(2, 4))
+def test_after_steps_of_high_degree_the_last_begins_and_ends_with_a_residual_of_its_own(n_steps, n_squarings):
+    steps = recomputation_schedule(n_steps, n_squarings)
+    assert {n_steps, max(1, n_steps - 1)} <= steps <= set(range(1, n_steps + 1))
+    assert max(after - before for before, after in pairwise([0, *sorted(steps)])) <= 3
 
 
 @given(n_steps=st.integers(1, 200))
@@ -449,7 +637,7 @@ def test_the_residual_is_recomputed_last_and_every_second_or_third_step(n_steps)
 
 
 def test_nothing_is_recomputed_before_the_first_step():
-    assert recomputation_schedule(0) == frozenset()
+    assert recomputation_schedule(0) == recomputation_schedule(0, 3) == frozenset()
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from skdmi.linalg import frobenius_norm, minimal_residual, minimal_residual_start, newton_schulz, residual
+from skdmi.linalg import (
+    characteristic_products,
+    frobenius_norm,
+    identity_start,
+    minimal_residual,
+    minimal_residual_start,
+    newton_schulz,
+    residual,
+)
 from skdmi.modules import (
     BLOCKS,
+    STARTS,
     DenseInverse,
     FeedbackInverse,
     GatedInverse,
@@ -22,9 +30,13 @@ from skdmi.modules import (
     PolynomialInverse,
 )
 from tests.matrices import KINDS, make_stack
+from tests.products import ProductCounter
 
 DTYPES = [torch.float32, torch.float64]
 WEIGHTS = [0.0, 0.3, 3.0]
+# Every block, and the polynomial one from every start.
+NETWORKS = [pytest.param({"block": block}, id=block) for block in BLOCKS]
+NETWORKS += [pytest.param({"start": start}, id=start) for start in STARTS if start != "transpose"]
 property_test = settings(max_examples=15, deadline=None, database=None)
 seeds = st.integers(0, 2**32 - 1)
 
@@ -68,9 +80,9 @@ def assert_equal(actual, expected):
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("m", [1, 20])
-@pytest.mark.parametrize("block", BLOCKS)
-def test_every_finite_matrix_has_a_finite_answer(block, m, dtype, precision, weights):
-    network = network_of(block, m, weights=weights, precision=precision)
+@pytest.mark.parametrize("options", NETWORKS)
+def test_every_finite_matrix_has_a_finite_answer(options, m, dtype, precision, weights):
+    network = network_of(**options, m=m, weights=weights, precision=precision)
     info = torch.finfo(dtype)
     shapes = nasty_stack(m, dtype)
     scales = [2.0**-60, 1.0, 2.0**60, info.tiny, info.smallest_normal * info.eps, info.max / 200]
@@ -85,10 +97,10 @@ def test_every_finite_matrix_has_a_finite_answer(block, m, dtype, precision, wei
     assert_equal(X[(stack == 0).flatten(1).all(dim=1)].unique(), torch.zeros(1, dtype=dtype))
 
 
-@pytest.mark.parametrize("block", BLOCKS)
-def test_without_normalisation_answers_are_finite_too(block):
+@pytest.mark.parametrize("options", NETWORKS)
+def test_without_normalisation_answers_are_finite_too(options):
     for m, weights, dtype in product((1, 17), WEIGHTS, DTYPES):
-        network = network_of(block, m, weights=weights, normalize="none")
+        network = network_of(**options, m=m, weights=weights, normalize="none")
         largest = torch.finfo(dtype).max
         stack = torch.cat([nasty_stack(m, dtype) * scale for scale in (0.0, 2.0**-60, 1.0, 2.0**60, largest / 2)])
         assert network(stack).isfinite().all()
@@ -112,9 +124,9 @@ def test_beyond_the_range_the_answer_saturates(dtype):
 
 @pytest.mark.parametrize("weights", [0.0, 0.1, 1.0])
 @pytest.mark.parametrize("depth", [1, 4, 6])
-@pytest.mark.parametrize("block", BLOCKS)
-def test_gradients_of_the_loss_are_finite_on_the_nastiest_batch(block, depth, weights):
-    network = network_of(block, 4, depth=depth, weights=weights)
+@pytest.mark.parametrize("options", NETWORKS)
+def test_gradients_of_the_loss_are_finite_on_the_nastiest_batch(options, depth, weights):
+    network = network_of(**options, m=4, depth=depth, weights=weights)
     A = nasty_stack(4, torch.float32)
     A = torch.cat([A, A * 2.0**60, A * 2.0**-60])
     IdentityLoss(log_weight=0.1)(network(A), A).backward()
@@ -122,9 +134,9 @@ def test_gradients_of_the_loss_are_finite_on_the_nastiest_batch(block, depth, we
         assert parameter.grad is None or parameter.grad.isfinite().all(), name
 
 
-@pytest.mark.parametrize("block", BLOCKS)
-def test_gradients_reach_the_matrices(block):
-    network = network_of(block, 3, weights=0.1, precision="float64")
+@pytest.mark.parametrize("options", NETWORKS)
+def test_gradients_reach_the_matrices(options):
+    network = network_of(**options, m=3, weights=0.1, precision="float64")
     A = stack_of("spd", 2)
     analytic = A.clone().requires_grad_()
     network(analytic)[:, 0, 1].sum().backward()
@@ -133,9 +145,9 @@ def test_gradients_reach_the_matrices(block):
     torch.testing.assert_close((analytic.grad * step).sum(), numeric, rtol=1e-4, atol=1e-10)
 
 
-@pytest.mark.parametrize("block", BLOCKS)
-def test_training_can_reach_every_parameter(block):
-    network = network_of(block, 4, depth=4, weights=0.05)
+@pytest.mark.parametrize("options", NETWORKS)
+def test_training_can_reach_every_parameter(options):
+    network = network_of(**options, m=4, depth=4, weights=0.05)
     A = stack_of("uniform", 64, 4, dtype=torch.float32)
     IdentityLoss()(network(A), A).backward()
     idle = [
@@ -148,27 +160,27 @@ def test_training_can_reach_every_parameter(block):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize("options", NETWORKS)
 @property_test
 @given(seed=seeds, power=st.integers(-60, 60))
-def test_powers_of_two_leave_the_network_exactly(block, dtype, seed, power):
-    network = network_of(block, seed=seed)
+def test_powers_of_two_leave_the_network_exactly(options, dtype, seed, power):
+    network = network_of(**options, seed=seed)
     A = stack_of("uniform", 4, seed=seed, dtype=dtype)
     assert_equal(network(A * 2.0**power), network(A) * 2.0**-power)
 
 
-@pytest.mark.parametrize("block", BLOCKS)
-def test_other_factors_leave_the_network_up_to_rounding(block):
-    network = network_of(block, precision="float64")
+@pytest.mark.parametrize("options", NETWORKS)
+def test_other_factors_leave_the_network_up_to_rounding(options):
+    network = network_of(**options, precision="float64")
     A = stack_of()
     torch.testing.assert_close(network(3e70 * A), network(A) / 3e70, rtol=1e-6, atol=1e-77)
 
 
-@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize("options", NETWORKS)
 @property_test
 @given(seed=seeds, order=st.permutations(range(8)))
-def test_batching_and_order_do_not_matter(block, seed, order):
-    network = network_of(block, precision="float64", weights=0.1)
+def test_batching_and_order_do_not_matter(options, seed, order):
+    network = network_of(**options, precision="float64", weights=0.1)
     A = stack_of("well", seed=seed)
     X = network(A)
     torch.testing.assert_close(network(A[order]), X[order], rtol=1e-7, atol=1e-8)
@@ -176,14 +188,14 @@ def test_batching_and_order_do_not_matter(block, seed, order):
         torch.testing.assert_close(network(A[i : i + 1])[0], X[i], rtol=1e-7, atol=1e-8)
 
 
-@pytest.mark.parametrize("block", BLOCKS)
-def test_an_empty_stack_has_an_empty_answer(block):
-    assert network_of(block)(torch.zeros(0, 3, 3)).shape == (0, 3, 3)
+@pytest.mark.parametrize("options", NETWORKS)
+def test_an_empty_stack_has_an_empty_answer(options):
+    assert network_of(**options)(torch.zeros(0, 3, 3)).shape == (0, 3, 3)
 
 
-@pytest.mark.parametrize("block", BLOCKS)
-def test_autocast_outside_changes_nothing(block):
-    network = network_of(block)
+@pytest.mark.parametrize("options", NETWORKS)
+def test_autocast_outside_changes_nothing(options):
+    network = network_of(**options)
     A = stack_of(dtype=torch.float32)
     expected = network(A)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -192,9 +204,9 @@ def test_autocast_outside_changes_nothing(block):
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])
-@pytest.mark.parametrize("block", BLOCKS)
-def test_the_precision_is_that_of_the_parameters_and_of_the_computation(block, precision):
-    network = network_of(block, precision=precision)
+@pytest.mark.parametrize("options", NETWORKS)
+def test_the_precision_is_that_of_the_parameters_and_of_the_computation(options, precision):
+    network = network_of(**options, precision=precision)
     dtype = getattr(torch, precision)
     assert {parameter.dtype for parameter in network.parameters()} == {dtype}
     seen = []
@@ -234,17 +246,22 @@ def test_a_block_by_name(block, core):
 
 @pytest.mark.parametrize("m", range(1, 9))
 @pytest.mark.parametrize("depth", [1, 2, 3, 4, 6])
-def test_the_untrained_polynomial_network_is_the_minimal_residual_iteration(m, depth):
+@pytest.mark.parametrize("n_squarings", [1, 3, 4])
+def test_the_untrained_polynomial_network_is_the_minimal_residual_iteration(n_squarings, depth, m):
     A = stack_of("spd", 16, m)
-    network = network_of(depth=depth, weights=0.0, precision="float64")
-    torch.testing.assert_close(network(A), minimal_residual(A, depth, n_coefficients=3), rtol=1e-5, atol=1e-6)
+    network = network_of(depth=depth, weights=0.0, n_squarings=n_squarings, precision="float64")
+    expected = minimal_residual(A, depth, n_squarings=n_squarings)
+    torch.testing.assert_close(network(A), expected, rtol=1e-5, atol=1e-6)
+    if n_squarings == 3:
+        assert_equal(network_of(depth=depth, weights=0.0, precision="float64")(A), network(A))
 
 
-@pytest.mark.parametrize("n_coefficients", [2, 3])
-def test_the_number_of_coefficients_is_that_of_the_iteration(n_coefficients):
-    A = stack_of("well", 16, 5) / 2
-    core = PolynomialInverse(3, 8, n_coefficients=n_coefficients).double()
-    torch.testing.assert_close(core(A), minimal_residual(A, 3, n_coefficients=n_coefficients), rtol=1e-5, atol=1e-6)
+@pytest.mark.parametrize("start", ["identity", "characteristic"])
+@pytest.mark.parametrize("depth", [1, 2, 4])
+def test_untrained_networks_from_other_starts_invert_what_these_are_for(depth, start):
+    A = stack_of("spd", 16, 6)
+    norms = frobenius_norm(residual(A, network_of(depth=depth, weights=0.0, start=start, precision="float64")(A)))
+    assert (norms < {"identity": {1: 0.2, 2: 1e-3}, "characteristic": {1: 1e-12}}[start].get(depth, 1e-12)).all()
 
 
 @pytest.mark.parametrize("matrix_size", [5, (5, 7)])
@@ -253,11 +270,55 @@ def test_outside_its_sizes_a_trained_network_is_the_untrained_iteration(m, matri
     network = InverterResNet(2, 16, matrix_size=matrix_size, precision="float64")
     network.load_state_dict(network_of(depth=2, precision="float64").state_dict())
     A = stack_of("spd", 16, m)
-    difference = (network(A) - minimal_residual(A, 2)).abs().amax(dim=(-2, -1))
+    difference = (network(A) - minimal_residual(A, 2, n_squarings=3)).abs().amax(dim=(-2, -1))
     if m == 5 or (m == 6 and matrix_size != 5):
         assert (difference > 1e-6).any()
     else:
         assert (difference < 1e-8).all()
+
+
+@property_test
+@given(seed=seeds, m=st.integers(4, 8), depth=st.integers(1, 4), n_squarings=st.integers(1, 4))
+@pytest.mark.parametrize("weights", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("start", ["transpose", "identity"])
+def test_spectra_have_the_residuals_of_the_matrices_with_any_weights(start, weights, seed, m, depth, n_squarings):
+    network = network_of(
+        depth=depth, weights=weights, seed=seed, start=start, n_squarings=n_squarings, precision="float64"
+    )
+    A = stack_of("well" if start == "transpose" else "spd", 4, m, seed=seed)
+    a = network.spectra(A)
+    assert a.shape == (4, m, 1)
+    of_spectra, of_matrices = (frobenius_norm(residual(B, network(B))) for B in (a, A))
+    torch.testing.assert_close(of_spectra, of_matrices, rtol=1e-2, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"block": block} for block in BLOCKS[1:]),
+        {"start": "characteristic"},
+        {"normalize": "none"},
+        {"start": "identity", "normalize": "none"},
+    ],
+    ids=str,
+)
+def test_where_spectra_will_not_do_the_matrices_stand_for_themselves(options):
+    A = stack_of("spd")
+    assert network_of(**options).spectra(A) is A
+
+
+def test_what_has_no_spectrum_stands_for_itself():
+    A = stack_of("well", dtype=torch.float32)
+    assert network_of(start="identity").spectra(A) is A  # not symmetric
+    assert network_of().spectra(A).shape == (8, 3, 1)
+    A[2, 1, 1] = torch.nan
+    assert network_of().spectra(A) is A
+
+
+def test_spectra_of_one_number_are_matrices_too():
+    A = stack_of("uniform", m=1)
+    assert_equal(network_of().spectra(A), A.abs())
+    assert_equal(network_of(start="identity").spectra(A), A)
 
 
 @pytest.mark.parametrize("weights", WEIGHTS[:2])
@@ -267,6 +328,35 @@ def test_orthogonal_equivariance_with_any_weights(weights, seed, m):
     network = network_of(seed=seed, weights=weights, depth=3, precision="float64")
     A, Q, P = stack_of("spd", 1, m, seed=seed), *stack_of("orthogonal", 2, m, seed=seed)
     torch.testing.assert_close(network(Q @ A @ P), P.mT @ network(A) @ Q.mT, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("start", STARTS)
+@property_test
+@given(seed=seeds, m=st.integers(1, 8))
+def test_similarity_equivariance_from_any_start(start, seed, m):
+    network = network_of(seed=seed, depth=3, weights=0.1, start=start, precision="float64")
+    A, (Q,) = stack_of("spd", 1, m, seed=seed), stack_of("orthogonal", 1, m, seed=seed)
+    torch.testing.assert_close(network(Q @ A @ Q.mT), Q @ network(A) @ Q.mT, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("weights", [0.0, 0.02, 0.3, 3.0])
+@property_test
+@given(seed=seeds, m=st.integers(1, 6), kind=st.sampled_from(["uniform", "condition", "spd"]))
+def test_the_best_iterate_is_never_worse_than_the_multiple_of_the_identity(weights, seed, m, kind):
+    network = network_of(seed=seed, weights=weights, start="identity")
+    A = stack_of(kind, 4, m, seed=seed)
+    start = frobenius_norm(identity_start(A)[1])
+    assert (frobenius_norm(residual(A, network(A))) <= start + 1e-5 * math.sqrt(m)).all()
+
+
+@pytest.mark.parametrize("weights", [0.0, 0.02, 0.3, 3.0])
+@property_test
+@given(seed=seeds, m=st.integers(1, 6), kind=st.sampled_from(["uniform", "condition", "spd", "singular"]))
+def test_from_the_characteristic_start_it_is_never_much_worse_than_the_transpose(weights, seed, m, kind):
+    network = network_of(seed=seed, weights=weights, start="characteristic")
+    A = stack_of(kind, 4, m, seed=seed, rank=1, dtype=torch.float32)
+    start = frobenius_norm(minimal_residual_start(A.double())[1])
+    assert (frobenius_norm(residual(A.double(), network(A).double())) <= start + 0.3).all()
 
 
 @pytest.mark.parametrize("block", ["polynomial", "feedback"])
@@ -305,41 +395,36 @@ def test_the_dense_network_has_the_published_number_of_parameters():
     assert sum(parameter.numel() for parameter in network.parameters()) == 4_712_713
 
 
-class ProductCounter(TorchDispatchMode):
-    """Count products of stacks of m x m matrices."""
-
-    def __init__(self, m):
-        super().__init__()
-        self.m = m
-        self.n_products = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        if function in (torch.ops.aten.bmm.default, torch.ops.aten.baddbmm.default):
-            self.n_products += all(factor.shape[-2:] == (self.m, self.m) for factor in args[-2:])
-        return function(*args, **(kwargs or {}))
-
-
+@pytest.mark.parametrize("m", [3, 6, 9])
 @pytest.mark.parametrize(
-    ("block", "depth", "n_products"),
+    ("options", "depth", "n_products"),
     [
-        *(("polynomial", depth, n) for depth, n in ((1, 5), (2, 8), (3, 11), (4, 15), (6, 21), (7, 25))),
-        *(("feedback", depth, 1 + 2 * depth) for depth in (1, 2, 5)),
-        ("gated", 3, 0),
-        ("dense", 3, 0),
+        *(({"block": "polynomial"}, depth, n) for depth, n in ((1, 5), (2, 11), (3, 16), (4, 21), (5, 27), (6, 32))),
+        *(({"n_squarings": 1}, depth, n) for depth, n in ((1, 5), (2, 8), (3, 11), (4, 15), (6, 21), (7, 25))),
+        *(({"n_squarings": 4}, depth, n) for depth, n in ((1, 5), (3, 18))),
+        *(({"start": "identity"}, depth, n) for depth, n in ((1, 3), (2, 9), (3, 14), (4, 19))),
+        *(({"start": "characteristic"}, depth, n) for depth, n in ((1, 6), (2, 12), (3, 17))),
+        *(({"block": "feedback"}, depth, 1 + 2 * depth) for depth in (1, 2, 5)),
+        ({"block": "gated"}, 3, 0),
+        ({"block": "dense"}, 3, 0),
     ],
+    ids=str,
 )
-def test_the_products_spent_are_the_products_counted(block, depth, n_products):
-    network = network_of(block, 6, depth=depth)
-    with ProductCounter(6) as counter:
-        network(stack_of(m=6, dtype=torch.float32))
-    assert counter.n_products == network.n_products == n_products
+def test_the_products_spent_are_the_products_counted(options, depth, n_products, m):
+    network = network_of(**options, m=m, depth=depth)
+    with ProductCounter(m, 8) as counter:
+        network(stack_of(m=m, dtype=torch.float32))
+    if options.get("start") == "characteristic":
+        n_products += characteristic_products(m)
+    assert counter.n_products == network.n_products(m) == n_products
 
 
-def test_the_iteration_spends_as_much_as_the_network():
+@pytest.mark.parametrize("n_squarings", [1, 2, 3, 4])
+def test_the_iteration_spends_as_much_as_the_network(n_squarings):
     for depth in range(1, 8):
-        with ProductCounter(6) as counter:
-            minimal_residual(stack_of(m=6), depth)
-        assert counter.n_products == network_of(depth=depth).n_products
+        with ProductCounter(6, 8) as counter:
+            minimal_residual(stack_of(m=6), depth, n_squarings=n_squarings)
+        assert counter.n_products == network_of(depth=depth, n_squarings=n_squarings).n_products(6)
 
 
 # What is refused
@@ -350,6 +435,7 @@ def test_the_iteration_spends_as_much_as_the_network():
     [
         ({"block": "convolutional"}, r"block='convolutional'; expected one of \('polynomial', 'feedback', "),
         ({"normalize": "spectral"}, r"normalize='spectral'; expected one of \('frobenius', 'none'\)"),
+        ({"start": "inverse"}, r"start='inverse'; expected one of \('transpose', 'identity', 'characteristic'\)"),
         ({"precision": "bfloat16"}, r"precision='bfloat16'; expected one of \('float32', 'float64'\)"),
         *(({"block": block}, rf"block='{block}' reads entries, so it needs .*matrix_size=m") for block in BLOCKS[1:]),
     ],

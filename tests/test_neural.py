@@ -22,7 +22,8 @@ from skdmi import NeuralMatrixInverter, load_pretrained
 from skdmi.distributions import Mixture, Normal, Resampled, Uniform, Wishart
 from skdmi.exceptions import DeviceFallbackWarning
 from skdmi.linalg import minimal_residual
-from skdmi.metrics import frobenius_residuals, mean_frobenius_residual
+from skdmi.metrics import frobenius_residuals
+from skdmi.modules import IdentityLoss, InverterResNet
 from skdmi.neural.devices import resolve_device
 from skdmi.persistence import pretrained_names
 from tests.matrices import make_stack
@@ -140,7 +141,7 @@ class TestFit:
     def test_outside_the_trained_sizes_it_is_the_untrained_iteration(self):
         inverter = make_tiny(matrix_size=3, learning_rate=0.1).fit()
         A = torch.from_numpy(make_stack("uniform", 50, 5)).float()
-        X, untrained = inverter.invert(A).detach(), minimal_residual(A, n_steps=2)
+        X, untrained = inverter.invert(A).detach(), minimal_residual(A, 2, n_squarings=3)
         np.testing.assert_allclose(
             frobenius_residuals(A, X).numpy(), frobenius_residuals(A, untrained).numpy(), rtol=2e-2, atol=1e-4
         )
@@ -151,6 +152,7 @@ class TestFit:
             ({"depth": 0}, ["depth", "0", "range [1"]),
             ({"width": 2.5}, ["width", "2.5"]),
             ({"block": "transformer"}, ["block", "transformer", "polynomial", "feedback", "gated", "dense"]),
+            ({"start": "inverse"}, ["start", "inverse", "transpose", "identity", "characteristic"]),
             ({"normalize": "max"}, ["normalize", "max", "frobenius", "none"]),
             ({"optimizer": "lbfgs"}, ["optimizer", "lbfgs", "adamw"]),
             ({"precision": "half"}, ["precision", "half", "float32", "float64"]),
@@ -184,9 +186,30 @@ class TestFit:
 
     def test_float64_precision_reaches_float64_residuals(self):
         A = make_stack("well", 50, 3)
-        single = make_tiny(depth=4, matrix_size=3).fit().residual_norms(A)
-        double = make_tiny(depth=4, matrix_size=3, precision="float64").fit().residual_norms(A)
+        single = make_tiny(depth=3, matrix_size=3).fit().residual_norms(A)
+        double = make_tiny(depth=3, matrix_size=3, precision="float64").fit().residual_norms(A)
         assert double.max() < 1e-9 < 1e-8 < single.max()
+
+    @pytest.mark.parametrize("start", ["transpose", "identity", "characteristic"])
+    def test_any_start_is_trained_and_serves_any_size(self, start):
+        inverter = make_tiny(start=start, matrix_size=(2, 4), distribution=Wishart()).fit()
+        assert inverter.module_.core.start == start
+        for m in (1, 2, 3, 6):
+            A = make_stack("spd", 5, m)
+            assert inverter.residual_norms(A).max() < 0.2
+
+    def test_it_is_trained_on_singular_values_and_validated_on_matrices(self):
+        seen = []
+
+        class Watch(Callback):
+            def on_batch_end(self, net, batch, training, **kwargs):
+                seen.append((training, batch[0].shape[1:]))
+
+        make_tiny(matrix_size=5, callbacks=[Watch()]).fit()
+        assert set(seen) == {(True, (5, 1)), (False, (5, 5))}
+        seen.clear()
+        make_tiny(matrix_size=5, start="characteristic", callbacks=[Watch()]).fit()
+        assert set(seen) == {(True, (5, 5)), (False, (5, 5))}
 
     def test_net_params_have_the_last_word(self):
         overruled = make_tiny(matrix_size=3, net_params={"module__width": 5, "max_epochs": 1}).fit()
@@ -256,6 +279,11 @@ class TestGoingOn:
     def test_warm_start_refuses_another_architecture(self):
         inverter = make_tiny(matrix_size=3, warm_start=True).fit().set_params(width=6)
         with pytest.raises(ValueError, match=r"architecture has changed \(width\)"):
+            inverter.fit()
+
+    def test_warm_start_refuses_another_start(self):
+        inverter = make_tiny(matrix_size=3, warm_start=True).fit().set_params(start="identity")
+        with pytest.raises(ValueError, match=r"architecture has changed \(start\)"):
             inverter.fit()
 
     def test_warm_start_widens_the_sizes_of_a_polynomial_network(self):
@@ -401,6 +429,16 @@ class TestFiles:
             assert getattr(loaded, name) == getattr(tiny_network, name)
         assert_same_weights(loaded.partial_fit(), copy.deepcopy(tiny_network).partial_fit())
 
+    @pytest.mark.parametrize("start", ["transpose", "identity", "characteristic"])
+    def test_the_start_is_stored(self, start, tmp_path):
+        inverter = make_tiny(matrix_size=3, start=start).fit()
+        inverter.save_pretrained(tmp_path / "model")
+        loaded = NeuralMatrixInverter.from_pretrained(tmp_path / "model")
+        assert loaded.start == loaded.module_.core.start == start
+        A = make_stack("uniform", 5, 3)
+        for copied in (loaded, pickle.loads(pickle.dumps(inverter))):
+            np.testing.assert_array_equal(copied.transform(A), inverter.transform(A))
+
     def test_numpy_scalars_among_the_parameters_are_stored(self, tmp_path):
         make_tiny(
             depth=np.int64(2), matrix_size=(np.int32(2), 3), random_state=np.int64(0), warm_start=np.bool_(False)
@@ -472,12 +510,22 @@ class TestShipped:
         frozen = load_pretrained(name)
         assert clone(frozen) is not None
         before = weights(frozen.estimator)
-        clone(frozen).fit(make_stack("well", 5, frozen.estimator.matrix_size_), None)
+        m = frozen.estimator.module_.matrix_size or max(trained_sizes(frozen.estimator))
+        clone(frozen).fit(make_stack("well", 5, m), None)
         assert all(np.array_equal(a, b) for a, b in zip(before, weights(frozen.estimator), strict=True))
 
-    def test_it_beats_the_untrained_iteration_on_its_own_distribution(self, name):
+    def test_it_is_no_worse_than_untrained_on_its_own_distribution(self, name):
         inverter = NeuralMatrixInverter.from_pretrained(name)
-        m = inverter.matrix_size_
-        A = inverter.distribution_.sample(20_000, m, random_state=12345).astype(np.float32)
-        untrained = minimal_residual(torch.from_numpy(A), inverter.depth).numpy()
-        assert -inverter.score(A) < mean_frobenius_residual(A, untrained)
+        with torch.random.fork_rng():
+            untrained = InverterResNet(**inverter._architecture)
+        loss = IdentityLoss(inverter.log_weight)
+        for m in trained_sizes(inverter):
+            A = inverter.distribution_.sample(max(200, 40_000 // m**2), m, random_state=12345).astype(np.float32)
+            A = torch.from_numpy(A)
+            with torch.no_grad():
+                assert loss(inverter.module_(A), A) <= 1.05 * loss(untrained(A), A)
+
+
+def trained_sizes(inverter):
+    size = inverter._architecture["matrix_size"]
+    return {size} if isinstance(size, int) else set(size)

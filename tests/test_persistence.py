@@ -151,5 +151,6 @@ def test_shipped_models_are_small_and_complete():
         card = json.loads((directory / "config.json").read_text())
         parameters, fitted = card["parameters"], card["fitted"]
         epoch = parameters["batches_per_epoch"] * parameters["batch_size"]
-        assert fitted["n_matrices_seen_"] == parameters["max_epochs"] * epoch
+        assert fitted["n_matrices_seen_"] == fitted["n_iter_"] * epoch
+        assert fitted["n_iter_"] % parameters["max_epochs"] == 0  # trained in rounds
         assert isinstance(parameters["random_state"], int)

@@ -56,7 +56,9 @@ def test_real_class_passes(estimator, check):
     check(estimator)
 
 
-@parametrize_with_checks(inverters())
+@parametrize_with_checks(
+    [*inverters(), *(NeuralMatrixInverter(**TINY, start=start) for start in ("identity", "characteristic"))]
+)
 def test_padded_twin_passes(estimator, check, padded_door):
     check(estimator)
 
@@ -235,6 +237,15 @@ def test_grid_search_over_depth_and_width(tiny_network):
         assert search.best_estimator_.module_ is not network
         assert search.transform(STACK).shape == STACK.shape
         assert search.score(STACK) == search.best_estimator_.score(STACK)
+
+
+def test_grid_search_over_the_start():
+    X = make_stack("spd", 12, 3)
+    grid = {"start": ["transpose", "identity", "characteristic"]}
+    search = GridSearchCV(NeuralMatrixInverter(**TINY), grid, cv=KFold(2), error_score="raise").fit(X)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    assert search.best_estimator_.module_.core.start == search.best_params_["start"]
+    np.testing.assert_allclose(search.transform(X), np.linalg.inv(X), atol=0.1)
 
 
 def test_grid_search_with_the_callable_scorer_through_a_pipeline():

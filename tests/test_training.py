@@ -64,6 +64,14 @@ class TestMatrixStream:
         list(MatrixStream(draw, (3,), batch_size=16, batches_per_epoch=5, seed=0))
         assert drawn == [32, 32, 16]
 
+    def test_chunks_are_represented_as_asked(self):
+        plain, stream = make_stream(), make_stream()
+        stream.represent = lambda A: torch.linalg.svdvals(A).unsqueeze(-1)
+        for (A, _), (a, target) in zip(plain, stream, strict=True):
+            torch.testing.assert_close(a, torch.linalg.svdvals(A).unsqueeze(-1))
+            assert target is a
+        assert stream.n_matrices_seen == plain.n_matrices_seen
+
     def test_several_sizes_all_come(self):
         sizes = {A.shape[-1] for A, _ in make_stream(sizes=(2, 3, 5), batches_per_epoch=60)}
         assert sizes == {2, 3, 5}

@@ -61,6 +61,11 @@ def _rows(card: ModelCard, figures: dict[str, int]) -> dict[str, str]:
         "trained on": f"{fitted['n_matrices_seen_']:,} matrices from {card.distribution_text}",
     }
     rows["validation"] = f"loss {fitted['best_loss_']:.4g}, {fitted['n_iter_']} epochs"
+    for m, measured in card.content.get("figures", {}).items():
+        rows[f"at {m} x {m}"] = (
+            f"{measured['products']} products, mean residual norm {measured['mean']:.1e}, "
+            f"{measured['within_tolerance_shares']['0.05']:.2%} within 5 %"
+        )
     domain = fitted["domain_"]
     for name in ("scale", "condition"):
         quantiles = zip(domain["quantiles"], domain[name], strict=True)

@@ -50,7 +50,9 @@ class ModelCard:
     @property
     def architecture_text(self) -> str:
         """Its network in words."""
-        return "{block}, depth {depth}, width {width}".format(**self.architecture)
+        start = self.architecture.get("start", "transpose")
+        text = "{block}, depth {depth}, width {width}".format(**self.architecture)
+        return text if start == "transpose" else f"{text}, start {start}"
 
     @property
     def distribution_text(self) -> str:

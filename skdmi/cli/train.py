@@ -39,14 +39,21 @@ def _check_tensorboard(ctx: click.Context, param: click.Parameter, value: Path |
     help="Where training matrices come from: a name (Uniform, Wishart, ...) or a description in JSON, such as "
     '\'{"name": "Uniform", "low": -1, "high": 1}\'.  [default: Uniform; with --data, Resampled]',
 )
-@click.option("--depth", type=POSITIVE, default=4, help="Number of residual blocks.")
-@click.option("--width", type=POSITIVE, default=32, help="Size of the hidden vector.")
+@click.option("--depth", type=POSITIVE, default=3, help="Number of residual blocks.")
+@click.option("--width", type=POSITIVE, default=16, help="Size of the hidden vector.")
 @click.option("--expansion", type=POSITIVE, default=2, help="Width of the hidden layers in a block, in --width.")
 @click.option(
     "--block",
     type=click.Choice(["polynomial", "feedback", "gated", "dense"]),
     default="polynomial",
     help="Kind of block; all but the first are tied to one size.",
+)
+@click.option(
+    "--start",
+    type=click.Choice(["transpose", "identity", "characteristic"]),
+    default="transpose",
+    help="What a polynomial network starts from; identity is for symmetric positive definite matrices, characteristic "
+    "for sizes up to about 12.",
 )
 @click.option("--epochs", type=POSITIVE, default=20, help="Number of epochs.")
 @click.option("--batches-per-epoch", type=POSITIVE, default=100, help="Number of batches in an epoch.")

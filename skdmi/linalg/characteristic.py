@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from skdmi.linalg.elementary import identity_like
+from skdmi.linalg.elementary import frobenius_norm, identity_like
 from skdmi.linalg.iterations import fit_directions
 
 
@@ -86,7 +86,9 @@ def characteristic_start(A: Tensor) -> tuple[Tensor, Tensor]:
 
     .. math:: X_0 = c_1 C + c_2 A^T, \quad (c_1, c_2) = \operatorname{argmin} \|I - A X_0\|_F
 
-    Where rounding spoils C, :math:`c_1` is near 0 and the start is :func:`~skdmi.linalg.minimal_residual_start`.
+    Where rounding spoils C, :math:`c_1` is near 0 and the start is :func:`~skdmi.linalg.minimal_residual_start`; so it
+    is where A C itself is little but rounding, as that of a singular A can be: ``u |A| |C| > |A C| / 8``, u the
+    machine epsilon.
 
     Returns
     -------
@@ -98,11 +100,16 @@ def characteristic_start(A: Tensor) -> tuple[Tensor, Tensor]:
     >>> R.abs().max().item() < 1e-5
     True
     """
-    limit = torch.finfo(A.dtype).max ** 0.25
+    info = torch.finfo(A.dtype)
+    limit = info.max**0.25
     C = torch.nan_to_num(characteristic_inverse(A), 0.0, 0.0, 0.0).clamp(-limit, limit)
-    starts = torch.stack([C, A.mT.expand_as(A)], dim=-3)
+    size = frobenius_norm(A)[..., None, None]
+    starts = torch.stack([C, A.mT / size.square().clamp_min(info.tiny)], dim=-3)
     identity = identity_like(A).expand_as(A)
     directions = A.unsqueeze(-3) @ starts
+    norms, rounding = frobenius_norm(directions), info.eps * size.squeeze(-1) * frobenius_norm(starts)
+    sound = ((8 * rounding <= norms) & (norms <= limit))[..., None, None]
+    starts, directions = torch.where(sound, starts, 0.0), torch.where(sound, directions, 0.0)
     problem = fit_directions(identity, directions)
     c = problem.coefficients(problem.coordinates)[..., None, None]
     return (c * starts).sum(dim=-3), identity - (c * directions).sum(dim=-3)

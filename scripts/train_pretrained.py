@@ -28,45 +28,44 @@ BUILD = Path(__file__).parents[1] / "build" / "pretrained"
 N_ROUNDS = 3
 ROUND_OFF = 1 / 3
 
+DEFAULTS: dict[str, Any] = {
+    "distribution": Uniform(),
+    "learning_rate": 3e-3,
+    "batch_size": 512,
+    "batches_per_epoch": 100,
+    "random_state": 0,
+    "verbose": 1,
+}
 ANY = Mixture((Uniform(), Normal(), Graded(), Spectrum(max_cond=1e6)))
 SIZES = (2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32)
-SMALL: dict[str, Any] = {"start": "characteristic", "max_epochs": 4}
 POSITIVE: dict[str, Any] = {
     "start": "identity",
     "matrix_size": (4, 6, 8, 12, 16, 24, 32),
     "distribution": Wishart(),
+    "net_params": {"module__rank": 0},
     "max_epochs": 15,
-    "batch_size": 512,
 }
 MODELS: dict[str, dict[str, Any]] = {
-    "uniform-3x3": SMALL | {"depth": 1, "matrix_size": 3, "distribution": Uniform()},
-    "uniform-5x5": SMALL | {"depth": 1, "matrix_size": 5, "distribution": Uniform()},
-    "uniform-8x8": SMALL | {"depth": 1, "matrix_size": 8, "distribution": Uniform()},
-    "uniform-16x16": SMALL | {"depth": 1, "matrix_size": 16, "distribution": Uniform()},
-    "uniform-3x3-long": SMALL | {"depth": 2, "matrix_size": 3, "distribution": Uniform()},
-    "uniform-5x5-long": SMALL | {"depth": 2, "matrix_size": 5, "distribution": Uniform()},
-    "uniform-8x8-long": SMALL | {"depth": 2, "matrix_size": 8, "distribution": Uniform()},
-    "uniform-16x16-long": SMALL | {"depth": 2, "matrix_size": 16, "distribution": Uniform()},
-    "uniform-32x32": {
-        "depth": 3,
-        "matrix_size": 32,
-        "distribution": Uniform(),
-        "net_params": {"module__n_squarings": 4},
-        "max_epochs": 20,
-        "batch_size": 512,
-    },
-    "uniform-64x64": {"depth": 4, "matrix_size": 64, "distribution": Uniform(), "max_epochs": 15, "batch_size": 256},
-    "spd": POSITIVE | {"depth": 2},
-    "spd-long": POSITIVE | {"depth": 3},
-    "general": {"depth": 3, "matrix_size": SIZES, "distribution": ANY, "max_epochs": 20, "batch_size": 512},
-    "general-long": {"depth": 4, "matrix_size": SIZES, "distribution": ANY, "max_epochs": 20, "batch_size": 512},
+    "uniform-3x3": {"depth": 2, "matrix_size": 3, "max_epochs": 4},
+    "uniform-3x3-long": {"depth": 4, "matrix_size": 3, "max_epochs": 2},
+    "uniform-5x5": {"depth": 3, "matrix_size": 5, "max_epochs": 4},
+    "uniform-5x5-long": {"depth": 4, "matrix_size": 5, "max_epochs": 2},
+    "uniform-8x8": {"depth": 4, "matrix_size": 8, "max_epochs": 4},
+    "uniform-8x8-long": {"depth": 5, "matrix_size": 8, "max_epochs": 2},
+    "uniform-16x16": {"depth": 4, "matrix_size": 16, "max_epochs": 4},
+    "uniform-16x16-long": {"depth": 5, "matrix_size": 16, "max_epochs": 2},
+    "uniform-32x32": {"depth": 5, "matrix_size": 32, "max_epochs": 2, "batch_size": 256},
+    "uniform-64x64": {"depth": 6, "matrix_size": 64, "max_epochs": 1, "batch_size": 128},
+    "spd": POSITIVE | {"depth": 3},
+    "spd-long": POSITIVE | {"depth": 4},
+    "general": {"depth": 4, "matrix_size": SIZES, "distribution": ANY, "max_epochs": 8, "batch_size": 256},
+    "general-long": {"depth": 7, "matrix_size": SIZES, "distribution": ANY, "max_epochs": 4, "batch_size": 256},
     "dense-3x3": {
         "block": "dense",
         "depth": 4,
         "width": 64,
         "matrix_size": 3,
-        "distribution": Uniform(),
-        "max_epochs": 20,
+        "max_epochs": 15,
         "learning_rate": 1e-3,
     },
 }
@@ -86,7 +85,7 @@ def main() -> None:
 
 def train(name: str) -> None:
     """Train the rounds of a model that are not there yet, and ship the last."""
-    settings = {"learning_rate": 3e-3, "batches_per_epoch": 100, "random_state": 0, "verbose": 1} | MODELS[name]
+    settings = DEFAULTS | MODELS[name]
     inverter = NeuralMatrixInverter(**settings)
     for number in range(N_ROUNDS):
         saved = BUILD / f"{name}-{number + 1}"

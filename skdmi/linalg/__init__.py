@@ -15,6 +15,7 @@ from skdmi.linalg.blocks import (
 )
 from skdmi.linalg.certificate import Certificate, certify, equilibrate, scale_columns, scale_rows
 from skdmi.linalg.characteristic import characteristic_inverse, characteristic_products, characteristic_start
+from skdmi.linalg.deflation import deflate, orthonormalize
 from skdmi.linalg.elementary import (
     complex_to_real,
     double,
@@ -61,6 +62,7 @@ __all__ = [
     "collect_leaves",
     "combine",
     "complex_to_real",
+    "deflate",
     "double",
     "equilibrate",
     "exact_inverse",
@@ -77,6 +79,7 @@ __all__ = [
     "missing",
     "n_chain_coefficients",
     "newton_schulz",
+    "orthonormalize",
     "pad_to_blocks",
     "polish_",
     "power_chain",

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from skdmi.linalg.deflation import deflate
 from skdmi.linalg.elementary import (
     frobenius_norm,
     identity_like,
@@ -271,7 +272,9 @@ def keep_better(best: tuple[Tensor, Tensor], X: Tensor, R: Tensor) -> tuple[Tens
     return torch.where(better, torch.nan_to_num(X), best[0]), torch.where(better, torch.nan_to_num(R), best[1])
 
 
-def minimal_residual(A: Tensor, n_steps: int, *, n_coefficients: int = 3, n_squarings: int = 1) -> Tensor:
+def minimal_residual(
+    A: Tensor, n_steps: int, *, n_coefficients: int = 3, n_squarings: int = 1, rank: int = 0
+) -> Tensor:
     r"""Invert by the minimal-residual iteration: no parameters, no training, no estimate of the spectrum.
 
     From :func:`minimal_residual_start`, each step adds to X the product of X with the polynomial in R that minimises
@@ -279,8 +282,13 @@ def minimal_residual(A: Tensor, n_steps: int, *, n_coefficients: int = 3, n_squa
     the multiple ``c_3 X``, at no further product. Never worse, step by step, than Newton-Schulz and the third-order
     hyperpower iteration, which fix the coefficients. The iterate with the smallest recomputed residual is returned.
 
+    With a ``rank`` k, every step is preceded by a deflation (:func:`deflate`), :math:`O(k m^2)` operations without a
+    product of matrices: what an untrained ``"polynomial"`` network computes, with k = 2, and the best method without
+    parameters known to us.
+
     With ``n_squarings`` above 1 all steps but the last put a :func:`power_chain` in the place of :math:`R^2`: a step of
-    degree :math:`2^{n} + 1` for :math:`n + 2` products. That is what an untrained ``"polynomial"`` network computes.
+    degree :math:`2^{n} + 1` for :math:`n + 2` products.
+
     Products, the last residual included: 1, 3 for a cubic step, ``n_squarings + 2`` for another, and one for each
     recomputation of the residual (:func:`recomputation_schedule`).
 
@@ -302,6 +310,7 @@ def minimal_residual(A: Tensor, n_steps: int, *, n_coefficients: int = 3, n_squa
     X, R = best = minimal_residual_start(exact)
     recomputed = recomputation_schedule(n_steps, n_squarings)
     for step in range(1, n_steps + 1):
+        X, R = deflate(exact, X, R, rank)
         S = product(R, R)
         T = power_chain(S, R, n_squarings if step < n_steps else 1)
         powers, directions = minimal_residual_basis(R, S, T, n_coefficients)

@@ -47,7 +47,9 @@ class InverterResNet(nn.Module):
         departures are used; outside it the network is the untrained iteration. By default all.
     start : {"transpose", "identity", "characteristic"}, default="transpose"
         What a ``"polynomial"`` network starts from; see :class:`PolynomialInverse`.
-    n_squarings : int, default=3
+    rank : int, default=2
+        Of the deflations in a ``"polynomial"`` network; 0 for none.
+    n_squarings : int, default=1
         Of a step of a ``"polynomial"`` network.
     precision : {"float32", "float64"}, default="float32"
         Of the parameters and of all that the network computes, whatever ``torch.autocast`` is set to outside.
@@ -66,7 +68,7 @@ class InverterResNet(nn.Module):
 
     def __init__(
         self,
-        depth: int = 3,
+        depth: int = 4,
         width: int = 16,
         *,
         expansion: int = 2,
@@ -74,7 +76,8 @@ class InverterResNet(nn.Module):
         normalize: str = "frobenius",
         matrix_size: int | Sequence[int] | None = None,
         start: str = "transpose",
-        n_squarings: int = 3,
+        rank: int = 2,
+        n_squarings: int = 1,
         precision: str = "float32",
     ) -> None:
         super().__init__()
@@ -94,7 +97,9 @@ class InverterResNet(nn.Module):
         if block == "polynomial":
             smallest, largest = (matrix_size, matrix_size) if isinstance(matrix_size, int) else matrix_size or (1, None)
             sizes = smallest, largest
-            self.core = PolynomialInverse(depth, width, expansion, start=start, n_squarings=n_squarings, sizes=sizes)
+            self.core = PolynomialInverse(
+                depth, width, expansion, start=start, rank=rank, n_squarings=n_squarings, sizes=sizes
+            )
         elif not isinstance(matrix_size, int):
             raise ValueError(
                 f"block={block!r} reads entries, so it needs one size, matrix_size=m, got {matrix_size!r}; "
@@ -112,9 +117,10 @@ class InverterResNet(nn.Module):
         """Return what stands for A, ``(n, m, m)``, in training: diagonals, ``(n, m, 1)``, wherever they will do.
 
         These are the singular values, or from the start ``"identity"`` the eigenvalues of symmetric matrices: on them
-        a ``"polynomial"`` network has the same residual norms, and takes a fraction of the time.
+        a ``"polynomial"`` network without deflation has the same residual norms, and takes a fraction of the time.
         """
-        if isinstance(self.core, PolynomialInverse) and self.normalize == "frobenius" and A.isfinite().all():
+        polynomial = isinstance(self.core, PolynomialInverse) and self.core.rank == 0
+        if polynomial and self.normalize == "frobenius" and A.isfinite().all():
             if self.core.start == "transpose":
                 return torch.linalg.svdvals(A).unsqueeze(-1)
             if self.core.start == "identity" and torch.equal(A, A.mT):

@@ -10,6 +10,7 @@ from skdmi.linalg import (
     characteristic_products,
     characteristic_start,
     combine,
+    deflate,
     fit_directions,
     frobenius_norm,
     identity_like,
@@ -35,27 +36,25 @@ STARTS: dict[str, Callable[[Tensor], tuple[Tensor, Tensor]]] = {
 
 
 class PolynomialInverse(nn.Module):
-    r"""Minimal-residual steps of high degree, whose polynomials a network chooses from scalars of the residual R.
+    r"""Deflated minimal-residual steps with foresight: a network moves the best coefficients by what it has learned.
 
-    From a start X and a hidden vector :math:`h = 0` of size ``width``, each step but the last
+    From a start X and a hidden vector :math:`h = 0` of size ``width``, each step
 
-    1. forms :math:`S = R R` and reads scalars of R and S into h: :math:`h \leftarrow h + W f`, then
+    1. takes the ``rank`` dominant directions out of the residual R (:func:`~skdmi.linalg.deflate`);
+    2. forms :math:`S = R R`, :math:`R S` and the least-squares problem of the step
+       :math:`X + X (c_1 R + c_2 S + c_3 I)` (:func:`~skdmi.linalg.fit_directions`), whose coordinates y minimise the
+       next :math:`\|R\|_F`;
+    3. reads scalars f of R and of this problem into h: :math:`h \leftarrow h + W f`, then
        :math:`h \leftarrow h + V \operatorname{gelu}(U \tilde h)`, :math:`\tilde h` the layer-normed h;
-    2. reads off h the coefficients of a :func:`~skdmi.linalg.power_chain` T, a polynomial in R of degree
-       :math:`2^n` in ``n = n_squarings`` products, S included;
-    3. forms :math:`R T` and the least-squares problem of the step :math:`X + X (c_1 R + c_2 T + c_3 I)`
-       (:func:`~skdmi.linalg.fit_directions`), whose coordinates y minimise the next :math:`\|R\|_F`;
-    4. reads its scalars into h as before, and departs from y by :math:`\delta = O \tilde h`, shortened below ``reach``,
-       so that the step still takes :math:`\|R\|_F^2` to at most :math:`\|R\|_F^2 (1 - \|y\|^2 + \text{reach}^2)`.
+    4. departs from y by :math:`\delta = O \tilde h`, shortened below ``reach``, so that the step still takes
+       :math:`\|R\|_F^2` to at most :math:`\|R\|_F^2 (1 - \|y\|^2 + \text{reach}^2)`.
 
-    The last step, with nothing to foresee, is the cubic minimal-residual step: ``T = S`` and the coordinates y (they
-    are learned if it is the only one).
+    O is zero at the start, so the untrained network is :func:`skdmi.linalg.minimal_residual`, and training can only add
+    foresight: a step that is worse now and better later. The last step has nothing to foresee and stays at y (unless it
+    is the only one).
 
-    All that is learned is zero at the start, so the untrained network is :func:`skdmi.linalg.minimal_residual`. What
-    training adds is foresight, a choice that is worse now and better later, and the polynomials T, which no
-    least-squares problem gives. From the starts ``"transpose"`` and ``"identity"`` the residual norms depend on A
-    through its singular values, or its eigenvalues, alone, so the network can be trained on these: A may be a stack of
-    diagonals, ``(n, m, 1)``.
+    With ``n_squarings`` n above 1, all steps but the last put into the place of S a :func:`~skdmi.linalg.power_chain`,
+    a polynomial in R of degree :math:`2^n` in n products, whose coefficients are read off h after scalars of R and S.
 
     What is learned at one size misleads at others, so outside ``sizes`` the network is the untrained iteration.
 
@@ -70,7 +69,9 @@ class PolynomialInverse(nn.Module):
     start : {"transpose", "identity", "characteristic"}, default="transpose"
         :func:`~skdmi.linalg.minimal_residual_start`; :func:`~skdmi.linalg.identity_start`, for symmetric positive
         definite matrices; :func:`~skdmi.linalg.characteristic_start`, for very small ones.
-    n_squarings : int, default=3
+    rank : int, default=2
+        k of the deflations.
+    n_squarings : int, default=1
         n. With 1 all steps are cubic.
     sizes : (int, int or None), default=(1, None)
         The smallest and the largest m for which what was learned is used.
@@ -85,7 +86,8 @@ class PolynomialInverse(nn.Module):
         expansion: int = 2,
         *,
         start: str = "transpose",
-        n_squarings: int = 3,
+        rank: int = 2,
+        n_squarings: int = 1,
         sizes: tuple[int, int | None] = (1, None),
         reach: float = 1.0,
     ) -> None:
@@ -94,6 +96,7 @@ class PolynomialInverse(nn.Module):
         self.width = width
         self.start = start
         self.n_squarings = n_squarings
+        self.rank = rank
         self.smallest, self.largest = sizes
         self.recomputed = recomputation_schedule(depth, n_squarings)
         squarings = [n_squarings] * (depth - 1) or [1]
@@ -113,6 +116,8 @@ class PolynomialInverse(nn.Module):
         learned = self.smallest <= A.shape[-2] and (self.largest is None or A.shape[-2] <= self.largest)
         for step in range(1, self.depth + 1):
             n_squarings = self.n_squarings if step < self.depth else 1
+            if step > 1 or self.start != "identity":
+                X, R = deflate(A, X, R, self.rank)
             S = product(R, R)
             if learned and step <= len(self.blocks):
                 h, powers, directions, c = self.blocks[step - 1](h, R, S)

@@ -45,15 +45,15 @@ class NeuralMatrixInverter(BaseInverter):
     The network starts from :math:`X = c A^T`, and each of its ``depth`` blocks adds to the running inverse X; it is
     trained on fresh matrices only, with the identity loss :math:`\|I - A X\|_F`, so nothing is ever inverted to teach
     it. With the default ``block="polynomial"`` the untrained network is a minimal-residual iteration
-    (:func:`skdmi.linalg.minimal_residual`), and training adds foresight; since singular values decide the residual, it
-    is trained on them alone. One trained network serves every m: from the smallest to the largest size that it was
-    trained for with foresight, elsewhere as the untrained iteration.
+    with deflation (:func:`skdmi.linalg.minimal_residual`), and training adds foresight. One trained network serves
+    every m: from the smallest to the largest size that it was trained for with foresight, elsewhere as the untrained
+    iteration.
 
     Parameters
     ----------
-    depth : int, default=3
-        Number of residual blocks. From the start ``"transpose"`` a ``"polynomial"`` network spends 5, 11, 16, 21, 27
-        products of m x m matrices at depth 1 to 5, the last residual included.
+    depth : int, default=4
+        Number of residual blocks. From the start ``"transpose"`` a ``"polynomial"`` network spends
+        ``1 + 3 depth + ceil(depth / 3)`` products of m x m matrices, the last residual included.
     width : int, default=16
         Size of the hidden vector.
     expansion : int, default=2
@@ -200,7 +200,7 @@ class NeuralMatrixInverter(BaseInverter):
 
     def __init__(
         self,
-        depth: int = 3,
+        depth: int = 4,
         width: int = 16,
         *,
         expansion: int = 2,

@@ -23,7 +23,7 @@ def deflate(A: Tensor, X: Tensor, R: Tensor, rank: int, n_powers: int = 2) -> tu
     A, X, R : Tensors of shape (..., m, m)
         R is the residual ``I - A X``.
     rank : int
-        k, at most m; 0 changes nothing.
+        k; no more than half of m are taken, and 0 changes nothing.
 
     Returns
     -------
@@ -36,7 +36,7 @@ def deflate(A: Tensor, X: Tensor, R: Tensor, rank: int, n_powers: int = 2) -> tu
     >>> X.diagonal()
     tensor([1., 1., 8.])
     """
-    rank = min(rank, A.shape[-2])
+    rank = min(rank, A.shape[-1] // 2)
     if rank == 0:
         return X, R
     columns = R.square().sum(dim=-2).topk(rank, dim=-1).indices

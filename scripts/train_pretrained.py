@@ -43,7 +43,7 @@ POSITIVE: dict[str, Any] = {
     "matrix_size": (4, 6, 8, 12, 16, 24, 32),
     "distribution": Wishart(),
     "net_params": {"module__rank": 0},
-    "max_epochs": 15,
+    "max_epochs": 6,
 }
 MODELS: dict[str, dict[str, Any]] = {
     "uniform-3x3": {"depth": 2, "matrix_size": 3, "max_epochs": 4},
@@ -58,14 +58,14 @@ MODELS: dict[str, dict[str, Any]] = {
     "uniform-64x64": {"depth": 6, "matrix_size": 64, "max_epochs": 1, "batch_size": 128},
     "spd": POSITIVE | {"depth": 3},
     "spd-long": POSITIVE | {"depth": 4},
-    "general": {"depth": 4, "matrix_size": SIZES, "distribution": ANY, "max_epochs": 8, "batch_size": 256},
-    "general-long": {"depth": 7, "matrix_size": SIZES, "distribution": ANY, "max_epochs": 4, "batch_size": 256},
+    "general": {"depth": 4, "matrix_size": SIZES, "distribution": ANY, "max_epochs": 5, "batch_size": 256},
+    "general-long": {"depth": 7, "matrix_size": SIZES, "distribution": ANY, "max_epochs": 2, "batch_size": 256},
     "dense-3x3": {
         "block": "dense",
         "depth": 4,
         "width": 64,
         "matrix_size": 3,
-        "max_epochs": 15,
+        "max_epochs": 8,
         "learning_rate": 1e-3,
     },
 }

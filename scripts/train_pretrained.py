@@ -46,13 +46,15 @@ POSITIVE: dict[str, Any] = {
     "max_epochs": 6,
 }
 MODELS: dict[str, dict[str, Any]] = {
-    "uniform-3x3": {"depth": 2, "matrix_size": 3, "max_epochs": 4},
+    "uniform-3x3": {"depth": 2, "matrix_size": 3, "max_epochs": 2, "log_weight": 0.0},
+    "uniform-3x3-short": {"depth": 1, "matrix_size": 3, "max_epochs": 4},
     "uniform-3x3-long": {"depth": 4, "matrix_size": 3, "max_epochs": 2},
     "uniform-5x5": {"depth": 3, "matrix_size": 5, "max_epochs": 4},
     "uniform-5x5-long": {"depth": 4, "matrix_size": 5, "max_epochs": 2},
     "uniform-8x8": {"depth": 4, "matrix_size": 8, "max_epochs": 4},
     "uniform-8x8-long": {"depth": 5, "matrix_size": 8, "max_epochs": 2},
     "uniform-16x16": {"depth": 4, "matrix_size": 16, "max_epochs": 4},
+    "uniform-16x16-short": {"depth": 3, "matrix_size": 16, "max_epochs": 6, "batch_size": 256},
     "uniform-16x16-long": {"depth": 5, "matrix_size": 16, "max_epochs": 2},
     "uniform-32x32": {"depth": 5, "matrix_size": 32, "max_epochs": 2, "batch_size": 256},
     "uniform-64x64": {"depth": 6, "matrix_size": 64, "max_epochs": 1, "batch_size": 128},

@@ -39,7 +39,7 @@ def _check_tensorboard(ctx: click.Context, param: click.Parameter, value: Path |
     help="Where training matrices come from: a name (Uniform, Wishart, ...) or a description in JSON, such as "
     '\'{"name": "Uniform", "low": -1, "high": 1}\'.  [default: Uniform; with --data, Resampled]',
 )
-@click.option("--depth", type=POSITIVE, default=3, help="Number of residual blocks.")
+@click.option("--depth", type=POSITIVE, default=4, help="Number of residual blocks.")
 @click.option("--width", type=POSITIVE, default=16, help="Size of the hidden vector.")
 @click.option("--expansion", type=POSITIVE, default=2, help="Width of the hidden layers in a block, in --width.")
 @click.option(

@@ -52,7 +52,8 @@ def deflate(A: Tensor, X: Tensor, R: Tensor, rank: int, n_powers: int = 2) -> tu
 def orthonormalize(U: Tensor, W: Tensor) -> tuple[Tensor, Tensor]:
     """Make the columns of W orthonormal and do to those of U the same (modified Gram and Schmidt).
 
-    Columns, ``(..., m, k)``; one of W that depends on those before it becomes zero.
+    Columns, ``(..., m, k)``; one of W that depends on those before it becomes zero, and so does one far below the
+    rounding of 1, whose inverse norm would overflow in gradients.
 
     >>> orthonormalize(torch.eye(2), torch.tensor([[2.0, 1.0], [0.0, 1.0]]))
     (tensor([[ 0.5000, -0.5000],
@@ -60,14 +61,14 @@ def orthonormalize(U: Tensor, W: Tensor) -> tuple[Tensor, Tensor]:
             [0., 1.]]))
     """
     done: list[tuple[Tensor, Tensor]] = []
-    threshold = torch.finfo(W.dtype).eps ** 0.75
+    eps = torch.finfo(W.dtype).eps
     for u, w in zip(U.split(1, dim=-1), W.split(1, dim=-1), strict=True):
         before = torch.linalg.vector_norm(w, dim=-2, keepdim=True)
         for u_done, w_done in done:
             along = (w_done * w).sum(dim=-2, keepdim=True)
             u, w = u - along * u_done, w - along * w_done
         norm = torch.linalg.vector_norm(w, dim=-2, keepdim=True)
-        independent = norm > threshold * before
+        independent = norm > eps**0.75 * before.clamp_min(eps)
         scale = torch.where(independent, 1 / torch.where(independent, norm, 1.0), 0.0)
         done.append((u * scale, w * scale))
     return torch.cat([u for u, _ in done], dim=-1), torch.cat([w for _, w in done], dim=-1)

@@ -72,8 +72,9 @@ def identity_start(A: Tensor) -> tuple[Tensor, Tensor]:
     .. math:: X_0 = c I, \quad R_0 = I - c A, \quad
        c = \operatorname{argmin}_c \|I - c A\|_F = \operatorname{tr} A / \|A\|_F^2
 
-    The start for symmetric positive definite matrices, of which the spectral norm of :math:`R_0` is below 1: the
-    condition number is not squared, as it is by :func:`minimal_residual_start`.
+    The start for symmetric positive definite matrices: the condition number is not squared, as it is by
+    :func:`minimal_residual_start`. The spectral norm of :math:`R_0` is below 1 where c times the largest eigenvalue is
+    below 2, that is unless few eigenvalues stand far above all others.
 
     Returns
     -------

@@ -40,7 +40,8 @@ class PolynomialInverse(nn.Module):
 
     From a start X and a hidden vector :math:`h = 0` of size ``width``, each step
 
-    1. takes the ``rank`` dominant directions out of the residual R (:func:`~skdmi.linalg.deflate`);
+    1. takes the ``rank`` dominant directions out of the residual R (:func:`~skdmi.linalg.deflate`), save at the first
+       step from a multiple of the identity;
     2. forms :math:`S = R R`, :math:`R S` and the least-squares problem of the step
        :math:`X + X (c_1 R + c_2 S + c_3 I)` (:func:`~skdmi.linalg.fit_directions`), whose coordinates y minimise the
        next :math:`\|R\|_F`;

@@ -50,37 +50,39 @@ def shipped_directory(name: str) -> Path:
 def choose_model(matrix_size: int) -> tuple[str | None, int]:
     """Return the name of the shipped model for a size, and the size of the matrices to give it.
 
-    Of the models for any kind of matrix the one trained for that size alone, or else for the fewest sizes, and the
-    shallowest of these; where there is none, for a BlockInverter, the one for the most sizes at the largest of them;
-    else None, which stands for the untrained iteration.
+    Of the models for any kind of matrix the one trained for that size alone, or else for the fewest sizes, not its
+    ``-short`` or ``-long`` variant; where there is none, for a BlockInverter, the one for the most sizes at the largest
+    of them; else None, which stands for the untrained iteration.
 
     >>> choose_model(3), choose_model(1)
     (('uniform-3x3', 3), (None, 1))
     """
     models = _all_purpose_models(SHIPPED)
-    fitting = [(high - low, depth, name) for name, (low, high, depth) in models.items() if low <= matrix_size <= high]
+    fitting = [(high - low, name) for name, (low, high) in models.items() if low <= matrix_size <= high]
     if fitting:
-        return min(fitting)[2], matrix_size
-    smaller = [(high - low, -depth, name) for name, (low, high, depth) in models.items() if high < matrix_size]
-    if smaller:
-        name = max(smaller)[2]
-        return name, models[name][1]
-    return None, matrix_size
+        return min(fitting)[1], matrix_size
+    smaller = [(high - low, high, name) for name, (low, high) in models.items() if high < matrix_size]
+    _, size, name = max(smaller, default=(0, matrix_size, None))
+    return name, size
 
 
 @cache
-def _all_purpose_models(shipped: Path) -> dict[str, tuple[int, int, int]]:
-    """Return the least and the largest size and the depth of the shipped models that expect no symmetry.
+def _all_purpose_models(shipped: Path) -> dict[str, tuple[int, int]]:
+    """Return the least and the largest size of the shipped models that expect no symmetry, without variants.
 
     Networks on the entries are shipped for comparison alone. The cards are read once.
     """
     models = {}
     for name in pretrained_names():
         network = read_card(shipped / name)["fitted"]["_architecture"]
-        if network["block"] == "polynomial" and network.get("start") != "identity":
+        if (
+            network["block"] == "polynomial"
+            and network["start"] != "identity"
+            and not name.endswith(("-short", "-long"))
+        ):
             size = network["matrix_size"]
             sizes = [size] if isinstance(size, int) else size
-            models[name] = (min(sizes), max(sizes), network["depth"])
+            models[name] = (min(sizes), max(sizes))
     return models
 
 

@@ -110,7 +110,8 @@ def model_figures(
     found = {}
     for m in sizes:
         A = draw(distribution, n_matrices, m, random_state)
-        figures = measure(A, inverter.invert(A))
+        with torch.no_grad():
+            figures = measure(A, inverter.invert(A))
         found[str(m)] = {
             "n_matrices": n_matrices,
             "products": inverter.module_.n_products(m),

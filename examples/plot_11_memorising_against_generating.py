@@ -34,8 +34,9 @@ def pool_sampler(pool):
 # %%
 # Two kinds of network. ``"dense"`` is the predecessor's: layers of weights on the nine entries of 3 x 3 matrices.
 # ``"polynomial"``, the default, reads a few scalars that do not tell one matrix from another, and corrects the
-# coefficients of the minimal-residual iteration; it is trained on 8 x 8 matrices, since at 3 x 3 that iteration leaves
-# next to nothing to learn. The loss is the mean residual norm alone.
+# coefficients of the deflated minimal-residual iteration; it has two blocks and is trained on 8 x 8 matrices, since at
+# 3 x 3, or with a third block, that iteration leaves next to nothing to learn. The loss is the mean residual norm
+# alone.
 
 NETWORKS = {
     "dense": {
@@ -49,9 +50,9 @@ NETWORKS = {
     "polynomial": {
         "matrix_size": 8,
         "block": "polynomial",
-        "depth": 3,
+        "depth": 2,
         "width": 8,
-        "batches_per_epoch": 30,
+        "batches_per_epoch": 20,
         "learning_rate": 5e-3,
     },
 }

@@ -17,6 +17,7 @@ from skdmi.linalg import (
     characteristic_start,
     combine,
     complex_to_real,
+    deflate,
     exact_inverse,
     fit_directions,
     frobenius_norm,
@@ -29,6 +30,7 @@ from skdmi.linalg import (
     minimal_residual_start,
     n_chain_coefficients,
     newton_schulz,
+    orthonormalize,
     power_chain,
     product,
     real_to_complex,
@@ -359,7 +361,11 @@ def test_powers_of_two_leave_the_iteration_exactly(dtype, seed, power):
     assert_equal(minimal_residual(A * 2.0**power, 3), X * 2.0**-power)
 
 
-@pytest.mark.parametrize("invert", [exact_inverse, lambda A: minimal_residual(A, 4)])
+@pytest.mark.parametrize(
+    "invert",
+    [exact_inverse, lambda A: minimal_residual(A, 4), lambda A: minimal_residual(A, 4, rank=2)],
+    ids=["exact", "iteration", "deflated"],
+)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_permuting_a_stack_permutes_the_answer(invert, dtype):
     A = torch.cat([stack_of(kind, dtype=dtype) for kind in [*REGULAR, "singular", "zero"]])
@@ -458,6 +464,188 @@ def test_directions_that_vanish_change_nothing():
     problem = fit_directions(R, directions)
     c = problem.coefficients(problem.coordinates)
     torch.testing.assert_close(c, torch.tensor([0.0, 2.0, 0.0], dtype=torch.float64).expand_as(c))
+
+
+# Deflation
+
+
+def columns_of(R: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(R, dim=-2)
+
+
+def eps_of(A: Tensor, X: Tensor) -> Tensor:
+    """Return what rounding may leave of a residual, for each member."""
+    return 100 * torch.finfo(A.dtype).eps * (1 + frobenius_norm(A) * frobenius_norm(X))[:, None]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@property_test
+@given(
+    seed=seeds,
+    m=st.integers(1, 12),
+    rank=st.integers(0, 8),
+    n_powers=st.integers(1, 4),
+    kind=st.sampled_from([*REGULAR, "singular", "zero"]),
+)
+def test_deflation_lets_no_column_of_the_residual_grow_and_keeps_it_that_of_x(dtype, seed, m, rank, n_powers, kind):
+    A = scaled(stack_of(kind, 4, m, seed=seed, dtype=dtype))
+    X, R = minimal_residual_start(A)
+    X_new, R_new = deflate(A, X, R, rank, n_powers)
+    assert X_new.dtype == R_new.dtype == dtype
+    rounding = eps_of(A, X_new)
+    assert (columns_of(R_new) <= columns_of(R) + rounding).all()
+    assert (columns_of(R_new - residual(A, X_new)) <= rounding).all()
+
+
+@property_test
+@given(seed=seeds, m=st.integers(2, 12), rank=st.integers(1, 6))
+def test_from_any_start_too_no_column_grows(seed, m, rank):
+    A, X = stack_of("uniform", 4, m, seed=seed), stack_of("uniform", 4, m, seed=seed + 1)
+    R = residual(A, X)
+    X_new, R_new = deflate(A, X, R, rank)
+    assert (columns_of(R_new) <= columns_of(R) + eps_of(A, X_new)).all()
+    torch.testing.assert_close(R_new, residual(A, X_new), rtol=0, atol=eps_of(A, X_new).max().item())
+
+
+def test_deflation_of_rank_zero_or_of_one_number_changes_nothing():
+    for rank, m in ((0, 5), (2, 1)):
+        A = stack_of("uniform", m=m)
+        X, R = minimal_residual_start(A)
+        assert all(new is old for new, old in zip(deflate(A, X, R, rank), (X, R), strict=True))
+        assert_equal(minimal_residual(A, 3, rank=rank), minimal_residual(A, 3))
+
+
+def test_no_more_than_half_of_the_directions_are_taken():
+    for m in (2, 5, 8):
+        A = stack_of("uniform", m=m)
+        X, R = minimal_residual_start(A)
+        for most, more in zip(deflate(A, X, R, m // 2), deflate(A, X, R, m), strict=True):
+            assert_equal(more, most)
+        assert (torch.linalg.matrix_rank(deflate(A, X, R, m)[0] - X) <= m // 2).all()
+
+
+@property_test
+@given(seed=seeds, rank=st.integers(1, 4), missing=st.integers(0, 3), decades=st.integers(0, 6))
+def test_a_residual_of_exactly_that_rank_vanishes(seed, rank, missing, decades):
+    # All singular values of A but the last `rank` have their inverse in X already.
+    m = 2 * rank + missing
+    values = torch.ones(m, dtype=torch.float64)
+    values[m - rank :] = torch.logspace(-0.1, -0.1 - decades / 2, rank)
+    Q, P = stack_of("orthogonal", 2, m, seed=seed)
+    A = (Q * values) @ P
+    R = (Q * (1 - values**2)) @ Q.mT
+    X, R_new = deflate(A[None], A.mT[None], R[None], rank)
+    assert frobenius_norm(R_new) < 1e-7
+    assert norms_of(A[None], X) < 1e-7
+
+
+@pytest.mark.parametrize("rank", [1, 2, 4])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_deflation_leaves_singular_and_zero_matrices_and_solved_ones_finite(dtype, rank):
+    stacks = [stack_of("singular", 4, 8, rank=left, dtype=dtype) for left in range(8)]
+    A = scaled(torch.cat([*stacks, torch.eye(8, dtype=dtype)[None], torch.ones(1, 8, 8, dtype=dtype)]))
+    for X, R in (minimal_residual_start(A), (torch.zeros_like(A), identity_like(A).expand_as(A))):
+        X, R = deflate(A, X, R, rank)
+        assert X.isfinite().all()
+        assert R.isfinite().all()
+        X = minimal_residual(A, 8, rank=rank)
+        assert X.isfinite().all()
+        assert (norms_of(A, X) <= 8**0.5 + 1e-3).all()
+    eye = torch.eye(8, dtype=dtype)[None]
+    for new, old in zip(deflate(eye, eye, 0 * eye, rank), (eye, 0 * eye), strict=True):
+        assert_equal(new, old)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_member_that_is_not_finite_disturbs_no_other_and_has_a_finite_answer(bad):
+    A = scaled(stack_of("uniform", 4, 6))
+    X, R = minimal_residual_start(A)
+    spoilt = R.clone()
+    spoilt[1, 2, 3] = bad
+    others = [0, 2, 3]
+    for new, expected in zip(deflate(A, X, spoilt, 2), deflate(A, X, R, 2), strict=True):
+        torch.testing.assert_close(new[others], expected[others])
+    A[1] *= 1e200  # The start is not finite.
+    assert minimal_residual(A, 4, rank=2).isfinite().all()
+
+
+@property_test
+@given(seed=seeds, m=st.integers(1, 10), order=st.permutations(range(6)))
+def test_deflation_keeps_members_apart(seed, m, order):
+    A = scaled(stack_of("uniform", 6, m, seed=seed))
+    X, R = minimal_residual_start(A)
+    together = deflate(A, X, R, 2)
+    for new, expected in zip(deflate(A[order], X[order], R[order], 2), together, strict=True):
+        torch.testing.assert_close(new, expected[order], rtol=1e-6, atol=1e-8 * (1 + expected.abs().max().item()))
+    for new, expected in zip(deflate(A[3:4], X[3:4], R[3:4], 2), together, strict=True):
+        torch.testing.assert_close(new[0], expected[3], rtol=1e-6, atol=1e-8 * (1 + expected.abs().max().item()))
+
+
+@property_test
+@given(seed=seeds, m=st.integers(2, 8), n_steps=st.integers(0, 4), rank=st.integers(1, 3))
+def test_permutations_of_rows_and_columns_commute_with_deflated_steps(seed, m, n_steps, rank):
+    A, P, Q = stack_of("spd", 1, m, seed=seed), *stack_of("permutation", 2, m, seed=seed)
+    expected = Q.mT @ minimal_residual(A, n_steps, rank=rank) @ P.mT
+    torch.testing.assert_close(minimal_residual(P @ A @ Q, n_steps, rank=rank), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("m", [8, 16])
+def test_deflated_steps_are_on_average_better(m):
+    A = stack_of("uniform", 256, m)
+    for n_steps in (2, 4, 6):
+        deflated, plain = (norms_of(A, minimal_residual(A, n_steps, rank=rank)).mean() for rank in (2, 0))
+        assert deflated < 0.8 * plain
+
+
+def test_deflation_spends_no_product():
+    A = stack_of("well", 2, 6)
+    X, R = minimal_residual_start(A)
+    with ProductCounter(6, 2) as counter:
+        deflate(A, X, R, 3)
+    assert counter.n_products == 0
+
+
+@property_test
+@given(seed=seeds, m=st.integers(2, 8), k=st.integers(1, 5), repeated=st.booleans())
+def test_orthonormal_columns_the_same_combination_and_zeros_where_they_depend(seed, m, k, repeated):
+    k = min(k, m)
+    generator = torch.Generator().manual_seed(seed)
+    W, U = torch.randn(2, 3, m, k, dtype=torch.float64, generator=generator)
+    if repeated and k > 1:
+        W[..., -1] = W[..., :-1].sum(dim=-1)
+    U_new, W_new = orthonormalize(U, W)
+    expected = torch.eye(k, dtype=torch.float64)
+    if repeated and k > 1:
+        expected[-1, -1] = 0.0
+        assert_equal(U_new[..., -1], torch.zeros(3, m, dtype=torch.float64))
+    torch.testing.assert_close(W_new.mT @ W_new, expected.expand(3, k, k), rtol=0, atol=1e-8)
+    combination = torch.linalg.pinv(W) @ W_new
+    if not (repeated and k > 1):
+        torch.testing.assert_close(U_new, U @ combination, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(orthonormalize(W, W)[0], orthonormalize(W, W)[1])
+
+
+def test_columns_of_zeros_stay_zeros():
+    W = torch.zeros(2, 4, 3)
+    for columns in orthonormalize(torch.ones(2, 4, 3), W):
+        assert_equal(columns, W)
+
+
+def test_gradient_of_deflation_is_that_of_finite_differences():
+    A = scaled(stack_of("uniform", 2, 4)).requires_grad_()
+    torch.autograd.gradcheck(lambda A: deflate(A, *minimal_residual_start(A), 2), A)
+    torch.autograd.gradcheck(lambda A: minimal_residual(A, 2, rank=2), A, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rank", [1, 2])
+def test_gradients_of_deflation_are_finite_where_nothing_is_independent(rank, dtype):
+    stacks = [stack_of("singular", 4, 4, rank=left, dtype=dtype) for left in range(4)]
+    A = scaled(torch.cat([*stacks, stack_of("orthogonal", 4, 4, dtype=dtype), torch.eye(4, dtype=dtype)[None]]))
+    A.requires_grad_()
+    X, R = deflate(A, *minimal_residual_start(A), rank)
+    (X.square().sum() + R.square().sum()).backward()
+    assert A.grad.isfinite().all()
 
 
 # Steps of high degree

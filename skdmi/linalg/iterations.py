@@ -61,7 +61,7 @@ def minimal_residual_start(A: Tensor) -> tuple[Tensor, Tensor]:
             [0.0000, 0.5882]])
     """
     P = product(A, transpose(A))
-    c = frobenius_norm(A).square() / P.square().sum(dim=(-2, -1)).clamp_min(torch.finfo(A.dtype).tiny)
+    c = A.square().sum(dim=(-2, -1)) / P.square().sum(dim=(-2, -1)).clamp_min(torch.finfo(A.dtype).tiny)
     c = c[..., None, None]
     return c * transpose(A), identity_like(A) - c * P
 
@@ -88,7 +88,7 @@ def identity_start(A: Tensor) -> tuple[Tensor, Tensor]:
     >>> c, R.diagonal()
     (tensor([[0.6000]]), tensor([ 0.4000, -0.2000]))
     """
-    c = trace(A) / frobenius_norm(A).square().clamp_min(torch.finfo(A.dtype).tiny)
+    c = trace(A) / A.square().sum(dim=(-2, -1)).clamp_min(torch.finfo(A.dtype).tiny)
     c = c[..., None, None]
     return c, identity_like(A) - c * A
 

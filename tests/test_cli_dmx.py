@@ -182,7 +182,7 @@ def test_every_kind_of_network_can_be_trained(block, tmp_path):
     assert {one.estimator.block for one in skdmi.EnsembleInverter.from_pretrained(directory).estimators_} == {block}
 
 
-@pytest.mark.parametrize(("block", "depth", "width"), [("polynomial", 4, 16), ("dense", 7, 128)])
+@pytest.mark.parametrize(("block", "depth", "width"), [("polynomial", 3, 16), ("dense", 7, 128)])
 def test_depth_and_width_are_by_default_those_of_the_kind_of_network(block, depth, width, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(skdmi.NeuralMatrixInverter, "fit", lambda self: asked.append(self) or 1 / 0)

@@ -22,7 +22,7 @@ WORTH_WORKERS = 500_000  # Matrices; fewer are seen before a worker process has 
 SMALL = 16  # Up to this size further threads gain nothing, and on busy cores cost a multiple of the time.
 # What a network of each kind is by default, beyond the defaults of NeuralMatrixInverter.
 NETWORKS: dict[str, dict[str, Any]] = {
-    "polynomial": {},
+    "polynomial": {"depth": 3},
     "feedback": {"depth": 8, "width": 32},
     "gated": {"depth": 4, "width": 64},
     "dense": {"depth": 7, "width": 128, "optimizer": "adam", "learning_rate": 1e-4, "log_weight": 0.0},

@@ -257,8 +257,8 @@ def test_residual_norms_and_score_in_every_layout(inverter):
     norms, score = inverter.residual_norms(STACK), inverter.score(STACK)
     assert type(score) is float
     for X in (FLAT, STACK.tolist(), FLAT.tolist(), torch.from_numpy(FLAT), da.from_array(STACK, chunks=3)):
-        np.testing.assert_allclose(inverter.residual_norms(X), norms, rtol=1e-4, atol=1e-12)
-        assert inverter.score(X, "ignored") == pytest.approx(score, rel=1e-4)
+        np.testing.assert_allclose(inverter.residual_norms(X), norms, rtol=1e-4, atol=1e-6)
+        assert inverter.score(X, "ignored") == pytest.approx(score, rel=1e-4, abs=1e-6)
     assert score <= 0
 
 

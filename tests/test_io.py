@@ -352,7 +352,7 @@ def read_plainly(text):
     return stack if stack.ndim == 3 and stack.shape[1] == stack.shape[2] and "_" not in text else None
 
 
-@settings(in_one_folder, max_examples=300)
+@settings(in_one_folder, max_examples=150)
 @given(
     blocks=st.lists(
         st.sampled_from(

@@ -46,7 +46,7 @@ from tests.products import ProductCounter
 
 DTYPES = [torch.float32, torch.float64]
 REGULAR = ["uniform", "well", "condition", "spd", "orthogonal", "permutation", "graded"]
-property_test = settings(max_examples=50, deadline=None, database=None)
+property_test = settings(max_examples=30, deadline=None, database=None)
 seeds = st.integers(0, 2**32 - 1)
 sizes = st.integers(1, 8)
 

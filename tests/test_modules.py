@@ -37,7 +37,7 @@ WEIGHTS = [0.0, 0.3, 3.0]
 # Every block, and the polynomial one from every start.
 NETWORKS = [pytest.param({"block": block}, id=block) for block in BLOCKS]
 NETWORKS += [pytest.param({"start": start}, id=start) for start in STARTS if start != "transpose"]
-property_test = settings(max_examples=15, deadline=None, database=None)
+property_test = settings(max_examples=10, deadline=None, database=None)
 seeds = st.integers(0, 2**32 - 1)
 
 

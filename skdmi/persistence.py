@@ -24,6 +24,7 @@ __all__ = [
     "save_ensemble",
     "save_model",
     "shipped_directory",
+    "trained_sizes",
 ]
 
 CONFIG = "config.json"
@@ -80,10 +81,18 @@ def _all_purpose_models(shipped: Path) -> dict[str, tuple[int, int]]:
             and network["start"] != "identity"
             and not name.endswith(("-short", "-long"))
         ):
-            size = network["matrix_size"]
-            sizes = [size] if isinstance(size, int) else size
-            models[name] = (min(sizes), max(sizes))
+            models[name] = trained_sizes(network)
     return models
+
+
+def trained_sizes(architecture: dict[str, Any]) -> tuple[int, int]:
+    """Return the least and the largest size that a network of a card was trained for.
+
+    >>> trained_sizes({"matrix_size": 3}), trained_sizes({"matrix_size": [2, 32]})
+    ((3, 3), (2, 32))
+    """
+    size = architecture["matrix_size"]
+    return (size, size) if isinstance(size, int) else (min(size), max(size))
 
 
 def find_model(name_or_directory: str | os.PathLike[str]) -> Path:

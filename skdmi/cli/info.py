@@ -7,7 +7,7 @@ import click
 import skdmi
 from skdmi.cli.models import ModelCard, shipped_cards
 from skdmi.cli.options import example
-from skdmi.persistence import member_directories
+from skdmi.persistence import member_directories, trained_sizes
 
 
 @click.command(epilog=example("skdmi info uniform-3x3"))
@@ -43,10 +43,9 @@ def _line(card: ModelCard) -> str:
 def _figures(card: ModelCard) -> dict[str, int]:
     """Return what only the network itself tells; products at the largest size that it was trained for."""
     module = skdmi.load_pretrained(card.name).module_
-    size = card.architecture["matrix_size"]
     return {
         "n_parameters": sum(parameter.numel() for parameter in module.parameters()),
-        "n_products": module.n_products(size if isinstance(size, int) else max(size)),
+        "n_products": module.n_products(max(trained_sizes(card.architecture))),
     }
 
 

@@ -129,6 +129,8 @@ def power_chain(S: Tensor, R: Tensor, n_squarings: int, coefficients: Tensor | N
     >>> power_chain(R @ R, R, 2).item()  # S (S + R)
     0.1875
     """
+    if n_squarings == 1:
+        return S
     if coefficients is None:
         coefficients = R.new_zeros(*R.shape[:-2], n_chain_coefficients(n_squarings))
     given = iter(coefficients.unbind(dim=-1))
@@ -312,15 +314,25 @@ def minimal_residual(
     recomputed = recomputation_schedule(n_steps, n_squarings)
     for step in range(1, n_steps + 1):
         X, R = deflate(exact, X, R, rank)
-        S = product(R, R)
-        T = power_chain(S, R, n_squarings if step < n_steps else 1)
-        powers, directions = minimal_residual_basis(R, S, T, n_coefficients)
-        problem = fit_directions(R, directions)
-        X, R = combine(X, R, powers, directions, problem.coefficients(problem.coordinates))
+        X, R = minimal_residual_step(X, R, n_coefficients, n_squarings if step < n_steps else 1)
         if step in recomputed:
             R = residual(exact, X)
             best = keep_better(best, X, R)
     return scale_by_power_of_two(best[0], -exponent)
+
+
+def minimal_residual_step(X: Tensor, R: Tensor, n_coefficients: int = 3, n_squarings: int = 1) -> tuple[Tensor, Tensor]:
+    """Take one step of :func:`minimal_residual`, without deflation: ``n_squarings + 2`` products.
+
+    >>> X, R = minimal_residual_start(torch.diag(torch.tensor([1.0, 2.0, 3.0])))
+    >>> X, R = minimal_residual_step(X, R)
+    >>> R.norm() < 1e-4
+    tensor(True)
+    """
+    S = product(R, R)
+    powers, directions = minimal_residual_basis(R, S, power_chain(S, R, n_squarings), n_coefficients)
+    problem = fit_directions(R, directions)
+    return combine(X, R, powers, directions, problem.coefficients(problem.coordinates))
 
 
 def combine(X: Tensor, R: Tensor, powers: Tensor, directions: Tensor, coefficients: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from skdmi.linalg.elementary import double, frobenius_norm, residual, scale_by_power_of_two, split_exponent
-from skdmi.linalg.iterations import combine, fit_directions, minimal_residual_basis, minimal_residual_start
+from skdmi.linalg.iterations import minimal_residual_start, minimal_residual_step
 
 PLAIN = 0.03
 """Below this residual norm plain steps, R to ``R^2`` for two products, beat minimal-residual steps (measured)."""
@@ -273,10 +273,7 @@ def _converge(members: _Members, goal: _Goal, max_steps: int) -> _Outcome:
 
 
 def _minimal_residual_step(members: _Members) -> _Members:
-    S = members.R @ members.R
-    powers, directions = minimal_residual_basis(members.R, S, S)
-    problem = fit_directions(members.R, directions)
-    X, R = combine(members.X, members.R, powers, directions, problem.coefficients(problem.coordinates))
+    X, R = minimal_residual_step(members.X, members.R)
     return members._replace(
         X=X,
         R=R,

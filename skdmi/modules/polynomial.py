@@ -18,6 +18,7 @@ from skdmi.linalg import (
     keep_better,
     minimal_residual_basis,
     minimal_residual_start,
+    minimal_residual_step,
     n_chain_coefficients,
     power_chain,
     product,
@@ -116,17 +117,13 @@ class PolynomialInverse(nn.Module):
         h = A.new_zeros(len(A), self.width)
         learned = self.smallest <= A.shape[-2] and (self.largest is None or A.shape[-2] <= self.largest)
         for step in range(1, self.depth + 1):
-            n_squarings = self.n_squarings if step < self.depth else 1
             if step > 1 or self.start != "identity":
                 X, R = deflate(A, X, R, self.rank)
-            S = product(R, R)
             if learned and step <= len(self.blocks):
-                h, powers, directions, c = self.blocks[step - 1](h, R, S)
+                h, powers, directions, c = self.blocks[step - 1](h, R, product(R, R))
+                X, R = combine(X, R, powers, directions, c)
             else:
-                powers, directions = minimal_residual_basis(R, S, power_chain(S, R, n_squarings))
-                problem = fit_directions(R, directions)
-                c = problem.coefficients(problem.coordinates)
-            X, R = combine(X, R, powers, directions, c)
+                X, R = minimal_residual_step(X, R, n_squarings=self.n_squarings if step < self.depth else 1)
             if step in self.recomputed:
                 R = residual(A, X)
                 X, R, best = _guard(X, R, best)

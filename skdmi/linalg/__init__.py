@@ -15,9 +15,9 @@ from skdmi.linalg.blocks import (
 )
 from skdmi.linalg.certificate import Certificate, certify, equilibrate, scale_columns, scale_rows
 from skdmi.linalg.characteristic import characteristic_inverse, characteristic_products, characteristic_start
+from skdmi.linalg.complex import complex_to_real, real_to_complex
 from skdmi.linalg.deflation import deflate, orthonormalize
 from skdmi.linalg.elementary import (
-    complex_to_real,
     double,
     exact_inverse,
     frobenius_norm,
@@ -25,7 +25,6 @@ from skdmi.linalg.elementary import (
     identity_like,
     missing,
     product,
-    real_to_complex,
     residual,
     scale_by_power_of_two,
     split_exponent,

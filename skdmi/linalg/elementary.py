@@ -1,4 +1,6 @@
-"""Products, residuals, norms, exact scaling, exact inverses, and complex matrices as real ones."""
+"""Products, residuals, norms, exact scaling, exact inverses, and a check of shapes."""
+
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -206,27 +208,28 @@ def _cautious_residual_norm(A: Tensor, X: Tensor) -> Tensor:
     return frobenius_norm(residual(A, X)) + 4 * 2.0**-53 * frobenius_norm(A.abs() @ X.abs())
 
 
-def complex_to_real(A: Tensor) -> Tensor:
-    r"""Embed complex matrices ``(..., m, m)`` into real ones ``(..., 2 m, 2 m)``, inverses into inverses.
+RECTANGULAR_ADVICE = (
+    "A rectangular matrix has no inverse: see numpy.linalg.pinv, or damped least squares, (A^T A + l^2 I)^-1 A^T."
+)
 
-    .. math:: B + i C \mapsto \begin{pmatrix} B & -C \\ C & B \end{pmatrix}
 
-    Products and inverses commute with the map, singular values appear twice.
+def check_square(name: str, A: Any) -> None:
+    """Refuse an array that does not hold square matrices, ``(..., m, m)``.
 
-    >>> complex_to_real(torch.tensor([[1 + 2j]]))
-    tensor([[ 1., -2.],
-            [ 2.,  1.]])
+    Raises
+    ------
+    ValueError
+        Naming the array and its shape.
+
+    Examples
+    --------
+    >>> check_square("A", torch.zeros(2, 3, 3))
+    >>> check_square("A", torch.zeros(2, 3, 4))
+    Traceback (most recent call last):
+        ...
+    ValueError: Expected A of square matrices, shape (..., m, m), got shape (2, 3, 4). A rectangular matrix has ...
     """
-    upper = torch.cat([A.real, -A.imag], dim=-1)
-    lower = torch.cat([A.imag, A.real], dim=-1)
-    return torch.cat([upper, lower], dim=-2)
-
-
-def real_to_complex(A: Tensor) -> Tensor:
-    """Undo :func:`complex_to_real`, ``(..., 2 m, 2 m)`` to ``(..., m, m)``, from the left half of A.
-
-    >>> real_to_complex(complex_to_real(torch.tensor([[1 + 2j]])))
-    tensor([[1.+2.j]])
-    """
-    m = A.shape[-1] // 2
-    return torch.complex(A[..., :m, :m].contiguous(), A[..., m:, :m].contiguous())
+    shape = tuple(A.shape)
+    if len(shape) < 2 or shape[-1] != shape[-2]:
+        advice = RECTANGULAR_ADVICE if len(shape) > 1 else "One number is a matrix as A.reshape(1, 1)."
+        raise ValueError(f"Expected {name} of square matrices, shape (..., m, m), got shape {shape}. {advice}")

@@ -1,0 +1,109 @@
+"""Complex matrices as real ones of twice the size, and back: for inverters, which are real."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from skdmi.linalg.elementary import check_square
+
+_COMPLEX = ("complex64", "complex128")
+_REAL = ("float32", "float64")
+
+
+def complex_to_real(A: Any) -> Any:
+    r"""Embed complex matrices into real ones of twice the size, inverses into inverses.
+
+    .. math:: B + i C \mapsto \begin{pmatrix} B & -C \\ C & B \end{pmatrix}
+
+    Products and inverses commute with the map, singular values appear twice.
+
+    Parameters
+    ----------
+    A : array or tensor of shape (..., m, m)
+        complex64 or complex128.
+
+    Returns
+    -------
+    image : array or tensor of shape (..., 2 m, 2 m)
+        float32 or float64, a tensor where A is one, else a numpy array.
+
+    Raises
+    ------
+    TypeError
+        If A is not complex64 or complex128; a real A needs no embedding.
+    ValueError
+        If A does not hold square matrices, or is a masked array with masked entries.
+
+    Examples
+    --------
+    >>> complex_to_real(np.array([[1 + 2j]]))
+    array([[ 1., -2.],
+           [ 2.,  1.]])
+    >>> complex_to_real(torch.tensor([[1 + 2j]]))
+    tensor([[ 1., -2.],
+            [ 2.,  1.]])
+    """
+    A = _checked("complex_to_real", A, _COMPLEX, "A real matrix needs no embedding: invert it as it is.")
+    if isinstance(A, Tensor):
+        upper, lower = torch.cat([A.real, -A.imag], dim=-1), torch.cat([A.imag, A.real], dim=-1)
+        return torch.cat([upper, lower], dim=-2)
+    return np.block([[A.real, -A.imag], [A.imag, A.real]])
+
+
+def real_to_complex(A: Any) -> Any:
+    """Undo :func:`complex_to_real`, from the left half of A.
+
+    Parameters
+    ----------
+    A : array or tensor of shape (..., 2 m, 2 m)
+        float32 or float64.
+
+    Returns
+    -------
+    original : array or tensor of shape (..., m, m)
+        complex64 or complex128, a tensor where A is one, else a numpy array.
+
+    Raises
+    ------
+    TypeError
+        If A is not float32 or float64.
+    ValueError
+        If A does not hold square matrices of even size, or is a masked array with masked entries.
+
+    Examples
+    --------
+    >>> real_to_complex(complex_to_real(np.array([[1 + 2j]])))
+    array([[1.+2.j]])
+    """
+    A = _checked("real_to_complex", A, _REAL, "It takes what complex_to_real returns, or the inverses of that.")
+    m = A.shape[-1] // 2
+    if A.shape[-1] != 2 * m:
+        raise ValueError(
+            f"real_to_complex takes matrices of even size, shape (..., 2 m, 2 m), got shape {tuple(A.shape)}: "
+            f"complex_to_real makes no others."
+        )
+    B, C = A[..., :m, :m], A[..., m:, :m]
+    if isinstance(A, Tensor):
+        return torch.complex(B.contiguous(), C.contiguous())
+    image = np.empty(B.shape, np.result_type(A.dtype, np.complex64))
+    image.real, image.imag = B, C
+    return image
+
+
+def _checked(function: str, A: Any, dtypes: tuple[str, ...], advice: str) -> Any:
+    """Return A as a tensor or a numpy array in native byte order, of one of the dtypes, or refuse it."""
+    if np.ma.is_masked(A):
+        raise ValueError(f"{function} got a masked array with masked entries. Fill them first: A.filled(value).")
+    if isinstance(A, Tensor):
+        got = str(A.dtype).removeprefix("torch.")
+        if A.layout != torch.strided:
+            got = f"a {A.layout} tensor of {got}"
+    else:
+        A = np.asarray(A)
+        got = A.dtype.newbyteorder("=").name
+    if got not in dtypes:
+        raise TypeError(f"{function} takes {dtypes[0]} or {dtypes[1]}, got {got}. {advice}")
+    check_square("a stack", A)
+    return A

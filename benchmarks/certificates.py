@@ -305,7 +305,7 @@ class Tally:
             self.judge_bounds(rational(A), rational(X), certificate)
 
     def judge_bounds(self, A: fmpq_mat, X: fmpq_mat, certificate: Certificate) -> None:
-        bound, lower, upper = (float(value) for value in certificate[2:])
+        bound, lower, upper = (float(value) for value in certificate[2:5])
         inverse = A.inv()
         error, size = square_norm(X - inverse), square_norm(inverse)
         condition = one_norm(A) * one_norm(inverse)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from skdmi.door import Door, computable, is_dask, output_container, through_dask, to_numpy
 from skdmi.exceptions import SingularMatrixError, SingularMatrixWarning
-from skdmi.linalg import missing
+from skdmi.linalg import missing, pseudo_inverse
 from skdmi.metrics import frobenius_residuals, with_missing_as_zero
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "name_singular",
     "settle_singular",
     "unchanged_on_error",
+    "users_stacklevel",
     "warn_singular",
 ]
 
@@ -235,10 +236,11 @@ def unchanged_on_error(estimator: BaseEstimator) -> Iterator[None]:
         raise
 
 
-def settle_singular(A: Tensor, X: Tensor, policy: str, start: int = 0) -> Tensor:
+def settle_singular(A: Tensor, X: Tensor, policy: str, start: int = 0, *, hint: str = "") -> Tensor:
     """Deal with the members of A whose inverse in X is missing, as ``singular=policy`` asks.
 
-    A pseudo-inverse beyond the range of the dtype of X is missing too: NaN, with the warning.
+    A pseudo-inverse beyond the range of the dtype of X is missing too: NaN, with the warning. A ``hint`` ends the
+    message.
 
     Raises
     ------
@@ -250,30 +252,25 @@ def settle_singular(A: Tensor, X: Tensor, policy: str, start: int = 0) -> Tensor
         return X
     if policy == "raise":
         found = name_singular(X, start)
-        raise SingularMatrixError(f"{found} singular='warn' returns NaN for them, 'pinv' pseudo-inverses.")
+        raise SingularMatrixError(f"{found} singular='warn' returns NaN for them, 'pinv' pseudo-inverses.{hint}")
     if policy == "pinv":
         X = X.clone()
-        X[chosen] = _pseudo_inverse(A[chosen]).to(X)
+        X[chosen] = pseudo_inverse(A[chosen]).inverse.to(X)
+        X[missing(X)] = torch.nan
         warn_singular(X, start, "Their pseudo-inverses are beyond the range of the dtype, so they are NaN; scale X.")
     else:
-        warn_singular(X, start, "Their inverses are NaN; singular='pinv' returns pseudo-inverses.")
+        warn_singular(X, start, f"Their inverses are NaN; singular='pinv' returns pseudo-inverses.{hint}")
     return X
-
-
-def _pseudo_inverse(A: Tensor) -> Tensor:
-    """Return the pseudo-inverse in float64; NaN where it is beyond the range of A's dtype."""
-    X = torch.linalg.pinv(A.double())
-    return torch.where(missing(X.to(A.dtype))[:, None, None], torch.nan, X)
 
 
 def warn_singular(X: Tensor, start: int, advice: str) -> None:
     """Warn once of the missing members of X, if any, at the user's line; ``advice`` says what they are, what to try."""
     if missing(X).any():
         message = f"{name_singular(X, start)} {advice}"
-        warnings.warn(message, SingularMatrixWarning, stacklevel=_users_stacklevel())
+        warnings.warn(message, SingularMatrixWarning, stacklevel=users_stacklevel())
 
 
-def _users_stacklevel() -> int:
+def users_stacklevel() -> int:
     """Return the ``stacklevel`` at which a warning of the calling function points to the user's line."""
     frame, level = sys._getframe(1), 1
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_NOT_THE_USERS):

@@ -17,7 +17,7 @@ from skdmi.chunked import invert_chunked
 from skdmi.door import check_dask, is_dask
 from skdmi.exact import ExactInverter
 from skdmi.linalg.blocks import MIXINGS, block_inverse, collect_leaves, polish_
-from skdmi.linalg.elementary import exact_inverse
+from skdmi.linalg.exact import exact_inverse
 from skdmi.linalg.gradient import with_exact_gradient
 from skdmi.linalg.refinement import refine
 from skdmi.meta import clone_and_fit, fitted_inner, invert_with, pinv_advice, requires_fit

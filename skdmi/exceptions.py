@@ -2,7 +2,13 @@
 
 from numpy.linalg import LinAlgError
 
-__all__ = ["DeviceFallbackWarning", "SingularMatrixError", "SingularMatrixWarning", "UncertifiedError"]
+__all__ = [
+    "DeviceFallbackWarning",
+    "InaccurateInverseWarning",
+    "SingularMatrixError",
+    "SingularMatrixWarning",
+    "UncertifiedError",
+]
 
 
 class SingularMatrixWarning(UserWarning):
@@ -11,6 +17,10 @@ class SingularMatrixWarning(UserWarning):
 
 class SingularMatrixError(LinAlgError):
     """Some members of a stack are singular to working precision, and ``singular="raise"`` was asked for."""
+
+
+class InaccurateInverseWarning(UserWarning):
+    """Some inverses are certified, but the bound on their relative error is above 1e-2."""
 
 
 class UncertifiedError(LinAlgError):

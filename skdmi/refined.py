@@ -1,5 +1,6 @@
 """``RefinedInverter``: refine to a tolerance, certify each matrix, hand the few others to an exact method, report."""
 
+import warnings
 from numbers import Integral, Real
 from typing import Any, NamedTuple, Self
 
@@ -8,10 +9,28 @@ import torch
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from torch import Tensor
 
-from skdmi.base import SINGULAR_POLICIES, BaseInverter, name_indices, settle_singular, unchanged_on_error
+from skdmi.base import (
+    SINGULAR_POLICIES,
+    BaseInverter,
+    name_indices,
+    settle_singular,
+    unchanged_on_error,
+    users_stacklevel,
+)
 from skdmi.door import Door, computable, is_dask, to_numpy
-from skdmi.exceptions import UncertifiedError
-from skdmi.linalg import certify, double, exact_inverse, frobenius_norm, missing, refine, with_exact_gradient
+from skdmi.exceptions import InaccurateInverseWarning, UncertifiedError
+from skdmi.linalg import (
+    Refinement,
+    certify,
+    double,
+    exact_inverse,
+    frobenius_norm,
+    missing,
+    pseudo_inverse,
+    refine,
+    rounded_error_bound,
+    with_exact_gradient,
+)
 from skdmi.meta import check_size, clone_and_fit, fitted_inner, invert_with, known_size, requires_fit
 from skdmi.metrics import frobenius_residuals
 from skdmi.report import SOURCES, InversionReport
@@ -20,18 +39,22 @@ __all__ = ["UNCERTIFIED_POLICIES", "InversionReport", "RefinedInverter"]
 
 UNCERTIFIED_POLICIES = ("exact", "nan", "keep", "raise")
 NETWORK, REFINED, EXACT, PINV, NONE = range(len(SOURCES))
+INACCURATE = 1e-2
+"""An error bound above this sends a matrix the exact way, and is warned of where it remains."""
 
 
 class RefinedInverter(BaseInverter):
-    r"""Finish and certify the inverses of another inverter: results to be trusted without looking.
+    r"""Finish and certify the inverses of another inverter.
 
     1. *Start* with the inverses of ``inverter``, or without one with :math:`c A^T`.
-    2. *Refine* each matrix until its residual norm :math:`\|I - A X\|_F` is at most ``tol``
-       (:func:`skdmi.linalg.refine`); matrices that have finished are left alone.
-    3. *Certify* the very bits that will be returned (:func:`skdmi.linalg.certify`): a proof that A is nonsingular, with
-       a bound on the error of X.
-    4. *What is not certified* goes to ``uncertified``; what has no certificate even then is singular to working
-       precision and goes to ``singular``.
+    2. *Refine* each matrix, in float64 and equilibrated, until its residual norms :math:`\|I - A X\|_F` and
+       :math:`\|I - X A\|_F` are at most ``tol`` (:func:`skdmi.linalg.refine`); matrices that have finished are left
+       alone.
+    3. *Certify* the result (:func:`skdmi.linalg.certify`): a proof that A is nonsingular, with a bound on the error of
+       the very bits that are returned, the rounding to the dtype of A included.
+    4. *What is not certified* goes to ``uncertified``, and so does what is certified with an error bound above 1e-2, or
+       without having reached ``tol``. What has no certificate even then is singular to working precision and goes to
+       ``singular``; what has one with a bound above 1e-2 is returned, and an ``InaccurateInverseWarning`` names it.
 
     Nothing uncertified is returned, save under ``uncertified="keep"`` and ``singular="pinv"``. Autocast, TF32 and
     reduced matmul precision weaken none of it: they may touch the start, nothing after.
@@ -44,12 +67,15 @@ class RefinedInverter(BaseInverter):
         a network buys.
     tol : "auto" or float, default="auto"
         Residual norm to refine to. ``"auto"`` is what rounding allows, :math:`10 u\, \| |A|\,|X| \|_F` with u the unit
-        roundoff of the dtype; and the same of :math:`I - X A`.
+        roundoff of the dtype; and the same of :math:`I - X A`. A matrix with rows or columns of different units meets
+        it in its own units and after equilibration.
     max_steps : int, default=50
         0 certifies what ``inverter`` returns as it is.
     uncertified : {"exact", "nan", "keep", "raise"}, default="exact"
-        What to do with an inverse that has no certificate after refinement: invert that matrix by LAPACK in float64 and
-        certify the result; take it for missing; return it nonetheless; or raise.
+        What to do with an inverse that has no certificate after refinement: invert that matrix by LAPACK in float64,
+        refine and certify the result; take it for missing; return it nonetheless; or raise. ``"exact"`` does the same
+        with an inverse that is certified, but not accurate or not at ``tol``, and keeps the better one; the others
+        leave it as it is.
     singular : {"warn", "raise", "pinv"}, default="warn"
         What to do with a matrix that has no certified inverse even then: return NaN and warn once, naming the indices;
         raise; or return the Moore-Penrose pseudo-inverse. ``invert`` neither warns, raises nor puts pseudo-inverses:
@@ -74,8 +100,10 @@ class RefinedInverter(BaseInverter):
     Needs no ``fit`` where ``inverter`` needs none. The gradient of ``invert`` is the exact one,
     :math:`-X^T G X^T`, without a pass through the steps.
 
-    Half precision is computed in float32, and the certificate is that of the half-precision bits returned: few matrices
-    of condition number above 500 have one.
+    All dtypes are computed in float64 and rounded once, so that the error bound of a float32 inverse is near the unit
+    roundoff. A matrix is refused where another one that rounds to it may be singular: float32 matrices from condition
+    numbers of about 1e6 on, and half precision likewise, as the float32 numbers that it holds. Their float64 copies may
+    well be certified, and the warning says so.
 
     Examples
     --------
@@ -162,16 +190,22 @@ class RefinedInverter(BaseInverter):
         A = door.stack
         with torch.no_grad():
             solution = self._solve(A)
-            inverse = self._settle(A, solution.inverse, 0)
+            inverse = self._settle_solution(A, solution, 0)
+            is_pinv = missing(solution.inverse) & ~missing(inverse)
+            error_bound = solution.error_bound
+            if is_pinv.any():
+                found = pseudo_inverse(A[is_pinv])
+                rounded = rounded_error_bound(found.error_bound, found.inverse, inverse[is_pinv])
+                error_bound = error_bound.index_put((is_pinv,), rounded.to(error_bound))
             norm = frobenius_residuals(A, inverse, left=left)
             goal = _rounding(A, inverse, left=left) if self.tol == "auto" else self.tol
-            source = torch.where(missing(solution.inverse) & ~missing(inverse), PINV, solution.source)
+            source = torch.where(is_pinv, PINV, solution.source)
             return InversionReport(
                 inverse=door.pass_through(lambda A, start: inverse, keeps_shape=True),
                 residual_norm=to_numpy(norm),
-                error_bound=to_numpy(solution.error_bound),
+                error_bound=to_numpy(error_bound),
                 certified=to_numpy(solution.certified),
-                converged=to_numpy((norm <= goal) & norm.isfinite()),
+                converged=to_numpy((norm <= goal) & (norm < 1) & (goal < 1) & ~is_pinv),
                 n_steps=to_numpy(solution.n_steps),
                 source=np.array(SOURCES)[to_numpy(source)],
             )
@@ -179,7 +213,23 @@ class RefinedInverter(BaseInverter):
     def _invert_in_dtype(self, A: Tensor) -> Tensor:
         return with_exact_gradient(A, lambda A: self._solve(A).inverse)
 
-    def _settle(self, A: Tensor, X: Tensor, start: int) -> Tensor:
+    def _invert_and_settle(self, A: Tensor, start: int) -> Tensor:
+        return self._settle_solution(A, self._solve(A), start)
+
+    def _settle_solution(self, A: Tensor, solution: "_Solution", start: int) -> Tensor:
+        """Warn of what is not accurate, and say or mend what is missing."""
+        X = solution.inverse
+        inaccurate = solution.certified & (solution.error_bound > INACCURATE)
+        if inaccurate.any():
+            advice = "" if A.dtype == torch.float64 else " Try A.astype(float64), which holds the same numbers."
+            warnings.warn(
+                f"{int(inaccurate.sum())} of {len(A)} inverses are certified, but their error may exceed "
+                f"{INACCURATE:g}, at index {name_indices(inaccurate, start)}; report(A).error_bound has the bounds. "
+                f"These matrices are singular but for the last digits of their entries.{advice} Scale or pose the "
+                f"problem so that they are better conditioned.",
+                InaccurateInverseWarning,
+                stacklevel=users_stacklevel(),
+            )
         chosen = missing(X)
         if self.uncertified == "raise" and chosen.any():
             raise UncertifiedError(
@@ -187,7 +237,9 @@ class RefinedInverter(BaseInverter):
                 f"at index {name_indices(chosen, start)}. "
                 f"uncertified='exact' inverts those matrices by LAPACK, 'nan' and 'keep' do not raise."
             )
-        return settle_singular(A, X, self.singular, start)
+        rescued = int((chosen & solution.nonsingular).sum()) if A.dtype != torch.float64 else 0
+        hint = f" As float64, {rescued} of them would be certified: try A.astype(float64)." if rescued else ""
+        return settle_singular(A, X, self.singular, start, hint=hint)
 
     def _check_ready(self) -> None:
         self._validate_params()
@@ -204,12 +256,13 @@ class RefinedInverter(BaseInverter):
         tol = 0.0 if self.tol == "auto" else float(self.tol)
         refined = refine(given, start, tol=tol, max_steps=self.max_steps)
         source = torch.where(refined.n_steps > 0, REFINED, NETWORK if inner is not None else REFINED)
-        solution = _certified(A, refined.inverse, source, refined.n_steps)
+        solution = _Solution.of(A, refined, source)
         if self.uncertified == "keep":
             return solution.without(missing(solution.inverse))
-        bad = ~solution.certified
-        if self.uncertified == "exact" and bad.any():
-            solution = solution.with_exact(A, bad)
+        if self.uncertified == "exact":
+            wanting = solution.wanting(as_it_is=self.max_steps == 0)
+            if wanting.any():
+                solution = solution.with_exact(A, wanting, tol)
         return solution.without(~solution.certified)
 
     def __sklearn_tags__(self) -> Any:
@@ -223,36 +276,48 @@ class _Solution(NamedTuple):
 
     inverse: Tensor
     certified: Tensor
+    nonsingular: Tensor
     error_bound: Tensor
+    converged: Tensor
     source: Tensor
     n_steps: Tensor
+
+    @classmethod
+    def of(cls, A: Tensor, refined: Refinement, source: Tensor) -> "_Solution":
+        """Certify refined inverses, and bound the error of what they are in the dtype of A."""
+        certificate = certify(computable(A), refined.inverse)
+        X = refined.inverse.to(A)
+        error_bound = certificate.error_bound
+        if A.dtype != torch.float64:
+            error_bound = rounded_error_bound(error_bound, refined.inverse, X)
+        certified = certificate.certified.to(A.device) & ~missing(X)
+        known = (certificate.nonsingular, error_bound, refined.converged, source, refined.n_steps)
+        return cls(X, certified, *(t.to(A.device) for t in known))
+
+    def wanting(self, *, as_it_is: bool) -> Tensor:
+        """Return which inverses another method might do better."""
+        unfinished = ~self.converged & (not as_it_is)
+        return ~self.certified | unfinished | ~(self.error_bound <= INACCURATE)
 
     def without(self, chosen: Tensor) -> "_Solution":
         """Return the solution with some of the inverses missing."""
         return self._replace(
             inverse=torch.where(chosen[:, None, None], torch.nan, self.inverse),
+            error_bound=torch.where(chosen, torch.nan, self.error_bound),
             source=torch.where(chosen, NONE, self.source),
         )
 
-    def with_exact(self, A: Tensor, chosen: Tensor) -> "_Solution":
-        """Return the solution with some of the inverses replaced by those of LAPACK."""
+    def with_exact(self, A: Tensor, chosen: Tensor, tol: float) -> "_Solution":
+        """Return the solution with those of LAPACK in the place of some of the inverses, where they are better."""
         part = A[chosen]
-        source = torch.full_like(self.source[chosen], EXACT)
-        exact = _certified(part, exact_inverse(double(part)), source, self.n_steps[chosen])
-        index = chosen.nonzero().flatten()
-        return self._replace(
-            inverse=self.inverse.index_copy(0, index, exact.inverse),
-            certified=self.certified.index_copy(0, index, exact.certified),
-            error_bound=self.error_bound.index_copy(0, index, exact.error_bound),
-            source=self.source.index_copy(0, index, exact.source),
-        )
-
-
-def _certified(A: Tensor, X: Tensor, source: Tensor, n_steps: Tensor) -> _Solution:
-    """Bring X, float64, to the device and dtype of A, and certify what has become of it."""
-    X = X.to(A)
-    certificate = certify(computable(A), computable(X))
-    return _Solution(X, *(t.to(A.device) for t in (certificate.certified, certificate.error_bound, source, n_steps)))
+        refined = refine(part, exact_inverse(double(part)), tol=tol, max_steps=1)
+        exact = _Solution.of(part, refined, torch.full_like(self.source[chosen], EXACT))
+        mine = _Solution(*(field[chosen] for field in self))
+        better = exact.certified & (~mine.certified | (exact.converged & ~mine.converged))
+        better |= exact.certified & (exact.converged == mine.converged) & (exact.error_bound < mine.error_bound)
+        index = chosen.nonzero().flatten()[better]
+        replaced = (mine_all.index_copy(0, index, theirs[better]) for mine_all, theirs in zip(self, exact, strict=True))
+        return _Solution(*replaced)._replace(n_steps=self.n_steps)
 
 
 def _rounding(A: Tensor, X: Tensor, *, left: bool) -> Tensor:

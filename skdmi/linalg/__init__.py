@@ -13,24 +13,22 @@ from skdmi.linalg.blocks import (
     polish_,
     schur_inverse_,
 )
-from skdmi.linalg.certificate import Certificate, certify, equilibrate, scale_columns, scale_rows
+from skdmi.linalg.certificate import Certificate, certify, rounded_error_bound
 from skdmi.linalg.characteristic import characteristic_inverse, characteristic_products, characteristic_start
 from skdmi.linalg.complex import complex_to_real, real_to_complex
 from skdmi.linalg.deflation import deflate, orthonormalize
 from skdmi.linalg.elementary import (
     double,
-    exact_inverse,
     frobenius_norm,
     holds_diagonals,
     identity_like,
     missing,
     product,
     residual,
-    scale_by_power_of_two,
-    split_exponent,
     trace,
     transpose,
 )
+from skdmi.linalg.exact import PseudoInverse, exact_inverse, pseudo_inverse
 from skdmi.linalg.gradient import with_exact_gradient
 from skdmi.linalg.iterations import (
     LeastSquares,
@@ -48,11 +46,20 @@ from skdmi.linalg.iterations import (
     recomputation_schedule,
 )
 from skdmi.linalg.refinement import Refinement, refine, rounding_floor
+from skdmi.linalg.scaling import (
+    equilibrate,
+    scale_both,
+    scale_by_power_of_two,
+    scale_columns,
+    scale_rows,
+    split_exponent,
+)
 
 __all__ = [
     "BlockInverse",
     "Certificate",
     "LeastSquares",
+    "PseudoInverse",
     "Refinement",
     "block_inverse",
     "certify",
@@ -85,11 +92,14 @@ __all__ = [
     "polish_",
     "power_chain",
     "product",
+    "pseudo_inverse",
     "real_to_complex",
     "recomputation_schedule",
     "refine",
     "residual",
+    "rounded_error_bound",
     "rounding_floor",
+    "scale_both",
     "scale_by_power_of_two",
     "scale_columns",
     "scale_rows",

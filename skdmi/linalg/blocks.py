@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from skdmi.linalg.certificate import equilibrate, scale_columns, scale_rows
-from skdmi.linalg.elementary import exact_inverse, frobenius_norm, missing
+from skdmi.linalg.elementary import frobenius_norm, missing
+from skdmi.linalg.exact import exact_inverse
 from skdmi.linalg.refinement import rounding_floor
+from skdmi.linalg.scaling import equilibrate, scale_columns, scale_rows
 
 MIXINGS = {"auto": (False, True, True), "always": (True, True), "never": (False,)}
 """Whether each attempt at a matrix is mixed; the next one follows where the last one failed."""

@@ -1,4 +1,4 @@
-"""Products, residuals, norms, exact scaling, exact inverses, and a check of shapes."""
+"""Products, residuals and norms."""
 
 from typing import Any
 
@@ -63,8 +63,19 @@ def transpose(A: Tensor) -> Tensor:
 
 
 def double(A: Tensor) -> Tensor:
-    """Return A in float64, on the CPU where its device has none."""
-    return (A.cpu() if A.device.type == "mps" else A).double()
+    """Return A in float64, on the CPU where its device has none; subnormal float32 entries never count as zeros.
+
+    >>> double(torch.tensor([2.0**-149])).item() == 2.0**-149
+    True
+    """
+    A = A.cpu() if A.device.type == "mps" else A
+    if A.dtype == torch.float32:
+        bits = A.view(torch.int32)
+        is_subnormal = ((bits & 0x7F800000) == 0) & ((bits & 0x7FFFFF) != 0)
+        if is_subnormal.any():  # which a processor that flushes them would take for zeros
+            fraction = (bits & 0x7FFFFF).double() * 2.0**-149
+            return torch.where(is_subnormal, torch.where(bits < 0, -fraction, fraction), A.double())
+    return A.double()
 
 
 def missing(X: Tensor) -> Tensor:
@@ -97,115 +108,6 @@ def residual(A: Tensor, X: Tensor, *, left: bool = False) -> Tensor:
             [ 0., -1.]])
     """
     return identity_like(A) - (product(X, A) if left else product(A, X))
-
-
-def split_exponent(A: Tensor) -> tuple[Tensor, Tensor]:
-    """Split each matrix into ``A = 2^e B`` with the largest entry of B in [1/2, 1).
-
-    Exact, save that entries of B more than the dtype's range below the largest flush to zero. The zero matrix gets
-    ``e = 0``.
-
-    Parameters
-    ----------
-    A : Tensor of shape (..., m, m)
-        Finite, float32 or float64.
-
-    Returns
-    -------
-    B : Tensor of shape (..., m, m)
-    exponent : int32 Tensor of shape (...)
-
-    Examples
-    --------
-    >>> B, exponent = split_exponent(torch.tensor([[6.0, 0.0], [0.0, 3.0]]))
-    >>> B, exponent
-    (tensor([[0.7500, 0.0000],
-            [0.0000, 0.3750]]), tensor(3, dtype=torch.int32))
-    """
-    largest = A.detach().abs().amax(dim=(-2, -1))
-    exponent = torch.frexp(largest).exponent
-    return scale_by_power_of_two(A, -exponent), exponent
-
-
-def scale_by_power_of_two(A: Tensor, exponent: Tensor) -> Tensor:
-    """Return ``2^exponent A``, exact wherever the result is a normal number; beyond the range it becomes infinite.
-
-    Two multiplications by ``2^(exponent / 2)``, each power built from its bits: ``torch.ldexp`` forms the power in
-    float32, which overflows for float64 matrices.
-
-    Parameters
-    ----------
-    A : Tensor of shape (..., m, m)
-        float32 or float64.
-    exponent : integer Tensor of shape (...)
-        Of absolute value at most 252 for float32 and 2044 for float64, twice that of the smallest normal number.
-
-    Examples
-    --------
-    >>> scale_by_power_of_two(torch.eye(2, dtype=torch.float64), torch.tensor(-1000)).amax().item() == 2.0**-1000
-    True
-    """
-    half = torch.div(exponent, 2, rounding_mode="floor")
-    first, second = (_power_of_two(part, A.dtype)[..., None, None] for part in (half, exponent - half))
-    return (A * first).mul_(second)
-
-
-def _power_of_two(exponent: Tensor, dtype: torch.dtype) -> Tensor:
-    bits, bias, mantissa = {
-        torch.float32: (torch.int32, 127, 23),
-        torch.float64: (torch.int64, 1023, 52),
-    }[dtype]
-    return ((exponent.to(bits) + bias) << mantissa).view(dtype)
-
-
-def exact_inverse(A: Tensor) -> Tensor:
-    """Invert by LU factorisation with partial pivoting in float64 (LAPACK or cuSOLVER), member by member.
-
-    A member without an inverse is NaN and spoils no other, nor its gradient: one whose factorisation meets a zero
-    pivot; one whose inverse exceeds the dtype's range; or one for which ``||I - A X||_F < 1`` fails in float64. If A
-    is singular then ``A X`` is, so R has the eigenvalue 1 and no norm of R is below 1. The norm is taken with the rows
-    of A brought near 1 by powers of two, and an allowance for the rounding of the product is added: what passes is
-    nonsingular, what fails is singular to working precision (``[[1, 2, 3], [4, 5, 6], [7, 8, 9]]``, whose
-    factorisation ends without complaint).
-
-    Parameters
-    ----------
-    A : Tensor of shape (..., m, m)
-        Finite, of real floating dtype.
-
-    Returns
-    -------
-    X : Tensor of shape (..., m, m)
-        In the dtype of A. Differentiable.
-
-    Examples
-    --------
-    >>> exact_inverse(torch.tensor([[[2.0, 0.0], [0.0, 4.0]], [[1.0, 2.0], [2.0, 4.0]]]))
-    tensor([[[0.5000, 0.0000],
-             [0.0000, 0.2500]],
-    <BLANKLINE>
-            [[   nan,    nan],
-             [   nan,    nan]]])
-    """
-    A64 = A.double()
-    with torch.no_grad():
-        X, info = torch.linalg.inv_ex(A64)
-        representable = ~missing(X.to(A.dtype))
-        found = ((info == 0) & representable & (_cautious_residual_norm(A64, X) < 1))[..., None, None]
-    if A.requires_grad:
-        # A factorisation that failed would send NaN back even through a zero gradient.
-        X, _ = torch.linalg.inv_ex(torch.where(found, A64, identity_like(A64)))
-    return torch.where(found, X, torch.nan).to(A.dtype)
-
-
-def _cautious_residual_norm(A: Tensor, X: Tensor) -> Tensor:
-    """Return ``||I - A X||_F`` plus an allowance for its rounding, the rows of A brought to [1/2, 1); float64."""
-    exponent = torch.frexp(A.abs().amax(dim=-1)).exponent
-    A = scale_by_power_of_two(A.unsqueeze(-2), -exponent).squeeze(-2)
-    X = scale_by_power_of_two(X.mT.unsqueeze(-2), exponent).squeeze(-2).mT
-    # The worst case is m units of roundoff, but errors average out: in 400,000 singular matrices of size 2 to 64 none
-    # needed more than 0.3 units to be told from a nonsingular one. Four leave room, and condition numbers up to 1e15.
-    return frobenius_norm(residual(A, X)) + 4 * 2.0**-53 * frobenius_norm(A.abs() @ X.abs())
 
 
 RECTANGULAR_ADVICE = (

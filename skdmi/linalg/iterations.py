@@ -11,11 +11,10 @@ from skdmi.linalg.elementary import (
     identity_like,
     product,
     residual,
-    scale_by_power_of_two,
-    split_exponent,
     trace,
     transpose,
 )
+from skdmi.linalg.scaling import scale_by_power_of_two, split_exponent
 
 
 def newton_schulz(A: Tensor, X: Tensor, n_steps: int) -> Tensor:

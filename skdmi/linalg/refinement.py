@@ -6,8 +6,9 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from skdmi.linalg.elementary import double, frobenius_norm, residual, scale_by_power_of_two, split_exponent
+from skdmi.linalg.elementary import check_square, double, frobenius_norm, residual
 from skdmi.linalg.iterations import minimal_residual_start, minimal_residual_step
+from skdmi.linalg.scaling import equilibrate, power_of_two, scale_both, scale_by_power_of_two
 
 PLAIN = 0.03
 """Below this residual norm plain steps, R to ``R^2`` for two products, beat minimal-residual steps (measured)."""
@@ -15,7 +16,11 @@ USELESS = 1e100
 """A start with a larger residual norm is no start: squares would overflow."""
 MAX_AGE = 3
 """A residual that is only updated is recomputed after so many steps."""
+DELICATE = 2.0**16
+"""Matrices with ``||A||_F ||X||_F`` above this get a step with an accurate residual: more than 16 of 53 bits may be lost
+otherwise."""
 _CHUNK_ENTRIES = 2**21
+_UNIT = 2.0**-53
 
 
 class Refinement(NamedTuple):
@@ -28,34 +33,38 @@ class Refinement(NamedTuple):
     n_steps: Tensor
     """Number of steps."""
     n_products: Tensor
-    """Number of products of m x m matrices, the first and the last residual included."""
+    """Number of products of m x m matrices, the first and the last residuals included."""
+    converged: Tensor
+    """bool: whether both residuals, of A and of the equilibrated A, are at most ``tol`` or what rounding explains."""
 
 
 @torch.no_grad()
 def refine(A: Tensor, X: Tensor | None = None, *, tol: float = 0.0, max_steps: int = 50) -> Refinement:
     r"""Improve inverses until both residuals are at most ``tol``, or rounding allows no better; a stack at once.
 
-    Each matrix takes the step that its own residual norm r asks for, and is left alone once it has finished:
+    All is done in float64, whose products neither TF32, autocast nor reduced matmul precision touches, on the matrix
+    equilibrated by powers of two (:func:`~skdmi.linalg.equilibrate`), :math:`A' = D_1 A D_2` and
+    :math:`X' = D_2^{-1} X D_1^{-1}`, so that rows and columns of different units cost no digits. Each matrix takes the
+    step that its own residual norm :math:`r = \|I - A' X'\|_F` asks for, and is left alone once it has finished:
 
     - :math:`r \ge 0.03`: the minimal-residual step of :func:`~skdmi.linalg.minimal_residual`, three products; R is
       recomputed after three of them, or when its update falls below 0.03;
     - below: Newton-Schulz, :math:`X + X R`, or, where that would just miss the goal, the third-order step
-      :math:`X + X (R + R^2)` [1]_; two or three products, the new residual included;
-    - at the goal, but :math:`I - X A` is not (its norm may be larger by the condition number): :math:`X + X R` with an
-      :func:`accurate_residual` R, which makes X exact to about its last bit, up to condition numbers of 1e8; five
-      products, the left residual included.
+      :math:`X + X (R + R^2)` [1]_; two or three products, the new residual included.
 
     Whether to stop is decided on a recomputed R only. A matrix has finished when
 
-    - :math:`r \le \text{tol} / (\kappa + \text{tol})`, :math:`\kappa = \|A\|_F \|X\|_F`, which brings the left residual
-      below ``tol`` too;
-    - r is at most the :func:`rounding_floor` of the dtype of A, and the left residual as well;
+    - :math:`r \le \text{tol} / (\kappa + \text{tol})`, :math:`\kappa = \|A'\|_F \|X'\|_F`, which brings the left
+      residual below ``tol`` too;
+    - r is at most the :func:`rounding_floor`;
     - it stagnates: from below 1/2, r is not halved; or it does not fall at all. The better iterate is kept.
 
-    A start that is still no better than :math:`r = 1` after its first three steps is given up for :math:`c A^T`.
+    Then :math:`I - A X` and :math:`I - X A` are measured, of the equilibrated matrix and of the one given, and compared
+    with :math:`10 u \, \| |A| |X| \|_F` and its mirror. Where one of them is larger, or :math:`\kappa > 2^{16}`, a last
+    step follows, which makes X exact to about its last bit as long as :math:`u \kappa` is small:
+    :math:`X + X (R + R^2 + \dots)` with the :func:`accurate_residual` R.
 
-    All is done in float64, whose products neither TF32, autocast nor reduced matmul precision touches, with the
-    largest entry of every A brought to [1/2, 1) by a power of two, and back, exactly.
+    A start that is still no better than :math:`r = 1` after its first three steps is given up for :math:`c A^T`.
 
     Parameters
     ----------
@@ -73,6 +82,11 @@ def refine(A: Tensor, X: Tensor | None = None, *, tol: float = 0.0, max_steps: i
     Refinement
         On the device of A; on the CPU where that has no float64. A singular A gives ``r >= 1``, up to rounding.
 
+    Raises
+    ------
+    ValueError
+        If A does not hold square matrices.
+
     References
     ----------
     .. [1] Altman, "An optimum cubically convergent iterative method of inverting a linear bounded operator in Hilbert
@@ -89,19 +103,19 @@ def refine(A: Tensor, X: Tensor | None = None, *, tol: float = 0.0, max_steps: i
     >>> refined.residual_norm[0] < 1e-6, refined.residual_norm[1] >= 1 - 1e-15
     (tensor(True), tensor(True))
     """
-    unit = torch.finfo(A.dtype).eps / 2
+    check_square("A", A)
     *leading, m, _ = A.shape
     with torch.autocast(A.device.type, enabled=False):
         n_chunk = max(1, _CHUNK_ENTRIES // m**2)
         flat = (math.prod(leading), m, m)
         parts = double(A).reshape(flat).split(n_chunk)
         starts = [None] * len(parts) if X is None else double(X).reshape(flat).split(n_chunk)
-        chunks = [_refine(part, start, _Goal(tol, unit), max_steps) for part, start in zip(parts, starts, strict=True)]
+        chunks = [_refine(part, start, _Goal(tol), max_steps) for part, start in zip(parts, starts, strict=True)]
         joined = (torch.cat(field) for field in zip(*chunks, strict=True))
         return Refinement(*(field.reshape((*leading, *field.shape[1:])) for field in joined))
 
 
-def rounding_floor(A: Tensor, X: Tensor, unit: float = 2.0**-53) -> Tensor:
+def rounding_floor(A: Tensor, X: Tensor, unit: float = _UNIT) -> Tensor:
     r"""Return a residual norm that rounding explains, ``(..., m, m)`` to ``(...)``: no product.
 
     .. math:: 4 u\, \| |A|\,|X|\, e \|_2 / \sqrt m
@@ -117,16 +131,18 @@ def rounding_floor(A: Tensor, X: Tensor, unit: float = 2.0**-53) -> Tensor:
 
 
 def accurate_residual(A: Tensor, X: Tensor) -> Tensor:
-    r"""Return ``I - A X`` of float64 matrices to about 2^-24 of the rounding of an ordinary product: three products.
+    r"""Return ``I - A X`` of float64 matrices to about 2^-48 of the rounding of an ordinary product: six products.
 
-    .. math:: R = (I - A_1 X_1) - (A_1 X_2 + A_2 X), \quad A = A_1 + A_2, \quad X = X_1 + X_2
+    .. math:: R = I - A_1 X_1 - A_1 X_2 - A_2 X_1 - (A_1 X_3 + A_2 (X_2 + X_3) + A_3 X)
 
-    with so few leading bits in :math:`A_1` and :math:`X_1` that their product is exact [1]_.
+    where :math:`A = A_1 + A_2 + A_3` by rows and :math:`X = X_1 + X_2 + X_3` by columns, with so few leading bits in
+    all but the last that the first three products are exact [1]_; they are added with their errors [2]_.
 
     References
     ----------
     .. [1] Ozaki, Ogita, Oishi and Rump, "Error-free transformations of matrix multiplication by using fast routines of
        matrix multiplication and its applications", Numer. Algorithms 59, 2012.
+    .. [2] Knuth, "The Art of Computer Programming", volume 2, section 4.2.2, theorem B.
 
     Examples
     --------
@@ -134,22 +150,61 @@ def accurate_residual(A: Tensor, X: Tensor) -> Tensor:
     >>> accurate_residual(A, 1 / A).item() == 2.0**-54
     True
     """
-    n_bits = (53 - math.ceil(math.log2(A.shape[-1]))) // 2
-    A_1, X_1 = (_leading_bits(T, n_bits) for T in (A, X))
-    return residual(A_1, X_1) - (A_1 @ (X - X_1) + (A - A_1) @ X)
+    n_bits = (52 - math.ceil(math.log2(A.shape[-1]))) // 2
+    A_1, A_rest = _split(A, n_bits, dim=-1)
+    A_2, A_3 = _split(A_rest, n_bits, dim=-1)
+    X_1, X_rest = _split(X, n_bits, dim=-2)
+    X_2, X_3 = _split(X_rest, n_bits, dim=-2)
+    R, error = residual(A_1, X_1), A_1 @ X_3 + A_2 @ X_rest + A_3 @ X
+    for exact in (A_1 @ X_2, A_2 @ X_1):
+        difference = R - exact
+        subtracted = R - difference
+        error = error - ((R - (difference + subtracted)) + (subtracted - exact))
+        R = difference
+    return R - error
 
 
-def _leading_bits(A: Tensor, n_bits: int) -> Tensor:
-    """Round A to multiples of ``2^-n_bits`` times the power of two above its largest entry."""
-    B, exponent = split_exponent(A)
-    return scale_by_power_of_two((B * 2.0**n_bits).round() * 2.0**-n_bits, exponent)
+def _split(A: Tensor, n_bits: int, dim: int) -> tuple[Tensor, Tensor]:
+    """Round to multiples of ``2^-n_bits`` times the power of two above the largest entry along ``dim``, and the rest."""
+    largest = A.abs().amax(dim=dim, keepdim=True)
+    magnet = torch.ldexp(torch.full_like(largest, 1.5), torch.frexp(largest).exponent + (52 - n_bits))
+    leading = (A + magnet) - magnet
+    return leading, A - leading
+
+
+def correct(A: Tensor, X: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Return X made exact to about its last bit, and the number of products that took.
+
+    .. math:: A^{-1} = X + X (R + R^2 + R^3 + \dots), \quad R = I - A X
+
+    with the :func:`accurate_residual` and as many powers as double precision can tell, by doubling.
+
+    Parameters
+    ----------
+    A, X : Tensors of shape (..., m, m)
+        float64, equilibrated, with ``||I - A X||_F < 1``.
+
+    Examples
+    --------
+    >>> A = torch.tensor([[3.0]], dtype=torch.float64)
+    >>> X, n_products = correct(A, torch.tensor([[0.3]], dtype=torch.float64))
+    >>> (X - 1 / A).item(), n_products
+    (0.0, 19)
+    """
+    R = accurate_residual(A, X)
+    largest = frobenius_norm(R).max().item() if R.numel() else 0.0
+    total, power, n_powers, n_products = R, R, 1, 7
+    while n_powers < 64 and largest ** (n_powers + 1) > _UNIT / 16:
+        total = total + power @ total
+        power = power @ power
+        n_powers, n_products = 2 * n_powers, n_products + 2
+    return X + X @ total, n_products
 
 
 class _Goal(NamedTuple):
     """When a residual is small enough."""
 
     tol: float
-    unit: float
 
     def by_tolerance(self, A: Tensor, X: Tensor) -> Tensor:
         r"""Return how small r must be for both residuals to be at most ``tol``.
@@ -160,17 +215,18 @@ class _Goal(NamedTuple):
         return self.tol / (condition + self.tol).clamp_min(torch.finfo(A.dtype).tiny)
 
     def of(self, A: Tensor, X: Tensor) -> Tensor:
-        return torch.maximum(rounding_floor(A, X, self.unit), self.by_tolerance(A, X))
+        return torch.maximum(rounding_floor(A, X), self.by_tolerance(A, X))
 
 
 def _refine(A: Tensor, X: Tensor | None, goal: _Goal, max_steps: int) -> Refinement:
-    A, exponent = split_exponent(A)
-    members = _start(A, None if X is None else scale_by_power_of_two(X, exponent), goal)
+    A, rows, columns = equilibrate(A)
+    members = _start(A, None if X is None else scale_both(X, -columns, -rows), goal)
     near = members.norm < PLAIN
     groups = _take(members, near), _approach(_take(members, ~near), goal, max_steps)
     outcome = _join([_converge(group, goal, max_steps) for group in groups])
-    outcome = _finish_left(A, _take(outcome, outcome.position.argsort()), goal, max_steps)
-    return Refinement(scale_by_power_of_two(outcome.X, -exponent), outcome.norm, outcome.n_steps, outcome.n_products)
+    outcome = _take(outcome, outcome.position.argsort())
+    X, norm, n_steps, n_products, converged = _finish(A, outcome, (rows, columns), goal, max_steps)
+    return Refinement(scale_both(X, columns, rows), norm, n_steps, n_products, converged)
 
 
 class _Outcome(NamedTuple):
@@ -327,22 +383,55 @@ def _judge(members: _Members, goal: _Goal) -> _Members:
     return _join([_take(members, ~hopeless), anew])
 
 
-def _finish_left(A: Tensor, outcome: _Outcome, goal: _Goal, max_steps: int) -> _Outcome:
-    """Take a step with an accurate residual where the right residual is at its floor and the left one is not."""
-    open_question = (outcome.norm <= outcome.goal) & (outcome.norm >= goal.by_tolerance(A, outcome.X))
-    chosen = (open_question & (outcome.n_steps < max_steps)).nonzero().flatten()
-    n_products = outcome.n_products.index_add(0, chosen, torch.ones_like(chosen))
-    left = frobenius_norm(residual(A[chosen], outcome.X[chosen], left=True))
-    chosen = chosen[left > rounding_floor(outcome.X[chosen], A[chosen], goal.unit).clamp_min(goal.tol)]
+def _finish(
+    A: Tensor, outcome: _Outcome, units: tuple[Tensor, Tensor], goal: _Goal, max_steps: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Measure both residuals, correct what does not keep its promise or is delicate, and say what does."""
+    X, norm, n_steps, n_products = outcome.X.clone(), outcome.norm.clone(), outcome.n_steps, outcome.n_products.clone()
+    span = torch.stack([e.amax(dim=-1) - e.amin(dim=-1) for e in units]).amax(dim=0)
+    converged = torch.log2(norm) + span < torch.log2(goal.by_tolerance(A, X))
+    chosen = (~converged & (norm < 0.5)).nonzero().flatten()
 
-    A, X = A[chosen], outcome.X[chosen]
-    X = X + X @ accurate_residual(A, X)
-    norm = frobenius_norm(residual(A, X))
-    better = norm <= outcome.goal[chosen]
-    kept = chosen[better]
-    return outcome._replace(
-        X=outcome.X.index_copy(0, kept, X[better]),
-        norm=outcome.norm.index_copy(0, kept, norm[better]),
-        n_steps=outcome.n_steps.index_add(0, chosen, torch.ones_like(chosen)),
-        n_products=n_products.index_add(0, chosen, torch.full_like(chosen, 5)),
-    )
+    kept = _keeps_promise(A[chosen], X[chosen], [e[chosen] for e in units], goal.tol)
+    converged[chosen] = kept
+    n_products[chosen] += 2
+    delicate = frobenius_norm(A[chosen]) * frobenius_norm(X[chosen]) > DELICATE
+    chosen = chosen[(~kept | delicate) & (n_steps[chosen] < max_steps)]
+    if len(chosen) == 0:
+        return X, norm, n_steps, n_products, converged
+
+    part = A[chosen]
+    corrected, n_more = correct(part, X[chosen])
+    corrected_norm = frobenius_norm(residual(part, corrected))
+    kept = _keeps_promise(part, corrected, [e[chosen] for e in units], goal.tol)
+    better = kept | (~converged[chosen] & (corrected_norm < 0.5))
+    taken = chosen[better]
+    X[taken], norm[taken], converged[taken] = corrected[better], corrected_norm[better], kept[better]
+    n_products[chosen] += n_more + 3
+    return X, norm, n_steps.index_add(0, chosen, torch.ones_like(chosen)), n_products, converged
+
+
+def _keeps_promise(A: Tensor, X: Tensor, units: list[Tensor], tol: float) -> Tensor:
+    """Return whether both residuals are small, of the equilibrated matrix and of the one in its own units."""
+    rows, columns = units
+    right, left = residual(A, X), residual(A, X, left=True)
+    kept = torch.ones(len(A), dtype=torch.bool, device=A.device)
+    for R, first, second, exponent in ((right, A, X, rows), (left, X, A, -columns)):
+        for e in (torch.zeros_like(exponent), exponent):
+            kept &= _is_explained(R, first.abs(), second.abs(), e, tol)
+    return kept
+
+
+def _is_explained(R: Tensor, first: Tensor, second: Tensor, exponent: Tensor, tol: float) -> Tensor:
+    r"""Return whether ``||D^-1 R D||_F <= 10 u || D^-1 |A| |X| D ||_F`` or ``tol``, ``D = diag(2^exponent)``.
+
+    :math:`\|D^{-1} |A| |X| D e\|_2 / \sqrt m` stands for the norm on the right, which is no smaller.
+    """
+    after = power_of_two((exponent - exponent.amax(dim=-1, keepdim=True)).clamp_min(-1000), R.dtype).unsqueeze(-1)
+    before = power_of_two((exponent.amin(dim=-1, keepdim=True) - exponent).clamp_min(-1000), R.dtype).unsqueeze(-1)
+    sums = before * (first @ (second @ after))
+    unit = -torch.frexp(sums.amax(dim=(-2, -1))).exponent
+    measured = frobenius_norm(scale_by_power_of_two(before * R * after.mT, unit))
+    explained = 10 * _UNIT * frobenius_norm(scale_by_power_of_two(sums, unit)) / R.shape[-1] ** 0.5
+    allowed = torch.log2(torch.tensor(tol)) + exponent.amin(dim=-1) - exponent.amax(dim=-1) + unit
+    return (measured <= explained) | (torch.log2(measured) <= allowed)

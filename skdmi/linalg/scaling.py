@@ -1,0 +1,246 @@
+"""Scaling by powers of two, exactly: one matrix, its rows, its columns, and both so that units cost no digits."""
+
+import torch
+from torch import Tensor
+
+from skdmi.linalg.elementary import double
+
+_FIELDS = {torch.float32: (torch.int32, 23, 127), torch.float64: (torch.int64, 52, 1023)}
+"""Integers of the same width, the number of bits of the fraction, and the bias of the exponent."""
+_NOTHING = -(2**20)
+"""In place of the exponent of a zero: below all others, and a sum of a few of them is still an int32."""
+_UNBALANCED = 8
+"""A row or column whose entries lie, in the geometric mean, so many powers of two below its largest looks unbalanced.
+Uniform entries lie 2 below."""
+_N_PASSES = 64
+"""Of logarithmic means, at most. Random patterns need a few, long chains such as tridiagonal matrices most."""
+
+
+def split_exponent(A: Tensor) -> tuple[Tensor, Tensor]:
+    """Split each matrix into ``A = 2^e B`` with the largest entry of B in [1/2, 1).
+
+    Exact, save that entries of B more than the dtype's range below the largest flush to zero. The zero matrix gets
+    ``e = 0``.
+
+    Parameters
+    ----------
+    A : Tensor of shape (..., m, m)
+        Finite, float32 or float64.
+
+    Returns
+    -------
+    B : Tensor of shape (..., m, m)
+    exponent : int32 Tensor of shape (...)
+
+    Examples
+    --------
+    >>> B, exponent = split_exponent(torch.tensor([[6.0, 0.0], [0.0, 3.0]]))
+    >>> B, exponent
+    (tensor([[0.7500, 0.0000],
+            [0.0000, 0.3750]]), tensor(3, dtype=torch.int32))
+    """
+    largest = A.detach().abs().amax(dim=(-2, -1))
+    exponent = torch.frexp(largest).exponent
+    return scale_by_power_of_two(A, -exponent), exponent
+
+
+def scale_by_power_of_two(A: Tensor, exponent: Tensor) -> Tensor:
+    """Return ``2^exponent A``, exact wherever the result is a normal number; beyond the range it becomes infinite.
+
+    Two multiplications by ``2^(exponent / 2)``, each power built from its bits: ``torch.ldexp`` forms the power in
+    float32, which overflows for float64 matrices.
+
+    Parameters
+    ----------
+    A : Tensor of shape (..., m, m)
+        float32 or float64.
+    exponent : integer Tensor of shape (...)
+        Of absolute value at most 252 for float32 and 2044 for float64, twice that of the smallest normal number.
+
+    Examples
+    --------
+    >>> scale_by_power_of_two(torch.eye(2, dtype=torch.float64), torch.tensor(-1000)).amax().item() == 2.0**-1000
+    True
+    """
+    half = torch.div(exponent, 2, rounding_mode="floor")
+    first, second = (power_of_two(part, A.dtype)[..., None, None] for part in (half, exponent - half))
+    return (A * first).mul_(second)
+
+
+def scale_rows(A: Tensor, exponent: Tensor) -> Tensor:
+    """Return ``D A`` with ``D = diag(2^exponent)``, ``(..., m, n)`` by ``(..., m)``: :func:`scale_by_power_of_two`.
+
+    >>> scale_rows(torch.ones(2, 2), torch.tensor([0, 3]))
+    tensor([[1., 1.],
+            [8., 8.]])
+    """
+    return scale_by_power_of_two(A.unsqueeze(-2), exponent).squeeze(-2)
+
+
+def scale_columns(A: Tensor, exponent: Tensor) -> Tensor:
+    """Return ``A D`` with ``D = diag(2^exponent)``, ``(..., m, n)`` by ``(..., n)``.
+
+    >>> scale_columns(torch.ones(2, 2), torch.tensor([0, 3]))
+    tensor([[1., 8.],
+            [1., 8.]])
+    """
+    return scale_rows(A.mT, exponent).mT
+
+
+def power_of_two(exponent: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return ``2^exponent`` in float32 or float64, from its bits; the exponent is that of a normal number.
+
+    >>> power_of_two(torch.tensor([0, 3, -1]), torch.float32)
+    tensor([1.0000, 8.0000, 0.5000])
+    """
+    integers, n_bits, bias = _FIELDS[dtype]
+    return ((exponent.to(integers) + bias) << n_bits).view(dtype)
+
+
+def scale_both(A: Tensor, row_exponent: Tensor, column_exponent: Tensor) -> Tensor:
+    """Return ``D1 A D2``, ``D1 = diag(2^row_exponent)``, ``D2 = diag(2^column_exponent)``, as if in one step.
+
+    Exact wherever the result is a normal number, whatever lies between, subnormal entries of A included, and even
+    where the processor takes those for zeros.
+
+    Parameters
+    ----------
+    A : Tensor of shape (..., m, m)
+        float64.
+    row_exponent, column_exponent : int32 Tensors of shape (..., m)
+
+    Examples
+    --------
+    >>> A = torch.tensor([[2.0**-1060]], dtype=torch.float64)
+    >>> scale_both(A, torch.tensor([2000]), torch.tensor([-940]))
+    tensor([[1.]], dtype=torch.float64)
+    """
+    exponent = row_exponent.unsqueeze(-1).long() + column_exponent.unsqueeze(-2)
+    bits = A.view(torch.int64)
+    field = (bits >> 52) & 0x7FF
+    new_field = field + exponent
+    usual = (field > 0) & (field < 0x7FF) & (new_field > 0) & (new_field < 0x7FF)
+    moved = (bits + (exponent << 52)).view(torch.float64)
+    if usual.all():
+        return moved
+    B, shift = _without_subnormals(A)
+    exponent = (exponent + shift).clamp(-3000, 3000)  # beyond this it is zero or infinite all the same
+    part = torch.div(exponent, 3, rounding_mode="floor")
+    for power in (part, part, exponent - 2 * part):
+        B = B * power_of_two(power, torch.float64)
+    return torch.where(usual, moved, B)
+
+
+def _without_subnormals(A: Tensor) -> tuple[Tensor, Tensor]:
+    """Return B and e with ``A = 2^e B`` entry by entry, float64, where B has no subnormal entry; by integers alone."""
+    bits = A.view(torch.int64)
+    fraction = (bits & (2**52 - 1)).double()
+    is_subnormal = ((bits >> 52) & 0x7FF) == 0
+    B = torch.where(is_subnormal, torch.where(bits < 0, -fraction, fraction), A)
+    return B, torch.where(is_subnormal, -1074, 0)
+
+
+def exponents(A: Tensor) -> Tensor:
+    """Return e with ``2^(e-1) <= |a| < 2^e``, int32, entry by entry; of zeros a number below all others; A is float64.
+
+    >>> exponents(torch.tensor([1.0, -0.75, 2.0**-1074], dtype=torch.float64))
+    tensor([    1,     0, -1073], dtype=torch.int32)
+    """
+    B, shift = _without_subnormals(A)
+    field = (B.view(torch.int64) >> 52) & 0x7FF
+    return torch.where(field == 0, _NOTHING, field - 1022 + shift).int()
+
+
+def equilibrate(A: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    r"""Bring the largest entry of every row and of every column to [1/2, 1) by powers of two: units cost no digits.
+
+    .. math:: A' = D_1 A D_2, \quad A^{-1} = D_2 A'^{-1} D_1, \quad
+       D_1 = \operatorname{diag}(2^{r_i}), \quad D_2 = \operatorname{diag}(2^{c_j})
+
+    Two choices of the exponents are compared, and the one with the larger :math:`\sum_i r_i + \sum_j c_j` taken: since
+    no entry of A' exceeds 1, that is the one with the larger determinant of A', the better conditioned of the two as
+    far as Hadamard's inequality tells.
+
+    - The largest entry of every row, then of every column, is brought to [1/2, 1). This undoes any units of a dense
+      matrix, but not those of a sparse one, where a row may have its largest entry in a column of a large unit.
+    - The exponents of the entries that are not zero are brought as near to 0 as rows and columns can bring them, in the
+      sense of least squares [1]_, and then maxima are taken as before. This undoes any units, but may lend importance
+      to entries that have none, such as those of a narrow kernel far off the diagonal. It is tried only where some row
+      or column looks unbalanced after the first.
+
+    Parameters
+    ----------
+    A : Tensor of shape (..., m, m)
+        Finite, float32 or float64.
+
+    Returns
+    -------
+    scaled : Tensor of shape (..., m, m)
+        A', in the dtype of A. Exact, save that what would lie below the normal numbers becomes zero.
+    row_exponent, column_exponent : int32 Tensors of shape (..., m)
+        r and c; 0 for rows and columns of zeros.
+
+    References
+    ----------
+    .. [1] Curtis and Reid, "On the automatic scaling of matrices for Gaussian elimination", J. Inst. Maths Applics 10,
+       1972.
+
+    Examples
+    --------
+    >>> scaled, row_exponent, column_exponent = equilibrate(torch.tensor([[6.0, 0.0], [1.0, 0.25]]))
+    >>> scaled
+    tensor([[0.7500, 0.0000],
+            [0.5000, 0.5000]])
+    >>> row_exponent, column_exponent
+    (tensor([-3, -1], dtype=torch.int32), tensor([0, 2], dtype=torch.int32))
+    """
+    A64 = double(A.detach())
+    E = exponents(A64)
+    rows, columns = _by_maxima(E)
+    unbalanced = _unbalanced(E, rows, columns)
+    if unbalanced.any():
+        chosen = E[unbalanced]
+        other = _by_logarithms(chosen)
+        better = sum(e.sum(dim=-1) for e in other) > rows[unbalanced].sum(dim=-1) + columns[unbalanced].sum(dim=-1)
+        where = unbalanced.clone()
+        where[unbalanced] = better
+        rows[where], columns[where] = (e[better] for e in other)
+    scaled = scale_both(A64, rows, columns)
+    return scaled.to(A), rows, columns
+
+
+def _by_maxima(E: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the exponents of rows, then of columns, that bring the largest of the exponents E to 0."""
+    rows = _negated_where_any(E.amax(dim=-1))
+    columns = _negated_where_any((E + rows.unsqueeze(-1)).amax(dim=-2))
+    return rows, columns
+
+
+def _negated_where_any(largest: Tensor) -> Tensor:
+    return torch.where(largest > _NOTHING // 2, -largest, 0)
+
+
+def _unbalanced(E: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Return whether a row or column lies far below its largest entry in the geometric mean; (..., m, m) to (...)."""
+    is_entry = E > _NOTHING // 2
+    E = torch.where(is_entry, E + rows.unsqueeze(-1) + columns.unsqueeze(-2) + _UNBALANCED, 0)
+    return (E.sum(dim=-1) < 0).any(dim=-1) | (E.sum(dim=-2) < 0).any(dim=-1)
+
+
+def _by_logarithms(E: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the exponents of rows and columns that minimise ``sum (E_ij + r_i + c_j)^2``, then adjusted by maxima."""
+    is_entry = E > _NOTHING // 2
+    pattern = is_entry.float()
+    known = torch.where(is_entry, E, 0).float()
+    n_rows, n_columns = (pattern.sum(dim=dim).clamp_min(1) for dim in (-1, -2))
+    row_sums, column_sums = known.sum(dim=-1), known.sum(dim=-2)
+    columns = torch.zeros_like(column_sums)
+    for _ in range(_N_PASSES):
+        before = columns
+        rows = -(row_sums + (pattern @ columns.unsqueeze(-1)).squeeze(-1)) / n_rows
+        columns = -(column_sums + (rows.unsqueeze(-2) @ pattern).squeeze(-2)) / n_columns
+        if (columns - before).abs().amax() < 0.25:
+            break
+    r, c = rows.round().int(), columns.round().int()
+    more_r, more_c = _by_maxima(torch.where(is_entry, E + r.unsqueeze(-1) + c.unsqueeze(-2), _NOTHING))
+    return r + more_r, c + more_c

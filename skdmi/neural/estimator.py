@@ -5,6 +5,7 @@ import os
 import threading
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from numbers import Integral, Real
 from typing import Any, Self
 
@@ -379,7 +380,7 @@ class NeuralMatrixInverter(BaseInverter):
         network, home = self.module_, self._place()
         device = home if A.device.type == "cpu" else A.device
         if device != home:
-            network = copy.deepcopy(network).to(device)
+            network = _apart(lambda: copy.deepcopy(self.module_).to(device))
         n_chunk = max(1, CHUNK_ENTRIES // (m * m)) if device.type == "cpu" else len(A)
         return torch.cat([network(part.to(device)).to(A.device) for part in A.split(n_chunk)])
 
@@ -387,8 +388,9 @@ class NeuralMatrixInverter(BaseInverter):
         """Move a loaded network to the device that its parameters ask for, once."""
         with _PLACING:
             if self.device_ is None:
-                self.device_ = resolve_device(self.device, loaded=True)
-                self.module_.to(self.device_)
+                device = resolve_device(self.device, loaded=True)
+                _apart(lambda: self.module_.to(device))
+                self.device_ = device
             return self.device_
 
     def _sizes(self, stack: Tensor | None, *, resuming: bool) -> tuple[int, ...]:
@@ -550,6 +552,12 @@ def _differing(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
     """Name the arguments in which two architectures differ; the sizes of a polynomial network may grow."""
     grows = first["block"] == second["block"] == "polynomial"
     return [name for name in first if first[name] != second.get(name) and not (grows and name == "matrix_size")]
+
+
+def _apart(move: Callable[[], InverterResNet]) -> InverterResNet:
+    """Move a network in a thread of its own: transforms of ``torch.func``, which forbid it, belong to one thread."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(move).result()
 
 
 def _resolve_seed(random_state: Any) -> int:

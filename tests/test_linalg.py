@@ -1,6 +1,7 @@
 """Laws of `skdmi.linalg`: what is exact is exact, what is singular is found, and every step is the best of its kind."""
 
 import math
+import re
 from itertools import pairwise
 
 import numpy as np
@@ -28,6 +29,7 @@ from skdmi.linalg import (
     minimal_residual,
     minimal_residual_basis,
     minimal_residual_start,
+    minimal_residual_step,
     n_chain_coefficients,
     newton_schulz,
     orthonormalize,
@@ -38,8 +40,10 @@ from skdmi.linalg import (
     residual,
     scale_by_power_of_two,
     split_exponent,
+    steps,
     trace,
     transpose,
+    with_exact_gradient,
 )
 from tests.matrices import make_stack
 from tests.products import ProductCounter
@@ -789,7 +793,7 @@ def test_diagonals_stand_for_diagonal_matrices(seed, m):
         (identity_like(a).expand_as(a), identity_like(A).expand_as(A)),
         (product(a, b), product(A, B)),
         (transpose(a), transpose(A)),
-        (residual(a, b), residual(A, B)),
+        (steps.residual(a, b), residual(A, B)),
     ):
         torch.testing.assert_close(torch.diag_embed(short.squeeze(-1)), full)
     torch.testing.assert_close(trace(a), trace(A))
@@ -797,12 +801,63 @@ def test_diagonals_stand_for_diagonal_matrices(seed, m):
 
 
 @property_test
-@given(seed=seeds, m=st.integers(2, 8), n_steps=st.integers(0, 3), n_squarings=st.integers(1, 4))
-def test_singular_values_have_the_residuals_of_the_matrix(seed, m, n_steps, n_squarings):
+@given(seed=seeds, m=st.integers(2, 8), n_squarings=st.integers(1, 4))
+def test_steps_on_singular_values_have_the_residuals_of_the_matrix(seed, m, n_squarings):
     A = stack_of("well", 4, m, seed=seed)
-    a = torch.linalg.svdvals(A).unsqueeze(-1)
-    norms = [norms_of(B, minimal_residual(B, n_steps, n_squarings=n_squarings)) for B in (A, a)]
+    norms = []
+    for B in (A, torch.linalg.svdvals(A).unsqueeze(-1)):
+        X, R = steps.minimal_residual_start(B)
+        X, R = steps.minimal_residual_step(X, R, n_squarings=n_squarings)
+        norms.append(frobenius_norm(steps.residual(B, X)))
     torch.testing.assert_close(*norms, rtol=1e-6, atol=1e-8)
+
+
+# What is not square is refused
+
+OF_SQUARES = {
+    "characteristic_inverse": characteristic_inverse,
+    "characteristic_start": characteristic_start,
+    "combine": lambda A: combine(A, A, A[:, None], A[:, None], torch.ones(2, 1)),
+    "combine X": lambda A: combine(A, torch.ones(2, 3, 3), *torch.ones(2, 2, 1, 3, 3), torch.ones(2, 1)),
+    "complex_to_real": lambda A: complex_to_real(A.to(torch.complex64)),
+    "deflate": lambda A: deflate(A, A, A, 1),
+    "deflate without rank": lambda A: deflate(A, A, A, 0),
+    "exact_inverse": exact_inverse,
+    "identity_start": identity_start,
+    "minimal_residual": lambda A: minimal_residual(A, 6),
+    "minimal_residual_basis": lambda A: minimal_residual_basis(A, A, A),
+    "minimal_residual_start": minimal_residual_start,
+    "minimal_residual_step": lambda A: minimal_residual_step(A, A),
+    "newton_schulz": lambda A: newton_schulz(A, A, 0),
+    "power_chain": lambda A: power_chain(A, A, 1),
+    "real_to_complex": real_to_complex,
+    "residual": lambda A: residual(A, A),
+    "residual X": lambda A: residual(torch.ones(2, 3, 3), A),
+    "with_exact_gradient": lambda A: with_exact_gradient(A, torch.ones_like),
+}
+OF_DIAGONALS_TOO = {
+    "holds_diagonals": holds_diagonals,
+    "identity_like": identity_like,
+    "product": lambda A: product(A, A),
+    "trace": trace,
+    "transpose": transpose,
+}
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4), (2, 3, 1), (2, 1, 3), (3,)], ids=str)
+@pytest.mark.parametrize("function", OF_SQUARES.values(), ids=OF_SQUARES)
+def test_what_is_not_square_is_refused(function, shape):
+    advice = r"pinv.*\(A\^T A \+ l\^2 I\)\^-1 A\^T" if len(shape) > 1 else r"reshape\(1, 1\)"
+    message = rf"square matrices, shape \(\.\.\., m, m\), got shape {re.escape(str(shape))}\. .*{advice}"
+    with pytest.raises(ValueError, match=message):
+        function(torch.rand(shape))
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4), (2, 1, 3), (3,)], ids=str)
+@pytest.mark.parametrize("function", OF_DIAGONALS_TOO.values(), ids=OF_DIAGONALS_TOO)
+def test_what_is_neither_square_nor_a_column_is_refused(function, shape):
+    with pytest.raises(ValueError, match=rf"square matrices.*got shape {re.escape(str(shape))}"):
+        function(torch.rand(shape))
 
 
 # Bookkeeping
@@ -866,19 +921,56 @@ def complex_stack(m, seed, dtype=torch.complex128):
 
 @property_test
 @given(seed=seeds, m=st.integers(1, 6))
-def test_real_images_of_complex_matrices_multiply_and_invert_alike(seed, m):
-    A, B = complex_stack(m, seed), complex_stack(m, seed + 1)
+@pytest.mark.parametrize("container", [Tensor.clone, Tensor.numpy], ids=["torch", "numpy"])
+def test_real_images_of_complex_matrices_multiply_and_invert_alike(container, seed, m):
+    A, B = container(complex_stack(m, seed)), container(complex_stack(m, seed + 1))
     image = complex_to_real(A)
-    assert_equal(real_to_complex(image), A)
-    torch.testing.assert_close(complex_to_real(A @ B), image @ complex_to_real(B))
-    torch.testing.assert_close(complex_to_real(A.mH), image.mT)
-    torch.testing.assert_close(real_to_complex(exact_inverse(image)), torch.linalg.inv(A))
-    values = torch.linalg.svdvals(A)
-    torch.testing.assert_close(torch.linalg.svdvals(image), values.repeat_interleave(2, dim=-1))
+    assert type(image) is type(A)
+    assert type(real_to_complex(image)) is type(A)
+    linalg = torch.linalg if isinstance(A, Tensor) else np.linalg
+    assert (real_to_complex(image) == A).all()
+    for found, expected in (
+        (complex_to_real(A @ B), image @ complex_to_real(B)),
+        (complex_to_real(A.conj().swapaxes(-1, -2)), image.swapaxes(-1, -2)),
+        (real_to_complex(linalg.inv(image)), linalg.inv(A)),
+    ):
+        torch.testing.assert_close(found, expected)
+    values = np.linalg.svd(np.asarray(A), compute_uv=False)
+    np.testing.assert_allclose(np.linalg.svd(np.asarray(image), compute_uv=False), values.repeat(2, axis=-1))
 
 
-@pytest.mark.parametrize(("dtype", "real"), [(torch.complex64, torch.float32), (torch.complex128, torch.float64)])
-def test_complex_precision_is_kept(dtype, real):
-    A = complex_stack(2, 0, dtype)
-    assert complex_to_real(A).dtype == real
-    assert real_to_complex(complex_to_real(A)).dtype == dtype
+@pytest.mark.parametrize("container", [Tensor.clone, Tensor.numpy], ids=["torch", "numpy"])
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128])
+def test_complex_precision_is_kept(dtype, container):
+    A = container(complex_stack(2, 0, dtype))
+    assert str(complex_to_real(A).dtype).removeprefix("torch.") == str(dtype.to_real()).removeprefix("torch.")
+    assert real_to_complex(complex_to_real(A)).dtype == A.dtype
+
+
+def test_big_endian_lists_and_gradients_are_mapped_too():
+    A = complex_stack(2, 0)
+    np.testing.assert_array_equal(complex_to_real(A.numpy().astype(">c16")), complex_to_real(A))
+    np.testing.assert_array_equal(complex_to_real(A.tolist()), complex_to_real(A))
+    assert torch.autograd.gradcheck(lambda B: real_to_complex(2 * complex_to_real(B)), A.requires_grad_())
+
+
+@pytest.mark.parametrize("container", [torch.from_numpy, np.array, np.ndarray.tolist])
+def test_a_map_of_the_wrong_kind_of_numbers_is_refused(container):
+    A = np.ones((2, 2, 2))
+    with pytest.raises(TypeError, match=r"complex_to_real takes complex64 or complex128, got float64\. .*as it is"):
+        complex_to_real(container(A))
+    with pytest.raises(TypeError, match="real_to_complex takes float32 or float64, got complex128"):
+        real_to_complex(container(A + 0j))
+    with pytest.raises(TypeError, match="got int64"):
+        real_to_complex(container(A.astype(int)))
+
+
+def test_what_has_no_complex_preimage_or_real_image_is_refused():
+    with pytest.raises(ValueError, match=r"even size, shape \(\.\.\., 2 m, 2 m\), got shape \(2, 3, 3\)"):
+        real_to_complex(np.ones((2, 3, 3)))
+    masked = np.ma.array([[1j, 2], [3, 4]], mask=[[1, 0], [0, 0]])
+    for function in (complex_to_real, real_to_complex):
+        with pytest.raises(ValueError, match=r"masked entries.*filled"):
+            function(masked)
+    with pytest.raises(TypeError, match="sparse_coo tensor of complex64"):
+        complex_to_real(torch.eye(2, dtype=torch.complex64).to_sparse())

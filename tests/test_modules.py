@@ -18,6 +18,7 @@ from skdmi.linalg import (
     minimal_residual_start,
     newton_schulz,
     residual,
+    steps,
 )
 from skdmi.modules import (
     BLOCKS,
@@ -288,7 +289,7 @@ def test_spectra_have_the_residuals_of_the_matrices_with_any_weights(start, weig
     A = stack_of("well" if start == "transpose" else "spd", 4, m, seed=seed)
     a = network.spectra(A)
     assert a.shape == (4, m, 1)
-    of_spectra, of_matrices = (frobenius_norm(residual(B, network(B))) for B in (a, A))
+    of_spectra, of_matrices = (frobenius_norm(steps.residual(B, network(B))) for B in (a, A))
     torch.testing.assert_close(of_spectra, of_matrices, rtol=1e-2, atol=1e-4)
 
 
@@ -315,6 +316,13 @@ def test_what_has_no_spectrum_stands_for_itself():
     assert network_of(rank=0).spectra(A).shape == (8, 3, 1)
     A[2, 1, 1] = torch.nan
     assert network_of(rank=0).spectra(A) is A
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (2, 3, 4), (2, 1, 3), (2, 2, 3, 3), (3,)], ids=str)
+@pytest.mark.parametrize("options", NETWORKS)
+def test_what_is_no_stack_of_square_matrices_is_refused(options, shape):
+    with pytest.raises(ValueError, match=r"square matrices, shape \(n_matrices, m, m\), got shape \("):
+        network_of(**options)(torch.rand(shape))
 
 
 def test_spectra_of_one_number_are_matrices_too():

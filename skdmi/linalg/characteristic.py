@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Tensor
 
-from skdmi.linalg.elementary import frobenius_norm, identity_like
-from skdmi.linalg.iterations import fit_directions
+from skdmi.linalg.elementary import check_square, frobenius_norm, identity_like
+from skdmi.linalg.steps import fit_directions
 
 
 def characteristic_inverse(A: Tensor) -> Tensor:
@@ -34,6 +34,11 @@ def characteristic_inverse(A: Tensor) -> Tensor:
     X : Tensor of shape (..., m, m)
         Not finite where :math:`e_m` is zero.
 
+    Raises
+    ------
+    ValueError
+        If A does not hold square matrices.
+
     References
     ----------
     .. [1] Preparata and Sarwate, "An improved parallel processor bound in fast matrix inversion", Information
@@ -47,6 +52,7 @@ def characteristic_inverse(A: Tensor) -> Tensor:
     tensor([[ 0.6000, -0.2000],
             [-0.2000,  0.4000]])
     """
+    check_square("A", A)
     m = A.shape[-1]
     n_small, n_large = _strides(m)
     small = [identity_like(A).expand_as(A), A]
@@ -93,6 +99,11 @@ def characteristic_start(A: Tensor) -> tuple[Tensor, Tensor]:
     Returns
     -------
     X, R : Tensors of shape (..., m, m)
+
+    Raises
+    ------
+    ValueError
+        If A does not hold square matrices.
 
     Examples
     --------

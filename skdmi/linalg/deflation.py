@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from skdmi.linalg.elementary import check_square
+
 
 def deflate(A: Tensor, X: Tensor, R: Tensor, rank: int, n_powers: int = 2) -> tuple[Tensor, Tensor]:
     r"""Take the dominant directions out of the residual: :math:`O(k m^2)` operations, no product of matrices.
@@ -29,6 +31,11 @@ def deflate(A: Tensor, X: Tensor, R: Tensor, rank: int, n_powers: int = 2) -> tu
     -------
     X, R : Tensors of shape (..., m, m)
 
+    Raises
+    ------
+    ValueError
+        If A, X or R does not hold square matrices.
+
     Examples
     --------
     >>> A = torch.diag(torch.tensor([1.0, 1.0, 0.125]))
@@ -36,6 +43,8 @@ def deflate(A: Tensor, X: Tensor, R: Tensor, rank: int, n_powers: int = 2) -> tu
     >>> X.diagonal()
     tensor([1., 1., 8.])
     """
+    for name, matrices in (("A", A), ("X", X), ("R", R)):
+        check_square(name, matrices)
     rank = min(rank, A.shape[-1] // 2)
     if rank == 0:
         return X, R

@@ -27,10 +27,20 @@ def holds_diagonals(A: Tensor) -> bool:
     and norms takes either. Of a matrix function that commutes with orthogonal transformations the spectrum is all that
     matters, and m numbers stand for m^2.
 
+    Raises
+    ------
+    ValueError
+        If A holds neither.
+
+    Examples
+    --------
     >>> holds_diagonals(torch.zeros(5, 3, 1)), holds_diagonals(torch.zeros(5, 3, 3))
     (True, False)
     """
-    return A.shape[-1] != A.shape[-2]
+    if A.ndim > 1 and A.shape[-1] == 1 != A.shape[-2]:
+        return True
+    check_square("a stack", A)
+    return False
 
 
 def product(A: Tensor, B: Tensor) -> Tensor:
@@ -102,12 +112,21 @@ def residual(A: Tensor, X: Tensor, *, left: bool = False) -> Tensor:
     If any norm of R is below 1, A is nonsingular. A residual of float32 matrices that is to mean something below 1e-6
     must be formed in float64: convert first, or use :func:`skdmi.metrics.frobenius_residuals`.
 
+    Raises
+    ------
+    ValueError
+        If A or X does not hold square matrices.
+
+    Examples
+    --------
     >>> A = torch.tensor([[2.0, 0.0], [0.0, 4.0]])
     >>> residual(A, torch.eye(2) / 2)
     tensor([[ 0.,  0.],
             [ 0., -1.]])
     """
-    return identity_like(A) - (product(X, A) if left else product(A, X))
+    check_square("A", A)
+    check_square("X", X)
+    return identity_like(A) - (X @ A if left else A @ X)
 
 
 RECTANGULAR_ADVICE = (

@@ -1,26 +1,40 @@
 """Inverses by matrix products alone: Newton-Schulz and the minimal-residual iteration, step by step."""
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
+from skdmi.linalg import steps
 from skdmi.linalg.deflation import deflate
-from skdmi.linalg.elementary import (
-    frobenius_norm,
-    identity_like,
-    product,
-    residual,
-    trace,
-    transpose,
-)
+from skdmi.linalg.elementary import check_square, frobenius_norm, residual
 from skdmi.linalg.scaling import scale_by_power_of_two, split_exponent
+from skdmi.linalg.steps import LeastSquares, fit_directions, n_chain_coefficients
+
+__all__ = [
+    "LeastSquares",
+    "combine",
+    "fit_directions",
+    "identity_start",
+    "keep_better",
+    "minimal_residual",
+    "minimal_residual_basis",
+    "minimal_residual_start",
+    "minimal_residual_step",
+    "n_chain_coefficients",
+    "newton_schulz",
+    "power_chain",
+    "recomputation_schedule",
+]
 
 
 def newton_schulz(A: Tensor, X: Tensor, n_steps: int) -> Tensor:
     """Take ``n_steps`` steps of Newton-Schulz, ``X <- X (2 I - A X)``: two products each, R becomes ``R^2``.
 
     Converges from every X with spectral norm of R below 1 [1]_.
+
+    Raises
+    ------
+    ValueError
+        If A or X does not hold square matrices.
 
     References
     ----------
@@ -34,6 +48,8 @@ def newton_schulz(A: Tensor, X: Tensor, n_steps: int) -> Tensor:
     >>> [round(frobenius_norm(residual(A, newton_schulz(A, X, n))).item(), 4) for n in (0, 4, 8)]
     [0.8452, 0.0573, 0.0]
     """
+    check_square("A", A)
+    check_square("X", X)
     for _ in range(n_steps):
         X = X + X @ residual(A, X)
     return X
@@ -52,6 +68,11 @@ def minimal_residual_start(A: Tensor) -> tuple[Tensor, Tensor]:
     -------
     X, R : Tensors of shape (..., m, m)
 
+    Raises
+    ------
+    ValueError
+        If A does not hold square matrices.
+
     Examples
     --------
     >>> X, R = minimal_residual_start(torch.tensor([[1.0, 0.0], [0.0, 2.0]]))
@@ -59,10 +80,8 @@ def minimal_residual_start(A: Tensor) -> tuple[Tensor, Tensor]:
     tensor([[0.2941, 0.0000],
             [0.0000, 0.5882]])
     """
-    P = product(A, transpose(A))
-    c = A.square().sum(dim=(-2, -1)) / P.square().sum(dim=(-2, -1)).clamp_min(torch.finfo(A.dtype).tiny)
-    c = c[..., None, None]
-    return c * transpose(A), identity_like(A) - c * P
+    check_square("A", A)
+    return steps.minimal_residual_start(A)
 
 
 def identity_start(A: Tensor) -> tuple[Tensor, Tensor]:
@@ -81,24 +100,19 @@ def identity_start(A: Tensor) -> tuple[Tensor, Tensor]:
         Of which X is the multiple of the identity, as :func:`combine` takes it.
     R : Tensor of shape (..., m, m)
 
+    Raises
+    ------
+    ValueError
+        If A does not hold square matrices.
+
     Examples
     --------
     >>> c, R = identity_start(torch.tensor([[1.0, 0.0], [0.0, 2.0]]))
     >>> c, R.diagonal()
     (tensor([[0.6000]]), tensor([ 0.4000, -0.2000]))
     """
-    c = trace(A) / A.square().sum(dim=(-2, -1)).clamp_min(torch.finfo(A.dtype).tiny)
-    c = c[..., None, None]
-    return c, identity_like(A) - c * A
-
-
-def n_chain_coefficients(n_squarings: int) -> int:
-    """Return how many coefficients a :func:`power_chain` of ``n_squarings`` products takes.
-
-    >>> [n_chain_coefficients(n) for n in (1, 2, 3, 4)]
-    [0, 2, 7, 14]
-    """
-    return sum(2 * i + 1 for i in range(2, n_squarings)) + 2 * (n_squarings > 1)
+    check_square("A", A)
+    return steps.identity_start(A)
 
 
 def power_chain(S: Tensor, R: Tensor, n_squarings: int, coefficients: Tensor | None = None) -> Tensor:
@@ -122,25 +136,20 @@ def power_chain(S: Tensor, R: Tensor, n_squarings: int, coefficients: Tensor | N
     coefficients : Tensor of shape (..., n_chain_coefficients(n_squarings)), optional
         By default zeros: the untrained choice.
 
+    Raises
+    ------
+    ValueError
+        If S or R does not hold square matrices.
+
     Examples
     --------
     >>> R = torch.full((1, 1), 0.5)
     >>> power_chain(R @ R, R, 2).item()  # S (S + R)
     0.1875
     """
-    if n_squarings == 1:
-        return S
-    if coefficients is None:
-        coefficients = R.new_zeros(*R.shape[:-2], n_chain_coefficients(n_squarings))
-    given = iter(coefficients.unbind(dim=-1))
-    chain = [R, S]
-    for step in range(1, n_squarings):
-        left = right = chain[-1]
-        if step > 1:
-            left = left + sum(next(given)[..., None, None] * Y for Y in chain[:-1])
-        right = right + sum((1 + next(given))[..., None, None] * Y for Y in chain[:-1])
-        chain.append(product(left, right + next(given)[..., None, None] * identity_like(R)))
-    return chain[-1]
+    check_square("S", S)
+    check_square("R", R)
+    return steps.power_chain(S, R, n_squarings, coefficients)
 
 
 def minimal_residual_basis(R: Tensor, S: Tensor, T: Tensor, n_coefficients: int = 3) -> tuple[Tensor, Tensor]:
@@ -157,7 +166,7 @@ def minimal_residual_basis(R: Tensor, S: Tensor, T: Tensor, n_coefficients: int 
     Raises
     ------
     ValueError
-        If ``n_coefficients`` is neither 2 nor 3.
+        If ``n_coefficients`` is neither 2 nor 3, or R, S or T does not hold square matrices.
 
     Examples
     --------
@@ -166,83 +175,9 @@ def minimal_residual_basis(R: Tensor, S: Tensor, T: Tensor, n_coefficients: int 
     >>> powers.flatten(), directions.flatten()
     (tensor([0.5000, 0.2500]), tensor([0.2500, 0.1250]))
     """
-    if n_coefficients not in (2, 3):
-        raise ValueError(f"n_coefficients={n_coefficients!r}; expected 2 or 3.")
-    powers = torch.stack([R, T, identity_like(R).expand_as(R)][:n_coefficients], dim=-3)
-    following = torch.stack([S, product(R, T), R][:n_coefficients], dim=-3)
-    return powers, powers - following
-
-
-class LeastSquares(NamedTuple):
-    r"""The problem :math:`\min_c \|R - \sum_k c_k V_k\|_F`, factorised, for each matrix of a stack.
-
-    With the unit directions :math:`v_k = V_k / \|V_k\|_F`, their Gram matrix :math:`G = L L^T` and
-    :math:`b_k = \langle v_k, R \rangle / \|R\|_F`, the coordinates are :math:`y = L^{-1} b`, and for any z
-
-    .. math:: \|R - \textstyle\sum_k c_k V_k\|_F^2 = \|R\|_F^2 (1 - \|y\|^2 + \|z - y\|^2)
-       \quad\text{where } c = \operatorname{diag}(s)\, L^{-T} z, \quad s_k = \|R\|_F / \|V_k\|_F.
-
-    So ``z = y`` gives the least residual, and any departure from it costs what its Euclidean length says. Where
-    directions depend on each other or vanish, L belongs to a slightly larger G (:func:`gram_ridge`), and the left side
-    is below the right.
-    """
-
-    cosines: Tensor
-    """b, shape (..., k)."""
-    coordinates: Tensor
-    """y, shape (..., k)."""
-    factor: list[Tensor]
-    """The columns of L, each from the diagonal down and with y's entry last, shapes (..., k + 1), ..., (..., 2): for
-    thousands of tiny systems faster than LAPACK."""
-    scale: Tensor
-    """s, shape (..., k)."""
-
-    def remainder(self) -> Tensor:
-        r"""Return the smallest reachable :math:`\|R_\text{new}\|_F^2 / \|R\|_F^2`, shape (...)."""
-        return (1 - self.coordinates.square().sum(dim=-1)).clamp_min(gram_ridge(self.coordinates.dtype))
-
-    def coefficients(self, z: Tensor) -> Tensor:
-        """Return c for the coordinates z, both of shape (..., k), by back substitution."""
-        solved = z[..., :0]
-        for row, column in reversed(list(enumerate(self.factor))):
-            known = (column[..., 1:-1] * solved).sum(dim=-1, keepdim=True)
-            solved = torch.cat([(z[..., row : row + 1] - known) / column[..., :1], solved], dim=-1)
-        return solved * self.scale
-
-
-def gram_ridge(dtype: torch.dtype) -> float:
-    """Return the rounding of an inner product, below which a direction is noise: 1e-6 in float32, 2e-15 in float64.
-
-    It is added to the unit diagonal of a Gram matrix, so no step reduces R by more than this factor beyond what its
-    directions remove; and it is the least norm of a direction that counts, relative to R.
-    """
-    return 8 * torch.finfo(dtype).eps
-
-
-def fit_directions(R: Tensor, directions: Tensor) -> LeastSquares:
-    """Factorise the least-squares problem of R, ``(..., m, m)``, on directions, ``(..., k, m, m)``.
-
-    >>> R = torch.full((1, 1), 0.5)
-    >>> problem = fit_directions(R, R[None] / 4)
-    >>> problem.coefficients(problem.coordinates)
-    tensor([4.0000])
-    """
-    vectors = torch.cat([directions, R.unsqueeze(-3)], dim=-3).flatten(-2)
-    gram = vectors @ vectors.mT
-    squares = gram.diagonal(dim1=-2, dim2=-1)
-    ridge = gram_ridge(R.dtype)
-    floor = squares[..., -1:].clamp_min(torch.finfo(R.dtype).tiny / ridge**2) * ridge**2
-    norms = squares.clamp_min(floor).sqrt()
-    gram = gram / (norms.unsqueeze(-1) * norms.unsqueeze(-2))
-    cosines = gram[..., :-1, -1]
-    factor = []
-    for _ in range(directions.shape[-3]):
-        pivot = (gram[..., :1, 0] + ridge).clamp_min(ridge).sqrt()
-        below = gram[..., 1:, 0] / pivot
-        gram = gram[..., 1:, 1:] - below.unsqueeze(-1) * below.unsqueeze(-2)
-        factor.append(torch.cat([pivot, below], dim=-1))
-    coordinates = torch.stack([column[..., -1] for column in factor], dim=-1)
-    return LeastSquares(cosines, coordinates, factor, norms[..., -1:] / norms[..., :-1])
+    for name, matrices in (("R", R), ("S", S), ("T", T)):
+        check_square(name, matrices)
+    return steps.minimal_residual_basis(R, S, T, n_coefficients)
 
 
 def recomputation_schedule(n_steps: int, n_squarings: int = 1) -> frozenset[int]:
@@ -264,6 +199,8 @@ def recomputation_schedule(n_steps: int, n_squarings: int = 1) -> frozenset[int]
 
 def keep_better(best: tuple[Tensor, Tensor], X: Tensor, R: Tensor) -> tuple[Tensor, Tensor]:
     """Return, matrix by matrix, the pair (inverse, residual) with the smaller Frobenius norm; a non-finite one loses.
+
+    Norms are all that counts, so matrices of any shape will do.
 
     >>> best = torch.ones(1, 1, 1), torch.full((1, 1, 1), 0.5)
     >>> keep_better(best, torch.zeros(1, 1, 1), torch.full((1, 1, 1), torch.nan))[0].item()
@@ -297,6 +234,11 @@ def minimal_residual(
     This is the global minimal residual descent of Chow and Saad [1]_, self-preconditioned, with several directions; it
     is a baseline for every learned inverse.
 
+    Raises
+    ------
+    ValueError
+        If A does not hold square matrices.
+
     References
     ----------
     .. [1] Chow and Saad, "Approximate inverse preconditioners via sparse-sparse iterations", SIAM J. Sci. Comput.
@@ -308,6 +250,7 @@ def minimal_residual(
     >>> frobenius_norm(residual(A, minimal_residual(A, n_steps=2))).item() < 1e-5
     True
     """
+    check_square("A", A)
     exact, exponent = split_exponent(A)
     X, R = best = minimal_residual_start(exact)
     recomputed = recomputation_schedule(n_steps, n_squarings)
@@ -323,24 +266,40 @@ def minimal_residual(
 def minimal_residual_step(X: Tensor, R: Tensor, n_coefficients: int = 3, n_squarings: int = 1) -> tuple[Tensor, Tensor]:
     """Take one step of :func:`minimal_residual`, without deflation: ``n_squarings + 2`` products.
 
+    Raises
+    ------
+    ValueError
+        If X or R does not hold square matrices.
+
+    Examples
+    --------
     >>> X, R = minimal_residual_start(torch.diag(torch.tensor([1.0, 2.0, 3.0])))
     >>> X, R = minimal_residual_step(X, R)
     >>> R.norm() < 1e-4
     tensor(True)
     """
-    S = product(R, R)
-    powers, directions = minimal_residual_basis(R, S, power_chain(S, R, n_squarings), n_coefficients)
-    problem = fit_directions(R, directions)
-    return combine(X, R, powers, directions, problem.coefficients(problem.coordinates))
+    check_square("X", X)
+    check_square("R", R)
+    return steps.minimal_residual_step(X, R, n_coefficients, n_squarings)
 
 
 def combine(X: Tensor, R: Tensor, powers: Tensor, directions: Tensor, coefficients: Tensor) -> tuple[Tensor, Tensor]:
     """Take the step ``X + X sum_k c_k B_k``, ``R - sum_k c_k V_k`` of :func:`minimal_residual_basis`: one product.
 
     X may be multiples of the identity, ``(..., 1, 1)``; there is no product then.
+
+    Raises
+    ------
+    ValueError
+        If X or R does not hold square matrices.
+
+    Examples
+    --------
+    >>> X, R = torch.ones(1, 1), torch.full((1, 1), 0.5)
+    >>> powers, directions = minimal_residual_basis(R, R @ R, R @ R, n_coefficients=2)
+    >>> combine(X, R, powers, directions, torch.tensor([1.0, 0.0]))  # Newton-Schulz: X + X R, R R
+    (tensor([[1.5000]]), tensor([[0.2500]]))
     """
-    c = coefficients[..., None, None]
-    P, R = (c * powers).sum(dim=-3), R - (c * directions).sum(dim=-3)
-    if X.shape[-2:] == (1, 1):
-        return X * (identity_like(R) + P), R
-    return X + product(X, P), R
+    check_square("X", X)
+    check_square("R", R)
+    return steps.combine(X, R, powers, directions, coefficients)

@@ -62,7 +62,7 @@ class FeedbackInverse(nn.Module):
         """Return the inverses of A, ``(n, m, m)``, scaled near 1."""
         X, R = best = minimal_residual_start(A)
         m = A.shape[-1]
-        h = A.new_zeros(len(A), self.width)
+        h = A.new_zeros(A.shape[0], self.width)
         for read, mix, write, gain in zip(self.read, self.mix, self.write, self.gain, strict=True):
             C = X @ R
             norms = frobenius_norm(R)

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from skdmi.linalg import frobenius_norm, residual
+from skdmi.linalg.elementary import frobenius_norm
+from skdmi.linalg.steps import residual
 
 __all__ = ["IdentityLoss"]
 

@@ -131,7 +131,16 @@ class InverterResNet(nn.Module):
         """Return the approximate inverses of A, finite and of dtype float32 or float64, ``(n, m, m)``.
 
         Stacks of diagonals, ``(n, m, 1)``, which :meth:`spectra` makes, are taken too.
+
+        Raises
+        ------
+        ValueError
+            If A is neither.
         """
+        if A.ndim != 3 or A.shape[-1] not in (A.shape[-2], 1):
+            raise ValueError(
+                f"Expected a stack of square matrices, shape (n_matrices, m, m), got shape {tuple(A.shape)}."
+            )
         with torch.autocast(A.device.type, enabled=False):
             if self.normalize == "none":
                 limit = torch.finfo(self._dtype).max ** 0.25

@@ -5,26 +5,20 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from skdmi.linalg import (
+from skdmi.linalg import characteristic_products, characteristic_start, deflate, frobenius_norm, keep_better
+from skdmi.linalg.elementary import identity_like, product, trace
+from skdmi.linalg.iterations import recomputation_schedule
+from skdmi.linalg.steps import (
     LeastSquares,
-    characteristic_products,
-    characteristic_start,
     combine,
-    deflate,
     fit_directions,
-    frobenius_norm,
-    identity_like,
     identity_start,
-    keep_better,
     minimal_residual_basis,
     minimal_residual_start,
     minimal_residual_step,
     n_chain_coefficients,
     power_chain,
-    product,
-    recomputation_schedule,
     residual,
-    trace,
 )
 
 __all__ = ["STARTS", "PolynomialInverse"]
@@ -114,10 +108,10 @@ class PolynomialInverse(nn.Module):
         """Return the inverses of A, ``(n, m, m)``, scaled near 1."""
         X, R = STARTS[self.start](A)
         best = X * identity_like(A) if self.start == "identity" else X, R
-        h = A.new_zeros(len(A), self.width)
+        h = A.new_zeros(A.shape[0], self.width)
         learned = self.smallest <= A.shape[-2] and (self.largest is None or A.shape[-2] <= self.largest)
         for step in range(1, self.depth + 1):
-            if step > 1 or self.start != "identity":
+            if self.rank and (step > 1 or self.start != "identity"):
                 X, R = deflate(A, X, R, self.rank)
             if learned and step <= len(self.blocks):
                 h, powers, directions, c = self.blocks[step - 1](h, R, product(R, R))

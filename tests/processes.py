@@ -1,8 +1,21 @@
 """Processes that tests start."""
 
 import signal
+import subprocess
+from contextlib import contextmanager
 
 
-def heed_ctrl_c():
-    """Heed SIGINT in a process about to start: a shell's background jobs, and so their children, ignore it."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+@contextmanager
+def heeding_ctrl_c(command, **options):
+    """Start a process that heeds SIGINT, which a shell's background jobs, and so their children, ignore; end it."""
+    # A process inherits what is ignored, not what is handled; preexec_fn is not safe beside the threads of torch.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(command, text=True, **options)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()

@@ -7,13 +7,16 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 TORCH := $(shell sed -n 's/^\(torch==[^ ;]*\).*/\1/p' constraints.txt)
 
 .NOTPARALLEL:
-.PHONY: help demo test lint docs bench clean
+.PHONY: help demo check test lint docs bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1#\2/p' Makefile | tr '#' '\t' | expand -t 14
 
 demo: .venv/.installed-core ## run the demonstration
 	$(BIN)/python scripts/demo.py
+
+check: lint ## lint, and run all but the slow tests
+	$(BIN)/python -m pytest -m "not slow"
 
 test: .venv/.installed-test ## run the tests and the doctests
 	$(BIN)/python -m pytest

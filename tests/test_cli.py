@@ -17,7 +17,7 @@ import skdmi
 from skdmi.cli import main
 from skdmi.io import read_stack, write_stack
 from tests.matrices import make_stack
-from tests.processes import heed_ctrl_c
+from tests.processes import heeding_ctrl_c
 
 COMMANDS = ("train", "invert", "generate", "verify", "score", "info")
 TINY = ("--depth", 1, "--width", 4, "--epochs", 1, "--batches-per-epoch", 2, "--batch-size", 32, "--random-state", 0)
@@ -174,6 +174,7 @@ def test_train_finds_out_first_that_the_model_cannot_be_saved(output, tmp_path, 
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder", "thesis.tex"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Ctrl-C is sent as a POSIX signal")
 def test_ctrl_c_saves_the_best_weights_and_exits_with_130(tmp_path):
     options = [
@@ -185,13 +186,13 @@ def test_ctrl_c_saves_the_best_weights_and_exits_with_130(tmp_path):
         "--batch-size=8",
     ]
     command = [sys.executable, "-m", "skdmi.cli", "train", *options, f"--output={tmp_path / 'model'}"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, **pipes, preexec_fn=heed_ctrl_c) as process:
+    # However slow this machine is, the training lasts: it waits to write when the pipe is full.
+    with heeding_ctrl_c(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         for line in process.stderr:
             if line.split()[:1] == ["2"]:  # The second epoch is done.
                 break
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate()
     assert process.returncode == 130
     assert errors.splitlines()[-2:] == [f"The best weights so far are saved in {tmp_path / 'model'}.", "Interrupted."]
     assert "Traceback" not in errors
@@ -235,14 +236,20 @@ def test_invert_can_replace_its_input(files):
     before = read_stack(files[0])
     succeed("invert", files[0], files[0])
     succeed("invert", files[0], files[0])
-    np.testing.assert_allclose(read_stack(files[0]), before, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(read_stack(files[0]), before, rtol=1e-12, atol=1e-13)
 
 
 @pytest.fixture
-def scalars(tmp_path):
+def small_chunks(monkeypatch):
+    for module in ("io", "cli.generate"):
+        monkeypatch.setattr(f"skdmi.{module}.CHUNK_ENTRIES", 1000)
+
+
+@pytest.fixture
+def scalars(tmp_path, small_chunks):
     """Write more matrices than fit into a chunk, two of them singular."""
-    A = np.ones((300_000, 1, 1))
-    A[[7, 299_999]] = 0
+    A = np.ones((1200, 1, 1))
+    A[[7, 1199]] = 0
     write_stack(tmp_path / "M.npy", A)
     return tmp_path / "M.npy"
 
@@ -251,11 +258,11 @@ def test_missing_inverses_are_named_by_their_index_in_the_file_in_one_line(scala
     result = run("invert", scalars, tmp_path / "X.npy")
     assert result.exit_code == 0
     (warning,) = result.stderr.splitlines()
-    assert warning.startswith("Warning: 2 of 300000 matrices are singular to working precision")
-    assert "index 7, 299999;" in warning
-    assert "299998 certified" in result.stdout
+    assert warning.startswith("Warning: 2 of 1200 matrices are singular to working precision")
+    assert "index 7, 1199;" in warning
+    assert "1198 certified" in result.stdout
     assert "2 missing inverses" in result.stdout
-    assert np.flatnonzero(np.isnan(read_stack(tmp_path / "X.npy"))).tolist() == [7, 299_999]
+    assert np.flatnonzero(np.isnan(read_stack(tmp_path / "X.npy"))).tolist() == [7, 1199]
 
 
 def test_the_report_is_a_table_of_all_chunks(scalars, tmp_path):
@@ -263,10 +270,10 @@ def test_the_report_is_a_table_of_all_chunks(scalars, tmp_path):
     table = pd.read_csv(tmp_path / "report.csv", keep_default_na=False, na_values="nan")
     report = skdmi.RefinedInverter(singular="pinv").report(read_stack(scalars)).to_frame()
     assert list(table.columns) == ["index", *report.columns]
-    assert table["index"].tolist() == list(range(300_000))
-    assert np.flatnonzero(~table.certified).tolist() == [7, 299_999]
-    assert table.source[[0, 7, 299_999]].tolist() == ["refined", "none", "none"]
-    np.testing.assert_array_equal(table.error_bound, report.error_bound)
+    assert table["index"].tolist() == list(range(1200))
+    assert np.flatnonzero(~table.certified).tolist() == [7, 1199]
+    assert table.source[[0, 7, 1199]].tolist() == ["refined", "none", "none"]
+    np.testing.assert_allclose(table.error_bound, report.error_bound, atol=1e-14)
     assert table.residual_norm.isna().sum() == 2
 
 
@@ -293,13 +300,14 @@ def test_policies_are_those_of_the_inverter(tmp_path):
     assert "3 certified (3 " in result.stdout
 
 
-def test_an_error_in_a_later_chunk_says_where_that_starts(tmp_path):
-    A = np.ones((300_000, 1, 1))
-    A[299_999] = 0
+def test_an_error_in_a_later_chunk_says_where_that_starts(tmp_path, small_chunks):
+    A = np.ones((1200, 1, 1))
+    A[1199] = 0
     write_stack(tmp_path / "M.npy", A)
     line = fail("invert", tmp_path / "M.npy", tmp_path / "X.npy", "--singular", "raise")
     index, start = (int(re.search(rf"{words} (\d+)\.", line)[1]) for words in ("at index", "Counted from matrix"))
-    assert index + start == 299_999
+    assert start == 1000
+    assert index + start == 1199
     assert [path.name for path in tmp_path.iterdir()] == ["M.npy"]
 
 
@@ -309,12 +317,12 @@ def test_raw_inverses_are_not_certified(files, tmp_path, option):
     assert option.partition("=")[0] in line
 
 
-def test_a_matrix_that_is_not_finite_is_named_by_its_index_in_the_file(tmp_path):
-    A = np.ones((300_000, 1, 1))
-    A[299_999] = np.inf
+def test_a_matrix_that_is_not_finite_is_named_by_its_index_in_the_file(tmp_path, small_chunks):
+    A = np.ones((1200, 1, 1))
+    A[1199] = np.inf
     write_stack(tmp_path / "M.npy", A)
     report = tmp_path / "report.csv"
-    assert "index 299999 " in fail("invert", tmp_path / "M.npy", tmp_path / "X.npy", "--report", report)
+    assert "index 1199 " in fail("invert", tmp_path / "M.npy", tmp_path / "X.npy", "--report", report)
     assert [path.name for path in tmp_path.iterdir()] == ["M.npy"]
 
 
@@ -422,10 +430,10 @@ def test_the_seed_alone_decides(tmp_path):
     assert first == second
 
 
-def test_generate_streams_chunks_to_the_asked_number(tmp_path):
-    matrices, _ = generate(tmp_path, "--matrix-size", 1, "--n-matrices", 300_000, matrices="M.npy", inverses="I.npy")
+def test_generate_streams_chunks_to_the_asked_number(tmp_path, small_chunks):
+    matrices, _ = generate(tmp_path, "--matrix-size", 1, "--n-matrices", 1200, matrices="M.npy", inverses="I.npy")
     A = read_stack(matrices)
-    assert len(np.unique(A)) == len(A) == 300_000
+    assert len(np.unique(A)) == len(A) == 1200
 
 
 def test_singular_members_are_drawn_again(tmp_path):

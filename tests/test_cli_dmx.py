@@ -30,6 +30,7 @@ NAMES = (
     "singular_matrices_pseudoinverted",
 )
 TINY = ("--nlayers", 1, "--nunits", 4, "--nmx_samples", 64, "--batch_size", 32, "--epochs", 1, "--n_repeats", 2)
+TINY += ("--n_jobs", 1)  # the start of other processes takes longer than the work
 
 
 def run(command, *arguments):
@@ -62,7 +63,7 @@ def train(prefix, *options):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    return train(tmp_path_factory.mktemp("models") / "M", "--n_jobs", 1)[0]
+    return train(tmp_path_factory.mktemp("models") / "M")[0]
 
 
 @pytest.fixture
@@ -194,6 +195,7 @@ def test_depth_and_width_are_by_default_those_of_the_kind_of_network(block, dept
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_networks_trained_at_a_time_are_those_trained_in_turn(model, tmp_path):
     directory, _ = train(tmp_path / "M", "--n_jobs", 2)
     for name in ("member-0", "member-1"):
@@ -360,6 +362,7 @@ echo "All is done."
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="a script for bash")
 def test_a_script_made_for_the_predecessor_runs_to_its_end(work):
     A = read_stack("M.mx")

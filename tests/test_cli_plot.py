@@ -31,7 +31,9 @@ def command(name, matrices):
     }[name]
 
 
-@pytest.mark.parametrize("name", ["score", "invert", "train"])
+@pytest.mark.parametrize(
+    "name", ["score", *(pytest.param(name, marks=pytest.mark.slow) for name in ("invert", "train"))]
+)
 @pytest.mark.parametrize(("suffix", "start"), [(".png", b"\x89PNG"), (".pdf", b"%PDF"), (".SVG", b"<?xml")])
 def test_the_suffix_gives_the_format(name, suffix, start, matrices, tmp_path):
     plot = tmp_path / f"plot{suffix}"

@@ -2,6 +2,7 @@
 
 import pickle
 import warnings
+from functools import cache
 
 import dask.array as da
 import numpy as np
@@ -55,19 +56,25 @@ def innermost(inverter):
             return inverter
 
 
-@pytest.fixture(params=COMPOSITIONS)
+def marked(names):
+    """Mark what no law needs that holds for one of each kind alone, and for all of them inside one another."""
+    needed = ("R(n)", "E(n)", "B(n)", "R(B(R(E(n))))")
+    return [name if name in needed else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+@pytest.fixture(params=marked(COMPOSITIONS))
 def name(request):
     return request.param
 
 
 @pytest.fixture(scope="module")
-def all_fitted():
-    return {name: compose(NeuralMatrixInverter(**TINY)).fit(stack_for(name)) for name, compose in COMPOSITIONS.items()}
+def fit_once():
+    return cache(lambda name: COMPOSITIONS[name](NeuralMatrixInverter(**TINY)).fit(stack_for(name)))
 
 
 @pytest.fixture
-def fitted(all_fitted, name):
-    return all_fitted[name]
+def fitted(fit_once, name):
+    return fit_once(name)
 
 
 # As one estimator
@@ -124,7 +131,8 @@ def test_tables_in_tables_out_where_tables_are_asked_for_globally(fitted, name):
 
 
 def test_containers_and_dtypes_are_kept(fitted, name):
-    A = stack_for(name, dtype=np.float32)
+    # Without refinement float32 rounding, which differs by position in the stack, grows with the condition number.
+    A = stack_for(name, "uniform" if name in EXACT else "well", dtype=np.float32)
     X = fitted.transform(A)
     tensor = fitted.transform(torch.from_numpy(A))
     lazy = fitted.transform(da.from_array(A, chunks=(5, *A.shape[1:])))
@@ -149,12 +157,12 @@ def test_one_warning_from_the_outermost_with_its_indices(name):
         assert np.isfinite(inverter.score(A))
 
 
-@pytest.mark.parametrize("name", EXACT)
-def test_gradients_are_those_of_the_inverse(all_fitted, name):
+@pytest.mark.parametrize("name", marked(EXACT))
+def test_gradients_are_those_of_the_inverse(fitted, name):
     A = torch.from_numpy(stack_for(name, "well")).requires_grad_()
     B = A.detach().clone().requires_grad_()
     weights = torch.from_numpy(make_stack(n_matrices=8, m=A.shape[-1], seed=1))
-    (all_fitted[name].invert(A.reshape(2, 4, *A.shape[1:])).reshape(A.shape) * weights).sum().backward()
+    (fitted.invert(A.reshape(2, 4, *A.shape[1:])).reshape(A.shape) * weights).sum().backward()
     (torch.linalg.inv(B) * weights).sum().backward()
     torch.testing.assert_close(A.grad, B.grad, rtol=1e-6, atol=1e-6)
 
@@ -226,7 +234,7 @@ def test_a_frozen_network_needs_no_fit_and_survives_everything(name, tiny_networ
     assert pickle.dumps(tiny_network) == weights
 
 
-@pytest.mark.parametrize("name", [name for name in COMPOSITIONS if "B" not in name])
+@pytest.mark.parametrize("name", marked(name for name in COMPOSITIONS if "B" not in name))
 def test_a_frozen_network_of_another_size_is_an_error_at_fit(name, tiny_network):
     inverter = compose_frozen(name, tiny_network)
     with pytest.raises(ValueError, match="4 x 4"):

@@ -72,7 +72,7 @@ def test_equal_members_answer_as_each_does(tiny_network, combine, n_estimators):
 
 def test_mean_is_the_mean(ensemble):
     members = np.mean([member.transform(STACK) for member in ensemble.estimators_], axis=0)
-    np.testing.assert_allclose(ensemble.transform(STACK), members, rtol=1e-5)
+    np.testing.assert_allclose(ensemble.transform(STACK), members, rtol=1e-5, atol=1e-5)
 
 
 def test_best_is_never_worse_than_any_member(ensemble):
@@ -141,7 +141,7 @@ def test_containers_and_layouts_are_kept(ensemble):
     X = ensemble.transform(STACK)
     np.testing.assert_array_equal(ensemble.transform(STACK.reshape(12, 9)).reshape(12, 3, 3), X)
     np.testing.assert_array_equal(ensemble.transform(torch.from_numpy(STACK)).numpy(), X)
-    np.testing.assert_allclose(ensemble.transform(da.from_array(STACK, chunks=5)).compute(), X, atol=1e-5)
+    np.testing.assert_allclose(ensemble.transform(da.from_array(STACK, chunks=5)).compute(), X, rtol=1e-4, atol=1e-4)
     assert ensemble.transform(STACK.astype(np.float32)).dtype == np.float32
 
 
@@ -178,12 +178,13 @@ def test_nested_seeds_are_drawn_too():
     assert len({5, *drawn}) == 4
 
 
+@pytest.mark.slow
 def test_fitting_in_parallel_changes_nothing():
     one, two = (
         EnsembleInverter(network(matrix_size=3), 2, n_jobs=n_jobs, random_state=0).fit(STACK) for n_jobs in (1, 2)
     )
     assert seeds(one) == seeds(two)
-    np.testing.assert_allclose(one.transform(STACK), two.transform(STACK), rtol=1e-4)
+    np.testing.assert_allclose(one.transform(STACK), two.transform(STACK), rtol=1e-4, atol=1e-4)
 
 
 def test_the_default_is_a_network():

@@ -123,7 +123,16 @@ CLAIMS = [
 SCRIPTS = [f"plot_{number:02}_{claim.__name__}.py" for number, claim in enumerate(CLAIMS, start=1)]
 
 
-@pytest.mark.parametrize(("script", "claim"), list(zip(SCRIPTS, CLAIMS, strict=True)), ids=SCRIPTS)
+QUICK = (residual_against_condition, singular_matrices, least_squares, box_draper)
+
+
+@pytest.mark.parametrize(
+    ("script", "claim"),
+    [
+        pytest.param(script, claim, id=script, marks=() if claim in QUICK else pytest.mark.slow)
+        for script, claim in zip(SCRIPTS, CLAIMS, strict=True)
+    ],
+)
 def test_example(script, claim, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(plt, "show", lambda: None)  # Agg would warn that it cannot.

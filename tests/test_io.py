@@ -17,7 +17,7 @@ from tests.matrices import make_stack
 SUFFIXES = (".mx", ".npy")
 # `tmp_path` is shared by the examples of one test: each writes the same file anew, which is what users do too.
 in_one_folder = settings(
-    max_examples=50, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 
 SPECIAL = [0.0, -0.0, 5e-324, 2.2250738585072014e-308, 1e308, -1.7976931348623157e308, 0.1, np.inf, -np.inf, np.nan]
@@ -166,7 +166,7 @@ def test_a_file_can_be_rewritten_while_it_is_read(tmp_path, suffix):
     assert_same_bits(read_stack(path), np.linalg.inv(stack))
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", [pytest.param(".mx", marks=pytest.mark.slow), ".npy"])
 def test_memory_does_not_grow_with_the_number_of_matrices(tmp_path, suffix):
     def peak(n_chunks):
         path = tmp_path / f"a{suffix}"

@@ -27,7 +27,7 @@ from skdmi.modules import IdentityLoss, InverterResNet
 from skdmi.neural.devices import resolve_device
 from skdmi.persistence import pretrained_names
 from tests.matrices import make_stack
-from tests.processes import heed_ctrl_c
+from tests.processes import heeding_ctrl_c
 
 TINY = {"depth": 2, "width": 4, "max_epochs": 2, "batches_per_epoch": 3, "batch_size": 32, "random_state": 0}
 
@@ -223,6 +223,7 @@ class TestFit:
         assert not net.callbacks_
         assert net.train_split is None
 
+    @pytest.mark.slow
     # torch's own tracing reads .grad of tensors that have none.
     @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
     def test_compile_gives_the_same_kind_of_model(self):
@@ -330,6 +331,7 @@ class TestInterruption:
         assert inverter.n_iter_ == 1
         assert np.isfinite(inverter.transform(make_stack("well", 5, 3))).all()
 
+    @pytest.mark.slow
     def test_a_real_signal(self, tmp_path):
         script = textwrap.dedent("""
             from skdmi import NeuralMatrixInverter
@@ -341,13 +343,13 @@ class TestInterruption:
                 print("interrupted", inverter.n_iter_ > 0, inverter.matrix_size_)
         """)
         command = [sys.executable, "-u", "-c", script]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        with subprocess.Popen(command, **pipes, preexec_fn=heed_ctrl_c) as process:
+        with heeding_ctrl_c(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
             for line in process.stdout:
                 if re.match(r"\s+3 ", line):
                     process.send_signal(signal.SIGINT)
                     break
             assert "interrupted True 3" in process.stdout.read()
+            process.wait()
         assert process.returncode == 0
 
     def test_a_nan_loss_warns_and_leaves_finite_weights(self):
@@ -407,6 +409,7 @@ class TestFiles:
         opcodes = pickle.dumps(tiny_network, protocol=2)
         assert b"torch" not in opcodes.replace(b"skdmi", b"")
 
+    @pytest.mark.slow
     def test_it_predicts_in_another_process_without_the_training_data(self, tiny_network, tmp_path):
         A = make_stack("well", 5, 3)
         joblib.dump(tiny_network, tmp_path / "model.joblib")
@@ -504,7 +507,10 @@ class TestFiles:
         assert torch.equal(before, torch.random.get_rng_state())
 
 
-@pytest.mark.parametrize("name", pretrained_names())
+@pytest.mark.parametrize(
+    "name",
+    [name if name == "uniform-3x3" else pytest.param(name, marks=pytest.mark.slow) for name in pretrained_names()],
+)
 class TestShipped:
     def test_it_is_frozen(self, name):
         frozen = load_pretrained(name)

@@ -1,6 +1,12 @@
 import pytest
+from hypothesis import HealthCheck, settings
 
 from skdmi import ExactInverter, NeuralMatrixInverter
+
+# The same examples in every run, however slow the machine; `pytest --hypothesis-profile=explore` tries others.
+settings.register_profile("explore", deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("repeat", settings.get_profile("explore"), derandomize=True)
+settings.load_profile("repeat")
 
 
 @pytest.fixture(scope="session")

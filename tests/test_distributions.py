@@ -537,7 +537,7 @@ def test_without_maps_the_data_set_is_replayed():
 
 @pytest.mark.parametrize("kind", ["well", "spd"])
 @pytest.mark.parametrize("augment", [("permute",), ("sign",), ("transpose",), ("permute", "sign", "transpose")])
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(m=st.integers(1, 6), seed=st.integers(0, 100))
 def test_exact_maps_keep_the_size_of_every_entry_and_the_singular_values(kind, augment, m, seed):
     X = make_stack(kind, 1, m, seed=seed)

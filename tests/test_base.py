@@ -22,7 +22,9 @@ from tests.matrices import make_stack
 STACK = make_stack(n_matrices=7, m=3)
 FLAT = STACK.reshape(7, 9)
 COLUMNS = [f"a{i}{j}" for i in range(3) for j in range(3)]
+# A float32 network rounds by position in the stack, wherever vector instructions leave a remainder.
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-4}
+RESIDUAL_TOLERANCE = 1e-5  # for residual norms, which are rounding themselves
 
 
 class Doubler(BaseInverter):
@@ -91,7 +93,9 @@ def test_arguments_are_never_changed(container):
 def test_permuting_a_stack_permutes_the_answer(inverter):
     order = np.random.default_rng(0).permutation(7)
     np.testing.assert_allclose(inverter.transform(STACK[order]), inverter.transform(STACK)[order], **TOLERANCE)
-    np.testing.assert_allclose(inverter.residual_norms(STACK[order]), inverter.residual_norms(STACK)[order], atol=1e-4)
+    np.testing.assert_allclose(
+        inverter.residual_norms(STACK[order]), inverter.residual_norms(STACK)[order], atol=RESIDUAL_TOLERANCE
+    )
 
 
 def test_the_answer_to_a_matrix_does_not_depend_on_its_company(inverter):
@@ -257,8 +261,8 @@ def test_residual_norms_and_score_in_every_layout(inverter):
     norms, score = inverter.residual_norms(STACK), inverter.score(STACK)
     assert type(score) is float
     for X in (FLAT, STACK.tolist(), FLAT.tolist(), torch.from_numpy(FLAT), da.from_array(STACK, chunks=3)):
-        np.testing.assert_allclose(inverter.residual_norms(X), norms, rtol=1e-4, atol=1e-6)
-        assert inverter.score(X, "ignored") == pytest.approx(score, rel=1e-4, abs=1e-6)
+        np.testing.assert_allclose(inverter.residual_norms(X), norms, atol=RESIDUAL_TOLERANCE)
+        assert inverter.score(X, "ignored") == pytest.approx(score, abs=RESIDUAL_TOLERANCE)
     assert score <= 0
 
 

@@ -28,7 +28,7 @@ from tests.matrices import make_stack
 
 PER_MATRIX = [frobenius_residuals, relative_inverse_errors]
 OVER_ALL = [mean_frobenius_residual, within_tolerance_share, half_norm_share]
-property_test = settings(max_examples=50, deadline=None, database=None)
+property_test = settings(max_examples=50)
 seeds = st.integers(0, 2**32 - 1)
 
 
@@ -55,7 +55,7 @@ def test_the_formulas(seed, n, m, noise):
     eye = np.eye(m)
     right, left = eye - A @ X, eye - X @ A
     norms = np.linalg.norm(right, axis=(1, 2))
-    close = {"rtol": 1e-9, "atol": 1e-14}
+    close = {"rtol": 1e-9, "atol": 1e-13}
     np.testing.assert_allclose(frobenius_residuals(A, X), norms, **close)
     np.testing.assert_allclose(frobenius_residuals(A, X, left=True), np.linalg.norm(left, axis=(1, 2)), **close)
     np.testing.assert_allclose(mean_frobenius_residual(A, X), norms.mean(), **close)

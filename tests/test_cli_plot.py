@@ -10,6 +10,7 @@ from skorch.callbacks import TensorBoard
 import skdmi
 from skdmi.cli.plots import SAMPLED_ENTRIES, StackSample
 from skdmi.io import read_stack, write_stack
+from tests.marks import slow_but
 from tests.matrices import make_stack
 from tests.test_cli import TINY, fail, run, succeed
 
@@ -31,9 +32,7 @@ def command(name, matrices):
     }[name]
 
 
-@pytest.mark.parametrize(
-    "name", ["score", *(pytest.param(name, marks=pytest.mark.slow) for name in ("invert", "train"))]
-)
+@pytest.mark.parametrize("name", slow_but(["score"], ["score", "invert", "train"]))
 @pytest.mark.parametrize(("suffix", "start"), [(".png", b"\x89PNG"), (".pdf", b"%PDF"), (".SVG", b"<?xml")])
 def test_the_suffix_gives_the_format(name, suffix, start, matrices, tmp_path):
     plot = tmp_path / f"plot{suffix}"

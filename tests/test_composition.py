@@ -20,6 +20,7 @@ from sklearn.preprocessing import FunctionTransformer
 from skdmi import BlockInverter, EnsembleInverter, ExactInverter, NeuralMatrixInverter, RefinedInverter
 from skdmi.exceptions import SingularMatrixWarning
 from skdmi.metrics import frobenius_residuals, neg_mean_frobenius_residual
+from tests.marks import slow_but
 from tests.matrices import make_stack
 
 TINY = {"depth": 1, "width": 4, "max_epochs": 1, "batches_per_epoch": 2, "batch_size": 16, "random_state": 0}
@@ -56,13 +57,11 @@ def innermost(inverter):
             return inverter
 
 
-def marked(names):
-    """Mark what no law needs that holds for one of each kind alone, and for all of them inside one another."""
-    needed = ("R(n)", "E(n)", "B(n)", "R(B(R(E(n))))")
-    return [name if name in needed else pytest.param(name, marks=pytest.mark.slow) for name in names]
+# One level, and every level inside another.
+QUICK = ("R(n)", "E(n)", "R(B(R(E(n))))")
 
 
-@pytest.fixture(params=marked(COMPOSITIONS))
+@pytest.fixture(params=slow_but(QUICK, COMPOSITIONS))
 def name(request):
     return request.param
 
@@ -157,7 +156,7 @@ def test_one_warning_from_the_outermost_with_its_indices(name):
         assert np.isfinite(inverter.score(A))
 
 
-@pytest.mark.parametrize("name", marked(EXACT))
+@pytest.mark.parametrize("name", slow_but(QUICK, EXACT))
 def test_gradients_are_those_of_the_inverse(fitted, name):
     A = torch.from_numpy(stack_for(name, "well")).requires_grad_()
     B = A.detach().clone().requires_grad_()
@@ -234,7 +233,7 @@ def test_a_frozen_network_needs_no_fit_and_survives_everything(name, tiny_networ
     assert pickle.dumps(tiny_network) == weights
 
 
-@pytest.mark.parametrize("name", marked(name for name in COMPOSITIONS if "B" not in name))
+@pytest.mark.parametrize("name", slow_but(QUICK, (name for name in COMPOSITIONS if "B" not in name)))
 def test_a_frozen_network_of_another_size_is_an_error_at_fit(name, tiny_network):
     inverter = compose_frozen(name, tiny_network)
     with pytest.raises(ValueError, match="4 x 4"):

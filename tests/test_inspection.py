@@ -9,6 +9,7 @@ import torch
 
 import skdmi
 from skdmi.inspection import InversionDisplay, MatrixDisplay, ResidualDisplay, TrainingDisplay
+from tests.marks import slow_but
 from tests.matrices import make_stack
 
 matplotlib = pytest.importorskip("matplotlib")
@@ -115,7 +116,7 @@ def test_heavy_tails_bend_the_axes():
     assert draw(InversionDisplay.from_predictions(X, X)).ax_.get_xscale() == "asinh"
 
 
-@pytest.mark.parametrize("value", [0.0, 1.0, -3.0, 1e-30, 1e200])
+@pytest.mark.parametrize("value", slow_but([0.0, 1e200], [0.0, 1.0, -3.0, 1e-30, 1e200]))
 def test_equal_entries_are_drawn_and_have_no_r2(value):
     X = np.full((2, 2, 2), value)
     display = draw(InversionDisplay.from_predictions(X, X))

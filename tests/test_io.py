@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from skdmi.io import _parse, atomic_path, iter_stacks, read_stack, write_stack
+from tests.marks import slow_but
 from tests.matrices import make_stack
 
 SUFFIXES = (".mx", ".npy")
@@ -166,7 +167,7 @@ def test_a_file_can_be_rewritten_while_it_is_read(tmp_path, suffix):
     assert_same_bits(read_stack(path), np.linalg.inv(stack))
 
 
-@pytest.mark.parametrize("suffix", [pytest.param(".mx", marks=pytest.mark.slow), ".npy"])
+@pytest.mark.parametrize("suffix", slow_but([".npy"], SUFFIXES))
 def test_memory_does_not_grow_with_the_number_of_matrices(tmp_path, suffix):
     def peak(n_chunks):
         path = tmp_path / f"a{suffix}"

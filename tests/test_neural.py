@@ -26,6 +26,7 @@ from skdmi.metrics import frobenius_residuals
 from skdmi.modules import IdentityLoss, InverterResNet
 from skdmi.neural.devices import resolve_device
 from skdmi.persistence import pretrained_names
+from tests.marks import slow_but
 from tests.matrices import make_stack
 from tests.processes import heeding_ctrl_c
 
@@ -507,10 +508,7 @@ class TestFiles:
         assert torch.equal(before, torch.random.get_rng_state())
 
 
-@pytest.mark.parametrize(
-    "name",
-    [name if name == "uniform-3x3" else pytest.param(name, marks=pytest.mark.slow) for name in pretrained_names()],
-)
+@pytest.mark.parametrize("name", slow_but(["uniform-3x3"], pretrained_names()))
 class TestShipped:
     def test_it_is_frozen(self, name):
         frozen = load_pretrained(name)

@@ -10,10 +10,12 @@ from sklearn.frozen import FrozenEstimator
 from torch import Tensor
 
 from skdmi.block import DEFAULT_BLOCK_SIZE, BlockInverter
-from skdmi.door import is_dask, with_shape
+from skdmi.door import is_dask
 from skdmi.ensemble import load_fitted
+from skdmi.linalg.elementary import RECTANGULAR_ADVICE
 from skdmi.persistence import choose_model, shipped_directory
 from skdmi.refined import RefinedInverter
+from skdmi.validation import as_array
 
 __all__ = ["certified_inverter", "inv", "load_pretrained"]
 
@@ -63,12 +65,12 @@ def inv(A: Any, *, tol: Any = "auto", uncertified: str = "exact", singular: str 
            [ 0.  ,  1.  ,  0.  ],
            [ 0.  ,  0.  ,  0.25]])
     """
-    A = with_shape(A)
+    A = A if is_dask(A) else as_array(A, name="A", shape="(..., m, m)")
     A = A if isinstance(A, Tensor) or is_dask(A) else np.asarray(A)
     if A.ndim < 2 or A.shape[-1] != A.shape[-2] or A.shape[-1] == 0:
         raise ValueError(
             f"Expected one square matrix, shape (m, m), or any stack of them, (..., m, m), got shape {tuple(A.shape)}. "
-            f"For rectangular matrices see numpy.linalg.pinv."
+            f"{RECTANGULAR_ADVICE}"
         )
     m = A.shape[-1]
     inverter = certified_inverter(m, model=model, tol=tol, uncertified=uncertified, singular=singular)

@@ -20,7 +20,9 @@ from torch import Tensor
 from skdmi.door import Door, computable, is_dask, output_container, through_dask, to_numpy
 from skdmi.exceptions import SingularMatrixError, SingularMatrixWarning
 from skdmi.linalg import missing, pseudo_inverse
+from skdmi.linalg.elementary import RECTANGULAR_ADVICE
 from skdmi.metrics import frobenius_residuals, with_missing_as_zero
+from skdmi.validation import described, tensor_fault
 
 __all__ = [
     "SINGULAR_POLICIES",
@@ -82,6 +84,9 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def invert(self, A: Tensor) -> Tensor:
         """Invert tensors directly: differentiable, without scikit-learn's validation, never warning.
 
+        Transforms of :mod:`torch.func` may be put around it, one inside the other: ``vmap``, ``grad``, ``jacrev``,
+        ``jacfwd``, ``jvp``, ``vjp``.
+
         Parameters
         ----------
         A : Tensor of shape (..., m, m)
@@ -101,13 +106,22 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             If the last two axes of A are not square, or of a size that the inverter cannot take.
         """
         self._check_ready()
-        if not isinstance(A, Tensor) or not A.is_floating_point() or A.layout != torch.strided:
-            got = f"a {A.layout} tensor of {A.dtype}" if isinstance(A, Tensor) else f"{type(A).__name__}"
+        if not isinstance(A, Tensor):
             raise TypeError(
-                f"invert takes a dense torch tensor of real floating dtype, got {got}; transform takes arrays."
+                f"invert takes a dense torch tensor of real floating dtype, got {described(A)}; transform takes arrays."
+            )
+        fault = tensor_fault(A, "A")
+        if fault is None and not A.is_floating_point():
+            advice = "skdmi.linalg.complex_to_real" if A.is_complex() else "A.double()"
+            fault = f"a tensor of {A.dtype}", advice
+        if fault is not None:
+            raise TypeError(
+                f"invert takes a dense torch tensor of real floating dtype, got {fault[0]}. Try {fault[1]}; "
+                f"transform takes arrays."
             )
         if A.ndim < 2 or A.shape[-1] != A.shape[-2] or A.shape[-1] == 0:
-            raise ValueError(f"invert takes square matrices, shape (..., m, m), got shape {tuple(A.shape)}.")
+            advice = f" {RECTANGULAR_ADVICE}" if A.ndim > 1 and A.shape[-1] != A.shape[-2] else ""
+            raise ValueError(f"invert takes square matrices, shape (..., m, m), got shape {tuple(A.shape)}.{advice}")
         stack = A.reshape(-1, *A.shape[-2:])
         finite = ~missing(stack)[:, None, None]
         X = self._invert_in_dtype(torch.where(finite, stack, 0.0))

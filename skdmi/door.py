@@ -8,14 +8,15 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_array
 from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import validate_data
 from torch import Tensor
 
+from skdmi.linalg.elementary import RECTANGULAR_ADVICE
 from skdmi.meta import check_size, known_size
+from skdmi.validation import as_array, check_dtypes
 
 __all__ = [
     "Door",
@@ -27,7 +28,6 @@ __all__ = [
     "refuse_non_finite",
     "through_dask",
     "to_numpy",
-    "with_shape",
 ]
 
 
@@ -42,7 +42,7 @@ class Door:
     @classmethod
     def open(cls, estimator: BaseEstimator, X: Any, *, reset: bool = False, keeps_shape: bool = False) -> Self:
         """Check X, the argument of ``fit`` (``reset``) or of a method whose answer has X's shape or has not."""
-        X = with_shape(X)
+        X = as_array(X)
         _check_layout(estimator, X.shape, reset=reset, keeps_shape=keeps_shape)
         return cls.open_checked(estimator, X, reset=reset)
 
@@ -79,7 +79,7 @@ def through_dask(
         if len(block) == 0:
             return block.astype(dtype) if keeps_shape else np.empty(0)
         start = first_index(block_info) if block_info else 0
-        door = Door.open_checked(estimator, block, start=start)
+        door = Door.open_checked(estimator, as_array(block), start=start)
         return door.pass_through(function, start=start, keeps_shape=keeps_shape)
 
     whole = X.rechunk(dict.fromkeys(range(1, X.ndim), -1))
@@ -96,12 +96,16 @@ def first_index(block_info: Any) -> int:
 
 def check_dask(estimator: BaseEstimator, X: Any, *, keeps_shape: bool) -> np.dtype:
     """Check all of a dask array that is known before it is computed, and return the dtype of the answer."""
-    if X.ndim < 2:
-        raise ValueError(f"Expected shape (n_matrices, m, m) or (n_matrices, m * m), got {X.ndim} axes.")
+    check_dtypes(X)
+    if isinstance(X._meta, np.ma.MaskedArray):
+        raise ValueError(
+            "X is a dask array of masked arrays, whose masks are not known before it is computed. Expected every entry "
+            "to be known: dask.array.ma.filled(X, value), or dask.array.ma.getdata(X) if nothing is masked."
+        )
+    as_array(X._meta)
+    _check_layout(estimator, X.shape, reset=False, keeps_shape=keeps_shape)
     if X.shape[0] == 0:
         raise ValueError(_empty_refusal(X.shape))
-    _refuse_complex(X)
-    _check_layout(estimator, X.shape, reset=False, keeps_shape=keeps_shape)
     if X.ndim == 2:
         fitted = getattr(estimator, "n_features_in_", X.shape[1])
         if X.shape[1] != fitted:
@@ -134,28 +138,14 @@ def to_numpy(array: Any) -> np.ndarray:
     return array.cpu().numpy() if isinstance(array, Tensor) else np.asarray(array)
 
 
-def with_shape(X: Any) -> Any:
-    """Refuse what is sparse or ragged, and make an array of what has no shape, or holds objects."""
-    if issparse(X) or (isinstance(X, Tensor) and X.layout != torch.strided):
-        raise TypeError(
-            "Sparse data was passed for X, but dense data is required: the inverse of a sparse matrix is dense. "
-            "Try X.toarray(), for a torch tensor X.to_dense(); for large sparse systems see scipy.sparse.linalg."
-        )
-    holds_objects = isinstance(X, np.ndarray) and X.dtype == object
-    if hasattr(X, "shape") and not holds_objects:
-        return X
-    try:
-        return np.asarray(X.tolist() if holds_objects else X)
-    except ValueError as error:
-        raise ValueError(
-            "X is ragged: its rows or matrices differ in length. Expected shape (n_matrices, m, m) or "
-            "(n_matrices, m * m); matrices of several sizes need a stack each."
-        ) from error
-
-
 def _check_layout(estimator: BaseEstimator, shape: tuple[int, ...], *, reset: bool, keeps_shape: bool) -> None:
     """Refuse in the words of matrices what scikit-learn would refuse in the words of features, or misread."""
     shape = tuple(shape)
+    if len(shape) < 2:
+        raise ValueError(
+            f"Expected shape (n_matrices, m, m) or (n_matrices, m * m), got {len(shape)} axes: {shape}. Reshape your "
+            f"data; one flat matrix is X.reshape(1, -1)."
+        )
     if len(shape) == 3:
         _check_stack(estimator, shape, reset=reset, keeps_shape=keeps_shape)
     elif len(shape) > 3:
@@ -170,10 +160,8 @@ def _check_layout(estimator: BaseEstimator, shape: tuple[int, ...], *, reset: bo
 def _check_stack(estimator: BaseEstimator, shape: tuple[int, ...], *, reset: bool, keeps_shape: bool) -> None:
     fitted = None if reset else getattr(estimator, "matrix_size_", None)
     if shape[1] != shape[2] or shape[1] == 0:
-        raise ValueError(
-            f"Expected a stack of square matrices, shape (n_matrices, m, m), got shape {shape}. "
-            f"A rectangular matrix has no inverse: see numpy.linalg.pinv."
-        )
+        advice = RECTANGULAR_ADVICE if shape[1] != shape[2] else "An empty matrix has nothing to invert."
+        raise ValueError(f"Expected a stack of square matrices, shape (n_matrices, m, m), got shape {shape}. {advice}")
     if fitted is not None and fitted != shape[1]:
         raise ValueError(
             f"X holds {shape[1]} x {shape[1]} matrices, but {type(estimator).__name__} is fitted for "
@@ -208,7 +196,6 @@ def _refuse_one_matrix(estimator: BaseEstimator, side: int, *, reset: bool) -> N
 
 
 def _flat_array(estimator: BaseEstimator, X: Any, *, reset: bool) -> Tensor:
-    _refuse_complex(X)
     if len(X.shape) == 3:
         X = np.asarray(X).reshape(X.shape[0], X.shape[1] * X.shape[2])
     if not reset and getattr(estimator, "_size_is_named", False):
@@ -224,9 +211,6 @@ def _flat_array(estimator: BaseEstimator, X: Any, *, reset: bool) -> Tensor:
 
 
 def _flat_tensor(estimator: BaseEstimator, X: Tensor, *, reset: bool) -> Tensor:
-    _refuse_complex(X)
-    if X.ndim < 2:
-        raise ValueError(f"Expected a tensor of shape (n_matrices, m, m) or (n_matrices, m * m), got {tuple(X.shape)}.")
     if X.numel() == 0:
         raise ValueError(_empty_refusal(X.shape))
     flat = X.detach().flatten(1)
@@ -244,16 +228,6 @@ def _side(n_columns: int) -> int:
             f"{n_columns} columns. One matrix is X[None]; a stack has shape (n_matrices, m, m)."
         )
     return m
-
-
-def _refuse_complex(X: Any) -> None:
-    dtypes = [X.dtype] if hasattr(X, "dtype") else getattr(X, "dtypes", [])
-    for dtype in dtypes:
-        if getattr(dtype, "is_complex", False) or getattr(dtype, "kind", None) == "c":
-            raise ValueError(
-                f"Complex data not supported, got {dtype}. Embed the matrices as real ones of twice the size with "
-                f"skdmi.linalg.complex_to_real, and bring the inverses back with real_to_complex."
-            )
 
 
 def _empty_refusal(shape: tuple[int, ...]) -> str:

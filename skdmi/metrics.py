@@ -14,6 +14,7 @@ from sklearn.pipeline import Pipeline
 from torch import Tensor
 
 from skdmi.linalg import certify, exact_inverse, frobenius_norm, missing, refine, residual
+from skdmi.validation import as_array
 
 __all__ = [
     "certified_share",
@@ -48,7 +49,9 @@ def frobenius_residuals(A: Any, X: Any, *, left: bool = False) -> Any:
     Raises
     ------
     ValueError
-        If A and X are not stacks of square matrices of one shape.
+        If A and X are not stacks of square matrices of one shape, or are complex, or have masked entries.
+    TypeError
+        If they are no arrays of real numbers.
 
     Examples
     --------
@@ -268,6 +271,7 @@ def _certifiable(array: Any) -> Tensor:
 
 
 def _as_stack(array: Any) -> Any:
+    array = as_array(array)
     array = array if isinstance(array, Tensor) else np.asarray(array)
     if array.ndim == 3:
         return array
@@ -276,7 +280,7 @@ def _as_stack(array: Any) -> Any:
 
 
 def _stacks(A: Any, X: Any) -> tuple[Tensor, Tensor]:
-    A64, X64 = (_as_double(array) for array in (A, X))
+    A64, X64 = (_as_double(array, name) for array, name in ((A, "A"), (X, "X")))
     if A64.ndim != 3 or A64.shape[-1] != A64.shape[-2] or A64.shape != X64.shape:
         raise ValueError(
             f"Expected two stacks of one shape (n_matrices, m, m), got {tuple(A64.shape)} and {tuple(X64.shape)}. "
@@ -285,7 +289,8 @@ def _stacks(A: Any, X: Any) -> tuple[Tensor, Tensor]:
     return A64, X64
 
 
-def _as_double(array: Any) -> Tensor:
+def _as_double(array: Any, name: str) -> Tensor:
+    array = as_array(array, name=name, shape="(n_matrices, m, m)")
     if isinstance(array, Tensor):
         return array.double()
     # torch warns of read-only arrays, such as joblib's memory maps, and refuses negative strides: those are copied.

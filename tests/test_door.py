@@ -226,7 +226,7 @@ def test_complex_is_refused(inverter, container):
         (torch.empty((0, 3, 3)), r"X is empty: shape \(0, 3, 3\)\. Expected at least one matrix"),
         (torch.empty((3, 0)), r"X is empty: shape \(3, 0\)"),
         (da.from_array(np.empty((0, 3, 3))), r"X is empty: shape \(0, 3, 3\)|0 sample\(s\)"),
-        ([], "Expected 2D array, got 1D array"),
+        ([], r"got 1 axes: \(0,\)\. Reshape your data"),
         ([[]], r"0 feature\(s\)"),
         ([[[]]], r"got shape \(1, 1, 0\)"),
     ],
@@ -254,7 +254,7 @@ def test_ragged_is_refused(inverter, ragged):
 @pytest.mark.parametrize("container", [np.array, torch.from_numpy, da.from_array, np.ndarray.tolist])
 def test_non_square_is_refused(inverter, container):
     for method in (inverter.transform, clone(inverter).fit):
-        with pytest.raises(ValueError, match=r"square matrices, shape \(.*\), got shape \(2, 3, 4\).*pinv"):
+        with pytest.raises(ValueError, match=r"square matrices, shape \(.*\), got shape \(2, 3, 4\).*pinv.*\(A\^T A"):
             method(container(np.ones((2, 3, 4))))
 
 
@@ -338,7 +338,7 @@ def test_one_by_one_matrices_are_numbers():
 @pytest.mark.parametrize(
     ("X", "message"),
     [
-        (np.ones(9), "Expected (2D array|a tensor of shape|shape)"),
+        (np.ones(9), r"Expected shape \(n_matrices, m, m\) .* got 1 axes: \(9,\)\. .*X\.reshape\(1, -1\)"),
         (np.ones((2, 2, 3, 3)), r"got 4 axes: \(2, 2, 3, 3\). Try X\.reshape\(-1, m, m\), or invert\(A\)"),
     ],
     ids=["1-D", "4-D"],
@@ -347,12 +347,6 @@ def test_other_numbers_of_axes_are_refused(inverter, container, X, message):
     for method in (inverter.transform, clone(inverter).fit):
         with pytest.raises(ValueError, match=message):
             method(container(X))
-
-
-@pytest.mark.parametrize("X", [None, 3.0, "abc", torch.tensor(2.0), [["a", "b", "c", "d"]]])
-def test_what_is_no_array_of_numbers_is_refused(inverter, X):
-    with pytest.raises(ValueError, match=r"Expected|could not convert|features"):
-        inverter.transform(X)
 
 
 # dask

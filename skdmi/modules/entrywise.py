@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from skdmi.linalg import frobenius_norm, keep_better, minimal_residual_start, residual
+from skdmi.modules.norm import LayerNorm
 
 __all__ = ["DenseInverse", "FeedbackInverse", "GatedInverse"]
 
@@ -13,7 +14,7 @@ class _GatedUnit(nn.Module):
 
     def __init__(self, width: int, expansion: int) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(width)
+        self.norm = LayerNorm(width)
         self.up_and_gate = nn.Linear(width, 2 * expansion * width)
         self.down = nn.Linear(expansion * width, width)
 
@@ -92,7 +93,7 @@ class GatedInverse(nn.Module):
         self.layers = nn.Sequential(
             nn.Linear(entries, width),
             *(_GatedUnit(width, expansion) for _ in range(depth)),
-            nn.LayerNorm(width),
+            LayerNorm(width),
             nn.Linear(width, entries),
         )
 

@@ -20,6 +20,7 @@ from skdmi.linalg.steps import (
     power_chain,
     residual,
 )
+from skdmi.modules.norm import LayerNorm
 
 __all__ = ["STARTS", "PolynomialInverse"]
 
@@ -152,10 +153,10 @@ class _Reader(nn.Module):
     def __init__(self, n_scalars: int, width: int, expansion: int, n_coefficients: int) -> None:
         super().__init__()
         self.read = nn.Linear(n_scalars, width)
-        self.norm = nn.LayerNorm(width)
+        self.norm = LayerNorm(width)
         self.up = nn.Linear(width, expansion * width)
         self.down = _zeros(nn.Linear(expansion * width, width))
-        self.norm_out = nn.LayerNorm(width)
+        self.norm_out = LayerNorm(width)
         self.write = _zeros(nn.Linear(width, n_coefficients))
 
     def forward(self, h: Tensor, scalars: Tensor) -> tuple[Tensor, Tensor]:

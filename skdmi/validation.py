@@ -89,7 +89,8 @@ def check_tensor(X: Tensor, *, name: str = "X", expected: str = "Expected a dens
     """
     fault = tensor_fault(X, name)
     if fault is not None:
-        _refuse_sparse(X, name)
+        if not X.is_nested:
+            _refuse_sparse(X, name)
         raise TypeError(f"{name} is {fault[0]}. {expected} Try {fault[1]}.")
     if X.is_complex():
         raise ValueError(_complex_refusal(X.dtype))
@@ -179,7 +180,7 @@ def object_numbers(X: np.ndarray, *, name: str = "X", shape: str = STACK) -> np.
         if issparse(entry):
             raise TypeError(_sparse_refusal(name))
         if getattr(entry, "ndim", 0) or isinstance(entry, list | tuple):
-            shapes = {np.shape(entry) if _is_even(entry) else None for entry in X.flat}
+            shapes = {tuple(np.shape(entry)) if _is_even(entry) else None for entry in X.flat}
             if len(shapes) > 1 or None in shapes:
                 raise ValueError(_ragged_refusal(name, shape))
             raise TypeError(

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from skdmi import BlockInverter, RefinedInverter
+from skdmi import BlockInverter, ExactInverter, RefinedInverter
 from skdmi.linalg import with_exact_gradient
 from tests.matrices import make_stack
 
-INVERTERS = [BlockInverter(block_size=2), BlockInverter(mixing="always"), RefinedInverter()]
+INVERTERS = [BlockInverter(block_size=2), BlockInverter(), RefinedInverter(), ExactInverter()]
 
 
 @pytest.mark.parametrize("inverter", INVERTERS, ids=repr)

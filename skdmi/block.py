@@ -8,23 +8,22 @@ from typing import Any, Self
 import torch
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils._param_validation import HasMethods, Interval
 from torch import Tensor
 
 from skdmi.base import BaseInverter, unchanged_on_error, warn_singular
 from skdmi.chunked import invert_chunked
 from skdmi.door import check_dask, is_dask
 from skdmi.exact import ExactInverter
-from skdmi.linalg.blocks import MIXINGS, block_inverse, collect_leaves, polish_
-from skdmi.linalg.exact import exact_inverse
-from skdmi.linalg.gradient import with_exact_gradient
-from skdmi.linalg.refinement import refine
+from skdmi.linalg import block_inverse, collect_leaves, polish_, refine, with_exact_gradient
 from skdmi.meta import clone_and_fit, fitted_inner, invert_with, pinv_advice, requires_fit
+from skdmi.solution import REFINED, Solution
 
 __all__ = ["BlockInverter"]
 
 DEFAULT_BLOCK_SIZE = 32
+MAX_STEPS = 3
+"""Of refinement; what the recursion leaves further off is better begun anew by LAPACK."""
 
 
 class BlockInverter(BaseInverter):
@@ -37,29 +36,24 @@ class BlockInverter(BaseInverter):
     halves the problem until m x m pivots are left, the leaves, which the inner inverter inverts, and which are then
     refined to the rounding floor. Each matrix is
 
-    1. equilibrated by powers of two, which are undone exactly, and filled up to whole blocks with a scaled identity;
-    2. inverted by blocks as it is; where a leaf has no inverse, or :math:`\|I - A X\|_F < 1/2` fails, again after
-       mixing by a random orthogonal matrix from the left, :math:`A^{-1} = (Q A)^{-1} Q`, and again with another;
-    3. polished by at most three Newton-Schulz steps, while they halve the residual.
+    1. equilibrated by powers of two, which are undone exactly, its rows ordered as an LU factorisation in float32
+       would, and filled up to whole blocks with a scaled identity;
+    2. inverted by blocks;
+    3. refined (:func:`skdmi.linalg.refine`) and certified (:func:`skdmi.linalg.certify`).
 
-    Where that fails too, about from a condition number of 1e11, the whole matrix goes to LAPACK, and is NaN where that
-    finds no inverse. All this is float64 whatever the dtype of the matrices, and rounded once at the end; a matrix that
-    has no inverse spoils no other.
+    What is not certified, or not accurate, or has a residual that rounding does not explain, goes to LAPACK as a whole,
+    and is NaN where that finds no certified inverse either: a singular matrix never has a finite inverse. All this is
+    float64 whatever the dtype of the matrices, and rounded once at the end; a matrix that has no inverse spoils no
+    other.
 
     Parameters
     ----------
     inverter : estimator, default=None
-        The inner inverter, cloned and fitted; in ``FrozenEstimator`` it stays as it is. With a network, certified
-        results come from ``RefinedInverter(BlockInverter(network))``, and, slower, with certified leaves,
-        ``RefinedInverter(BlockInverter(RefinedInverter(network)))``. None is :class:`~skdmi.ExactInverter`.
+        The inner inverter, cloned and fitted; in ``FrozenEstimator`` it stays as it is. None is
+        :class:`~skdmi.ExactInverter`.
     block_size : int, default=None
         m. None takes the ``matrix_size_`` of a frozen inverter, else the ``matrix_size`` of the innermost one (the
         largest of several), else 32 where that takes any size.
-    mixing : {"auto", "always", "never"}, default="auto"
-        ``"auto"`` mixes where the recursion fails without, since it costs two to four digits on positive definite and
-        diagonally dominant matrices.
-    random_state : int, RandomState instance or None, default=None
-        Determines the orthogonal matrices.
 
     Attributes
     ----------
@@ -67,8 +61,6 @@ class BlockInverter(BaseInverter):
         The fitted inner inverter.
     block_size_ : int
         m.
-    mixing_seed_ : int
-        Drawn in ``fit``, so that ``transform`` is deterministic.
     matrix_size_, n_features_in_ : int
         N and ``N * N``, when fitted with X: ``transform`` then keeps to it.
     feature_names_in_ : ndarray of shape (m * m,)
@@ -77,15 +69,15 @@ class BlockInverter(BaseInverter):
     See Also
     --------
     skdmi.linalg.block_inverse : The function behind it.
-    RefinedInverter : Certifies the results.
+    RefinedInverter : Around a BlockInverter, reports error bounds, and lets tolerance and policies be chosen.
 
     Notes
     -----
     Where the matrices of a dask array span several chunks, as one larger than memory does, ``X[None]``, ``transform``
-    makes the recursion a graph over the chunks (:func:`skdmi.chunked.invert_chunked`), without mixing but within
-    chunks, and without the last resort to LAPACK.
+    makes the recursion a graph over the chunks (:func:`skdmi.chunked.invert_chunked`), with a row order within chunks
+    only, and without the last resort to LAPACK.
 
-    It needs no ``fit`` where the inner inverter needs none; an unfitted one with ``random_state=None`` uses seed 0.
+    It needs no ``fit`` where the inner inverter needs none.
 
     References
     ----------
@@ -104,17 +96,11 @@ class BlockInverter(BaseInverter):
     _parameter_constraints: dict[str, Any] = {
         "inverter": [HasMethods(["fit", "transform"]), None],
         "block_size": [Interval(Integral, 1, None, closed="left"), None],
-        "mixing": [StrOptions(set(MIXINGS))],
-        "random_state": ["random_state"],
     }
 
-    def __init__(
-        self, inverter: Any = None, *, block_size: int | None = None, mixing: str = "auto", random_state: Any = None
-    ) -> None:
+    def __init__(self, inverter: Any = None, *, block_size: int | None = None) -> None:
         self.inverter = inverter
         self.block_size = block_size
-        self.mixing = mixing
-        self.random_state = random_state
 
     def fit(self, X: Any = None, y: Any = None) -> Self:
         """Fit the inner inverter on the leaves of X, the m x m pivots that the recursion meets; at most 10,000.
@@ -140,36 +126,38 @@ class BlockInverter(BaseInverter):
             self._validate_params()
             inner = ExactInverter() if self.inverter is None else self.inverter
             m = _resolve_block_size(self.block_size, inner)
-            seed = int(check_random_state(self.random_state).randint(2**31 - 1))
             leaves = None
             if X is None:
                 self._set_size(None)
             else:
                 stack = self._open_stack(X)
                 if requires_fit(inner):
-                    leaves = collect_leaves(stack, m, mixing=self.mixing, seed=seed).cpu().numpy()
+                    leaves = collect_leaves(stack, m).cpu().numpy()
             self.inverter_ = clone_and_fit(inner, leaves)
             invert_with(self.inverter_, torch.eye(m, dtype=torch.float64)[None])  # refuses m here, or takes it
             self.block_size_ = m
-            self.mixing_seed_ = seed
         return self
 
-    def _invert(self, A: Tensor) -> Tensor:
-        return with_exact_gradient(A, self._solve)
+    def _invert_in_dtype(self, A: Tensor) -> Tensor:
+        return with_exact_gradient(A, lambda A: self._solve(A).inverse)
 
-    def _solve(self, A: Tensor) -> Tensor:
+    def _invert_and_settle(self, A: Tensor, start: int) -> Tensor:
+        solution = self._solve(A)
+        solution.warn_if_inaccurate(start)
+        warn_singular(solution.inverse, start, pinv_advice(self) + solution.hint())
+        return solution.inverse
+
+    def _guess(self, A: Tensor) -> Tensor:
         ready = self._ready()
-        found = block_inverse(
-            A,
-            ready.block_size_,
-            partial(invert_leaf, ready.inverter_),
-            mixing=ready.mixing,
-            seed=ready.mixing_seed_,
-        )
-        X, failed = found.inverse, ~(found.residual_norm < 0.5)
-        if failed.any():
-            X[failed] = exact_inverse(A[failed].double())
-        return X
+        return block_inverse(A, ready.block_size_, partial(invert_leaf, ready.inverter_))
+
+    def _solve(self, A: Tensor) -> Solution:
+        refined = refine(A, self._guess(A), max_steps=MAX_STEPS)
+        solution = Solution.of(A, refined, torch.full_like(refined.n_steps, REFINED))
+        wanting = solution.wanting()
+        if wanting.any():
+            solution = solution.with_exact(A, wanting)
+        return solution.without(~solution.certified)
 
     def _through_door(self, X: Any, function: Callable[[Tensor, int], Tensor], *, keeps_shape: bool) -> Any:
         if not (keeps_shape and is_dask(X) and X.ndim == 3 and X.numblocks[1:] != (1, 1)):
@@ -182,14 +170,7 @@ class BlockInverter(BaseInverter):
         """Return self, or where no fit was needed and none was made, a fitted copy; always the same one."""
         if hasattr(self, "inverter_"):
             return self
-        copy = clone(self)
-        if self.random_state is None:
-            copy.set_params(random_state=0)
-        return copy.fit()
-
-    def _settle(self, A: Tensor, X: Tensor, start: int) -> Tensor:
-        warn_singular(X, start, pinv_advice(self))
-        return X
+        return clone(self).fit()
 
     def _check_ready(self) -> None:
         self._validate_params()

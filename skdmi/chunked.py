@@ -10,9 +10,10 @@ from skdmi.base import warn_singular
 from skdmi.door import first_index, refuse_non_finite
 
 ADVICE = (
-    "Their inverses are NaN: across chunks there is neither mixing nor LAPACK, so a singular leading block of whole "
+    "Their inverses are NaN: across chunks there is neither pivoting nor LAPACK, so a singular leading block of whole "
     "chunks is enough. Try X.rechunk({1: -1, 2: -1}), chunks of whole matrices, or other chunk sizes."
 )
+UNIT = 2.0**-53
 
 
 def invert_chunked(
@@ -20,11 +21,13 @@ def invert_chunked(
 ) -> Any:
     r"""Return the inverses of matrices that span several chunks, lazily, by :func:`schur_inverse` and one polish.
 
-    .. math:: X \leftarrow X + X R, \quad R = I - A X
+    .. math:: A' = D_1 A D_2, \quad X' \leftarrow X' + X' R, \quad R = I - A' X', \quad X = D_2 X' D_1
 
-    where :math:`\|R\|_F < 1/2` and the range of the dtype allows; elsewhere NaN, with a warning. There is no mixing but
-    within chunks, since whether to mix is known only when all is computed: a matrix with a singular leading principal
-    block of whole chunks has no inverse here.
+    with the powers of two that bring the largest entry of every row, then of every column, near 1. Where
+    :math:`\|R\|_F`, before the polish and with an allowance for its rounding, is not below 1/2, which proves A
+    nonsingular, or X is beyond the range of the dtype, X is NaN, with a warning. Rows are exchanged within chunks only,
+    since a row order is known only when all is computed: a matrix with a singular leading principal block of whole
+    chunks has no inverse here.
 
     Parameters
     ----------
@@ -53,15 +56,42 @@ def invert_chunked(
 
     A64 = A.rechunk({2: A.chunks[1]}).astype(np.float64)
     A64 = A64.map_blocks(_refused_if_not_finite, dtype=A64.dtype, meta=A64._meta)
-    X = schur_inverse(A64, invert_chunk)
-    R = da.eye(A.shape[1]).rechunk(A64.chunks[1:])[None] - A64 @ X
-    norms = da.sqrt((R**2).sum(axis=(1, 2), keepdims=True))
+    rows = -_exponents(abs(A64).max(axis=2, keepdims=True))
+    scaled = _scaled(A64, rows)
+    columns = -_exponents(abs(scaled).max(axis=1, keepdims=True))
+    scaled = _scaled(scaled, columns)
+    X = schur_inverse(scaled, invert_chunk)
+    R = da.eye(A.shape[1]).rechunk(A64.chunks[1:])[None] - scaled @ X
+    norms = _norms(R) + (A.shape[1] + 3) * UNIT * _norms(scaled) * _norms(X)
     X = X + X @ R
+    X = _scaled(_scaled(X, columns.transpose(0, 2, 1)), rows.transpose(0, 2, 1))
     found = (norms < 0.5) & (abs(X).max(axis=(1, 2), keepdims=True) <= np.finfo(dtype).max)
     found = found.map_blocks(_named_if_missing, dtype=bool, meta=np.empty((0, 0, 0), bool))
     # As blocks, or dask would fuse the warning into every chunk of the answer and repeat it there.
     found = da.concatenate([found.blocks[i] for i in range(found.numblocks[0])])
     return da.where(found, X, np.nan).astype(dtype)
+
+
+def _exponents(largest: Any) -> Any:
+    """Return the exponents that ``frexp`` finds."""
+    return largest.map_blocks(lambda block: np.frexp(block)[1], dtype=np.intc)
+
+
+def _scaled(A: Any, exponents: Any) -> Any:
+    """Return ``2^exponents A``; beyond the range infinite or NaN, which no check passes."""
+    return A.map_blocks(_ldexp, exponents, dtype=A.dtype, meta=A._meta)
+
+
+def _ldexp(block: np.ndarray, exponents: np.ndarray) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        return np.ldexp(block, exponents)
+
+
+def _norms(A: Any) -> Any:
+    """Return Frobenius norms, of shape (n_matrices, 1, 1)."""
+    import dask.array as da
+
+    return da.sqrt((A**2).sum(axis=(1, 2), keepdims=True))
 
 
 def _refused_if_not_finite(chunk: np.ndarray, block_info: Any = None) -> np.ndarray:

@@ -12,7 +12,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from skdmi.exceptions import SingularMatrixWarning
+from skdmi.exceptions import InaccurateInverseWarning, SingularMatrixWarning
 
 __all__ = ["check_size", "clone_and_fit", "fitted_inner", "invert_with", "known_size", "pinv_advice", "requires_fit"]
 
@@ -89,16 +89,20 @@ def check_size(inverter: Any, m: int) -> None:
         raise ValueError(f"X holds {m} x {m} matrices, but the inner inverter is fitted for {fitted} x {fitted}.")
 
 
-def invert_with(inverter: Any, A: Tensor) -> Tensor:
+def invert_with(inverter: Any, A: Tensor, *, to_refine: bool = False) -> Tensor:
     """Return the inverses that any inverter, ours or foreign, finds for A, ``(n_matrices, m, m)``.
 
     Through ``inverter.invert`` where there is one, else through ``transform`` on a numpy stack of its own. Members
-    without an inverse are NaN; it is for the outermost inverter to warn of them.
+    without an inverse are NaN; it is for the outermost inverter to warn of them. With ``to_refine`` an inverter that
+    refines its own answers may leave that to the caller.
     """
+    if to_refine and hasattr(inverter, "_guess"):
+        return inverter._guess(A)
     if hasattr(inverter, "invert"):
         return inverter.invert(A)
     with config_context(transform_output="default"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", SingularMatrixWarning)
+        for category in (SingularMatrixWarning, InaccurateInverseWarning):
+            warnings.simplefilter("ignore", category)
         X = inverter.transform(A.detach().cpu().numpy().copy())
     return torch.as_tensor(np.asarray(X), dtype=A.dtype, device=A.device).reshape(A.shape)
 

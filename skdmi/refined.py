@@ -1,29 +1,18 @@
 """``RefinedInverter``: refine to a tolerance, certify each matrix, hand the few others to an exact method, report."""
 
-import warnings
 from numbers import Integral, Real
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from torch import Tensor
 
-from skdmi.base import (
-    SINGULAR_POLICIES,
-    BaseInverter,
-    name_indices,
-    settle_singular,
-    unchanged_on_error,
-    users_stacklevel,
-)
+from skdmi.base import SINGULAR_POLICIES, BaseInverter, name_indices, settle_singular, unchanged_on_error
 from skdmi.door import Door, computable, is_dask, to_numpy
-from skdmi.exceptions import InaccurateInverseWarning, UncertifiedError
+from skdmi.exceptions import UncertifiedError
 from skdmi.linalg import (
-    Refinement,
-    certify,
     double,
-    exact_inverse,
     frobenius_norm,
     missing,
     pseudo_inverse,
@@ -34,13 +23,12 @@ from skdmi.linalg import (
 from skdmi.meta import check_size, clone_and_fit, fitted_inner, invert_with, known_size, requires_fit
 from skdmi.metrics import frobenius_residuals
 from skdmi.report import SOURCES, InversionReport
+from skdmi.solution import NETWORK, PINV, REFINED, Solution
 
 __all__ = ["UNCERTIFIED_POLICIES", "InversionReport", "RefinedInverter"]
 
+PART_ENTRIES = 2**18
 UNCERTIFIED_POLICIES = ("exact", "nan", "keep", "raise")
-NETWORK, REFINED, EXACT, PINV, NONE = range(len(SOURCES))
-INACCURATE = 1e-2
-"""An error bound above this sends a matrix the exact way, and is warned of where it remains."""
 
 
 class RefinedInverter(BaseInverter):
@@ -216,20 +204,10 @@ class RefinedInverter(BaseInverter):
     def _invert_and_settle(self, A: Tensor, start: int) -> Tensor:
         return self._settle_solution(A, self._solve(A), start)
 
-    def _settle_solution(self, A: Tensor, solution: "_Solution", start: int) -> Tensor:
+    def _settle_solution(self, A: Tensor, solution: "Solution", start: int) -> Tensor:
         """Warn of what is not accurate, and say or mend what is missing."""
+        solution.warn_if_inaccurate(start)
         X = solution.inverse
-        inaccurate = solution.certified & (solution.error_bound > INACCURATE)
-        if inaccurate.any():
-            advice = "" if A.dtype == torch.float64 else " Try A.astype(float64), which holds the same numbers."
-            warnings.warn(
-                f"{int(inaccurate.sum())} of {len(A)} inverses are certified, but their error may exceed "
-                f"{INACCURATE:g}, at index {name_indices(inaccurate, start)}; report(A).error_bound has the bounds. "
-                f"These matrices are singular but for the last digits of their entries.{advice} Scale or pose the "
-                f"problem so that they are better conditioned.",
-                InaccurateInverseWarning,
-                stacklevel=users_stacklevel(),
-            )
         chosen = missing(X)
         if self.uncertified == "raise" and chosen.any():
             raise UncertifiedError(
@@ -237,9 +215,7 @@ class RefinedInverter(BaseInverter):
                 f"at index {name_indices(chosen, start)}. "
                 f"uncertified='exact' inverts those matrices by LAPACK, 'nan' and 'keep' do not raise."
             )
-        rescued = int((chosen & solution.nonsingular).sum()) if A.dtype != torch.float64 else 0
-        hint = f" As float64, {rescued} of them would be certified: try A.astype(float64)." if rescued else ""
-        return settle_singular(A, X, self.singular, start, hint=hint)
+        return settle_singular(A, X, self.singular, start, hint=solution.hint())
 
     def _check_ready(self) -> None:
         self._validate_params()
@@ -248,15 +224,15 @@ class RefinedInverter(BaseInverter):
     def _inner_size(self) -> int | None:
         return known_size(getattr(self, "inverter_", self.inverter))
 
-    def _solve(self, A: Tensor) -> "_Solution":
+    def _solve(self, A: Tensor) -> "Solution":
         """Start, refine, certify, fall back; A of any real floating dtype, finite, shape ``(n_matrices, m, m)``."""
         inner = fitted_inner(self)
         given = computable(A)
-        start = None if inner is None else invert_with(inner, given)
+        start = None if inner is None else invert_with(inner, given, to_refine=self.max_steps > 0)
         tol = 0.0 if self.tol == "auto" else float(self.tol)
         refined = refine(given, start, tol=tol, max_steps=self.max_steps)
         source = torch.where(refined.n_steps > 0, REFINED, NETWORK if inner is not None else REFINED)
-        solution = _Solution.of(A, refined, source)
+        solution = Solution.of(A, refined, source)
         if self.uncertified == "keep":
             return solution.without(missing(solution.inverse))
         if self.uncertified == "exact":
@@ -269,55 +245,6 @@ class RefinedInverter(BaseInverter):
         tags = super().__sklearn_tags__()
         tags.requires_fit = requires_fit(self.inverter)
         return tags
-
-
-class _Solution(NamedTuple):
-    """Inverses in the dtype of the matrices, and what is known of each; all on the device of the matrices."""
-
-    inverse: Tensor
-    certified: Tensor
-    nonsingular: Tensor
-    error_bound: Tensor
-    converged: Tensor
-    source: Tensor
-    n_steps: Tensor
-
-    @classmethod
-    def of(cls, A: Tensor, refined: Refinement, source: Tensor) -> "_Solution":
-        """Certify refined inverses, and bound the error of what they are in the dtype of A."""
-        certificate = certify(computable(A), refined.inverse)
-        X = refined.inverse.to(A)
-        error_bound = certificate.error_bound
-        if A.dtype != torch.float64:
-            error_bound = rounded_error_bound(error_bound, refined.inverse, X)
-        certified = certificate.certified.to(A.device) & ~missing(X)
-        known = (certificate.nonsingular, error_bound, refined.converged, source, refined.n_steps)
-        return cls(X, certified, *(t.to(A.device) for t in known))
-
-    def wanting(self, *, as_it_is: bool) -> Tensor:
-        """Return which inverses another method might do better."""
-        unfinished = ~self.converged & (not as_it_is)
-        return ~self.certified | unfinished | ~(self.error_bound <= INACCURATE)
-
-    def without(self, chosen: Tensor) -> "_Solution":
-        """Return the solution with some of the inverses missing."""
-        return self._replace(
-            inverse=torch.where(chosen[:, None, None], torch.nan, self.inverse),
-            error_bound=torch.where(chosen, torch.nan, self.error_bound),
-            source=torch.where(chosen, NONE, self.source),
-        )
-
-    def with_exact(self, A: Tensor, chosen: Tensor, tol: float) -> "_Solution":
-        """Return the solution with those of LAPACK in the place of some of the inverses, where they are better."""
-        part = A[chosen]
-        refined = refine(part, exact_inverse(double(part)), tol=tol, max_steps=1)
-        exact = _Solution.of(part, refined, torch.full_like(self.source[chosen], EXACT))
-        mine = _Solution(*(field[chosen] for field in self))
-        better = exact.certified & (~mine.certified | (exact.converged & ~mine.converged))
-        better |= exact.certified & (exact.converged == mine.converged) & (exact.error_bound < mine.error_bound)
-        index = chosen.nonzero().flatten()[better]
-        replaced = (mine_all.index_copy(0, index, theirs[better]) for mine_all, theirs in zip(self, exact, strict=True))
-        return _Solution(*replaced)._replace(n_steps=self.n_steps)
 
 
 def _rounding(A: Tensor, X: Tensor, *, left: bool) -> Tensor:

@@ -5,9 +5,11 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["SOURCES", "InversionReport"]
+__all__ = ["INACCURATE", "SOURCES", "InversionReport"]
 
 SOURCES = ("network", "refined", "exact", "pinv", "none")
+INACCURATE = 1e-2
+"""An error bound above this is worth a warning."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -23,11 +25,11 @@ class InversionReport:
         is no inverse.
     error_bound : ndarray of shape (n_matrices,)
         Proved upper bound on :math:`\|X - A^{-1}\| / \|A^{-1}\|`, in the spectral and the Frobenius norm; NaN where
-        uncertified.
+        uncertified. For ``"pinv"`` the bound of :func:`skdmi.linalg.pseudo_inverse`, infinite where it has none.
     certified : ndarray of bool, shape (n_matrices,)
         Whether it is proved that A is nonsingular and X close to its inverse.
     converged : ndarray of bool, shape (n_matrices,)
-        Whether the residual norm is at most ``tol``.
+        Whether the residual norm is at most ``tol``, and below 1.
     n_steps : ndarray of int, shape (n_matrices,)
         Number of refinement steps.
     source : ndarray of str, shape (n_matrices,)
@@ -48,6 +50,11 @@ class InversionReport:
 
     def __repr__(self) -> str:
         return f"<InversionReport: {self.summary()}>"
+
+    @property
+    def inaccurate(self) -> np.ndarray:
+        """Whether an inverse is certified, but its error bound is above 1e-2; bool, shape (n_matrices,)."""
+        return self.certified & (self.error_bound > INACCURATE)
 
     def summary(self) -> str:
         """Return the report in a sentence.

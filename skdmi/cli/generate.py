@@ -117,9 +117,10 @@ def _singular_indices(stack: np.ndarray) -> np.ndarray:
 
 
 def pseudo_inverses(stack: np.ndarray) -> np.ndarray:
-    """Return pseudo-inverses.
+    """Return pseudo-inverses, singular values at the level of rounding counting as zero."""
+    import torch
 
-    Singular values at the level of rounding count as zero: numpy's own 1e-15 is too small for larger matrices.
-    """
-    m = stack.shape[-1]
-    return np.linalg.pinv(stack, rcond=10 * m * np.finfo(np.float64).eps)
+    from skdmi.linalg import pseudo_inverse
+
+    inverses: np.ndarray = pseudo_inverse(torch.from_numpy(stack)).inverse.numpy()
+    return inverses

@@ -18,6 +18,7 @@ from skdmi.cli.models import default_model
 from skdmi.cli.options import INPUT_FILE, OUTPUT_FILE, example, model_option, plot_option
 from skdmi.cli.plots import StackSample, save_figure
 from skdmi.cli.streams import finite_stacks, name_indices, quietly
+from skdmi.report import INACCURATE
 
 __all__ = ["Summary", "certified_inverses", "invert", "raw_inverses"]
 
@@ -94,6 +95,12 @@ def invert(
             f"{name_indices(summary.missing)}; their inverses are NaN.",
             err=True,
         )
+    if summary.inaccurate:
+        click.echo(
+            f"Warning: {len(summary.inaccurate)} of {summary.n_matrices} inverses are certified, but their relative "
+            f"error may exceed {INACCURATE:g}, at index {name_indices(summary.inaccurate)}; --report has the bounds.",
+            err=True,
+        )
     click.echo(f"{summary}: {inverses}")
 
 
@@ -125,6 +132,7 @@ class Summary:
     largest: float = 0.0
     missing: list[int] = field(default_factory=list)
     uncertified: list[int] = field(default_factory=list)
+    inaccurate: list[int] = field(default_factory=list)
     n_certified: int | None = None
     sources: Counter[str] = field(default_factory=Counter)
 
@@ -138,6 +146,7 @@ class Summary:
     def add_report(self, report: Any) -> None:
         """Take note of the report on a chunk."""
         self.uncertified += (np.flatnonzero(~report.certified) + self.n_matrices).tolist()
+        self.inaccurate += (np.flatnonzero(report.inaccurate) + self.n_matrices).tolist()
         self.add(report.residual_norm)
         self.n_certified = (self.n_certified or 0) + int(report.certified.sum())
         self.sources.update(report.source.tolist())

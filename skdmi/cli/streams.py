@@ -46,9 +46,10 @@ def paired_stacks(
 
 
 def quietly(method: Callable[[np.ndarray], Any], stack: np.ndarray) -> Any:
-    """Invert a chunk without the warning that would give indices within the chunk: the command says it, once."""
+    """Invert a chunk without warnings that would give indices within the chunk: the command says it, once."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", skdmi.exceptions.SingularMatrixWarning)
+        for category in (skdmi.exceptions.SingularMatrixWarning, skdmi.exceptions.InaccurateInverseWarning):
+            warnings.simplefilter("ignore", category)
         return method(stack)
 
 

@@ -1,6 +1,7 @@
 """``skdmi verify``: check inverses that are in a file, whoever computed them."""
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -9,7 +10,7 @@ import numpy as np
 from skdmi.cli.options import INPUT_FILE, example
 from skdmi.cli.streams import paired_stacks
 
-__all__ = ["absolute_limits", "check", "relative_limits", "verify"]
+__all__ = ["Check", "absolute_check", "relative_check", "run", "verify"]
 
 # Far above the rounding of an inverse computed in the dtype of the file, far below a mistake.
 TOLERANCES = {"float32": 1e-5, "float64": 1e-10}
@@ -30,41 +31,81 @@ MAX_SHOWN = 5
 def verify(matrices: Path, inverses: Path, kind: str, tolerance: float | None) -> None:
     """Check inverses that are in a file.
 
-    With A from MATRICES, X from INVERSES and Frobenius norms throughout, the bound between rounding and mistake is
-    t = min(TOLERANCE * ||A|| * ||X||, 1/2), which grows with the condition number.
+    With A from MATRICES, X from INVERSES and Frobenius norms, the bound between rounding and mistake is
+    t = min(TOLERANCE * ||A|| * ||X||, 1), which grows with the condition number.
 
-    An inverse is valid if ||I - A X|| <= t, a pseudo-inverse if it meets the four conditions of Penrose:
-    ||A X A - A|| <= t ||A||, ||X A X - X|| <= t ||X||, ||A X - (A X)^T|| <= t and ||X A - (X A)^T|| <= t.
+    An inverse is valid if ||I - A X|| <= t, or the largest row sum of |I - A X| is; both are taken after A has been
+    equilibrated by powers of two on its rows and columns, and X in return, so that units do not matter.
+
+    A pseudo-inverse is valid if it meets the four conditions of Penrose, with t at most 1/2: ||A X A - A|| <= t ||A||,
+    ||X A X - X|| <= t ||X||, ||A X - (A X)^T|| <= t and ||X A - (X A)^T|| <= t.
 
     Exits with 0 if all are valid and with 1 otherwise, naming the first matrices that fail.
     """
-    n_matrices = check(paired_stacks(matrices, inverses), kind, relative_limits(tolerance), inverses)
+    n_matrices = run(relative_check(kind, tolerance), paired_stacks(matrices, inverses), inverses)
     click.echo(f"{n_matrices} valid {kind}s")
 
 
-Limits = Callable[[np.ndarray, np.ndarray], np.ndarray]
+Pair = tuple[np.ndarray, np.ndarray]
+Measure = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
-def relative_limits(tolerance: float | None) -> Limits:
-    """Return the bound that `verify` describes, as a function of A and X."""
+@dataclass(frozen=True)
+class Check:
+    """One way to check computed inverses X of A: what is measured of both, and how large it may be."""
 
-    def limits(A: np.ndarray, X: np.ndarray) -> np.ndarray:
-        allowed = max(TOLERANCES[A.dtype.name], TOLERANCES[X.dtype.name]) if tolerance is None else tolerance
-        return np.minimum(allowed * _norm(A.astype(np.float64)) * _norm(X.astype(np.float64)), 0.5)
+    kind: str
+    conditions: list[tuple[str, Measure, Measure]]
+    """Name, what is measured, and in what unit."""
+    limit: Callable[[Pair, Pair], np.ndarray]
+    """The bound, from A and X as they are and as they are measured."""
+    prepare: Callable[[Pair], Pair] = lambda pair: pair
 
-    return limits
+    def complaints(self, A: np.ndarray, X: np.ndarray) -> Iterator[tuple[int, str]]:
+        """Yield the index of each X that is not what it should be, and why: the first condition that fails."""
+        with np.errstate(over="ignore", invalid="ignore"):  # What overflows compares as not valid.
+            measured = self.prepare((A.astype(np.float64), X.astype(np.float64)))
+            allowed = self.limit((A, X), measured)
+            conditions = [(name, of(*measured), allowed * unit(*measured)) for name, of, unit in self.conditions]
+        missing = np.isnan(X).any(axis=(1, 2))
+        valid = np.all([found <= limit for _, found, limit in conditions], axis=0)
+        for index in np.flatnonzero(~valid).tolist():
+            if missing[index]:
+                yield index, f"the {self.kind} is missing (NaN)"
+                continue
+            name, found, limit = next(c for c in conditions if not c[1][index] <= c[2][index])
+            yield index, f"{name} is {found[index]:.3g}, expected at most {limit[index]:.3g}"
 
 
-def absolute_limits(tolerance: float) -> Limits:
-    """Return one bound for all matrices, as a function of A and X."""
-    return lambda A, X: np.full(len(A), tolerance)
+def relative_check(kind: str, tolerance: float | None) -> Check:
+    """Return the check that `verify` describes."""
+
+    def limit(given: Pair, measured: Pair) -> np.ndarray:
+        allowed = max(TOLERANCES[T.dtype.name] for T in given) if tolerance is None else tolerance
+        A, X = measured
+        return np.minimum(allowed * _norm(A) * _norm(X), 1.0 if kind == "inverse" else 0.5)
+
+    if kind == "inverse":
+        return Check(kind, [("||I - A X||", _smaller_norm_of_residual, _one)], limit, _equilibrated)
+    return Check(kind, PENROSE, limit)
 
 
-def check(pairs: Iterable[tuple[np.ndarray, np.ndarray]], kind: str, limits: Limits, source: Path) -> int:
+def absolute_check(kind: str, tolerance: float) -> Check:
+    """Return a check with one bound for all matrices, in the units in which they come."""
+
+    def limit(given: Pair, measured: Pair) -> np.ndarray:
+        del measured
+        return np.full(len(given[0]), tolerance)
+
+    inverse = [("||I - A X||", lambda A, X: _norm(_residual(A, X)), _one)]
+    return Check(kind, inverse if kind == "inverse" else PENROSE, limit)
+
+
+def run(check: Check, pairs: Iterable[Pair], source: Path) -> int:
     """Return the number of matrices, or print which inverses are wrong, and why, and raise a ClickException."""
     n_matrices = n_wrong = 0
     for A, X in pairs:
-        for index, complaint in _complaints(A, X, kind, limits):
+        for index, complaint in check.complaints(A, X):
             n_wrong += 1
             if n_wrong <= MAX_SHOWN:
                 click.echo(f"matrix {n_matrices + index}: {complaint}")
@@ -72,24 +113,23 @@ def check(pairs: Iterable[tuple[np.ndarray, np.ndarray]], kind: str, limits: Lim
     if n_wrong > MAX_SHOWN:
         click.echo("...")
     if n_wrong:
-        raise click.ClickException(f"{source}: {n_wrong} of {n_matrices} are not the {kind} of their matrix.")
+        raise click.ClickException(f"{source}: {n_wrong} of {n_matrices} are not the {check.kind} of their matrix.")
     return n_matrices
 
 
-def _complaints(A: np.ndarray, X: np.ndarray, kind: str, limits: Limits) -> Iterator[tuple[int, str]]:
-    """Yield the index of each member of X that is not what it should be, and why: the first condition that fails."""
-    with np.errstate(over="ignore", invalid="ignore"):  # What overflows compares as not valid.
-        allowed = limits(A, X)
-        A, X = A.astype(np.float64), X.astype(np.float64)
-        conditions = [(name, measure(A, X), allowed * scale(A, X)) for name, measure, scale in CONDITIONS[kind]]
-    missing = np.isnan(X).any(axis=(1, 2))
-    valid = np.all([found <= limit for _, found, limit in conditions], axis=0)
-    for index in np.flatnonzero(~valid).tolist():
-        if missing[index]:
-            yield index, f"the {kind} is missing (NaN)"
-            continue
-        name, found, limit = next(c for c in conditions if not c[1][index] <= c[2][index])
-        yield index, f"{name} is {found[index]:.3g}, expected at most {limit[index]:.3g}"
+def _equilibrated(pair: Pair) -> Pair:
+    """Return ``D1 A D2`` and ``D2^-1 X D1^-1``."""
+    import torch
+
+    from skdmi.linalg import equilibrate, scale_both
+
+    A, X = map(torch.from_numpy, pair)
+    scaled, rows, columns = equilibrate(A)
+    return scaled.numpy(), scale_both(X, -columns, -rows).numpy()
+
+
+def _residual(A: np.ndarray, X: np.ndarray) -> np.ndarray:
+    return np.eye(A.shape[-1]) - A @ X
 
 
 def _norm(stack: np.ndarray) -> np.ndarray:
@@ -97,11 +137,13 @@ def _norm(stack: np.ndarray) -> np.ndarray:
     return norms
 
 
+def _smaller_norm_of_residual(A: np.ndarray, X: np.ndarray) -> np.ndarray:
+    R = _residual(A, X)
+    return np.minimum(_norm(R), np.abs(R).sum(axis=2).max(axis=1))
+
+
 def _asymmetry(stack: np.ndarray) -> np.ndarray:
     return _norm(stack - stack.transpose(0, 2, 1))
-
-
-Measure = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def _one(A: np.ndarray, X: np.ndarray) -> np.ndarray:
@@ -109,13 +151,9 @@ def _one(A: np.ndarray, X: np.ndarray) -> np.ndarray:
     return np.ones(len(A))
 
 
-# For each kind, the conditions on (A, X): name, what is measured, and in what unit.
-CONDITIONS: dict[str, list[tuple[str, Measure, Measure]]] = {
-    "inverse": [("||I - A X||", lambda A, X: _norm(np.eye(A.shape[-1]) - A @ X), _one)],
-    "pseudo-inverse": [
-        ("||A X A - A||", lambda A, X: _norm(A @ X @ A - A), lambda A, X: _norm(A)),
-        ("||X A X - X||", lambda A, X: _norm(X @ A @ X - X), lambda A, X: _norm(X)),
-        ("||A X - (A X)^T||", lambda A, X: _asymmetry(A @ X), _one),
-        ("||X A - (X A)^T||", lambda A, X: _asymmetry(X @ A), _one),
-    ],
-}
+PENROSE: list[tuple[str, Measure, Measure]] = [
+    ("||A X A - A||", lambda A, X: _norm(A @ X @ A - A), lambda A, X: _norm(A)),
+    ("||X A X - X||", lambda A, X: _norm(X @ A @ X - X), lambda A, X: _norm(X)),
+    ("||A X - (A X)^T||", lambda A, X: _asymmetry(A @ X), _one),
+    ("||X A - (X A)^T||", lambda A, X: _asymmetry(X @ A), _one),
+]

@@ -5,11 +5,11 @@ stack never mix, so permuting a stack permutes every answer.
 """
 
 from skdmi.linalg.blocks import (
-    BlockInverse,
     block_inverse,
     collect_leaves,
     haar_orthogonal,
     pad_to_blocks,
+    pivot_order,
     polish_,
     schur_inverse_,
 )
@@ -56,7 +56,6 @@ from skdmi.linalg.scaling import (
 )
 
 __all__ = [
-    "BlockInverse",
     "Certificate",
     "LeastSquares",
     "PseudoInverse",
@@ -89,6 +88,7 @@ __all__ = [
     "newton_schulz",
     "orthonormalize",
     "pad_to_blocks",
+    "pivot_order",
     "polish_",
     "power_chain",
     "product",

@@ -1,112 +1,95 @@
-"""Large inverses from small ones: recursive Schur complements, with all that makes them safe without pivoting."""
+"""Large inverses from small ones: recursive Schur complements, with the row order that makes them safe."""
 
-import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from skdmi.linalg.elementary import frobenius_norm, missing
+from skdmi.linalg.elementary import check_square, double, frobenius_norm, missing
 from skdmi.linalg.exact import exact_inverse
 from skdmi.linalg.refinement import rounding_floor
-from skdmi.linalg.scaling import equilibrate, scale_columns, scale_rows
-
-MIXINGS = {"auto": (False, True, True), "always": (True, True), "never": (False,)}
-"""Whether each attempt at a matrix is mixed; the next one follows where the last one failed."""
-
-
-class BlockInverse(NamedTuple):
-    """Inverses found by blocks, and how; fields are per matrix, of shape (...) as A has it before its last two axes."""
-
-    inverse: Tensor
-    """X, float64 of shape (..., N, N)."""
-    residual_norm: Tensor
-    """``||I - A' X'||_F`` of the equilibrated matrix, or what :func:`polish_` says of it; NaN where a leaf is."""
-    n_mixings: Tensor
-    """int64: how many attempts were mixed; the last one found X."""
+from skdmi.linalg.scaling import equilibrate, scale_both
 
 
 @torch.no_grad()
-def block_inverse(
-    A: Tensor, block_size: int, invert_leaf: Callable[[Tensor], Tensor], *, mixing: str = "auto", seed: int = 0
-) -> BlockInverse:
+def block_inverse(A: Tensor, block_size: int, invert_leaf: Callable[[Tensor], Tensor]) -> Tensor:
     r"""Invert matrices of any size N with an inverter of m x m matrices.
 
-    .. math:: A' = D_1 A D_2, \quad A'^{-1} = (Q A')^{-1} Q, \quad A^{-1} = D_2 A'^{-1} D_1
+    .. math:: A' = D_1 A D_2, \quad A'^{-1} = (P A')^{-1} P, \quad A^{-1} = D_2 A'^{-1} D_1
 
-    with powers of two :math:`D_1, D_2` that equilibrate A, and Q the identity or orthogonal. :math:`Q A'` is filled up
-    to whole blocks (:func:`pad_to_blocks`) and inverted by :func:`schur_inverse_`, and the result polished
-    (:func:`polish_`). Where a leaf has no inverse, or ``||I - A' X'||_F < 1/2`` fails, another attempt follows, as
-    ``mixing`` says. Everything is float64. Q is one Haar matrix for the whole stack, so that a member's answer does not
-    depend on the others: what a zero leading block or a small pivot spoils in A, almost no Q leaves spoiled.
+    with the powers of two :math:`D_1, D_2` of :func:`equilibrate`, and the row order P of :func:`pivot_order`.
+    :math:`P A'` is filled up to whole blocks (:func:`pad_to_blocks`) and inverted by :func:`schur_inverse_`. Everything
+    but the order is float64. The result is as good as its leaves and as its leading principal blocks are conditioned:
+    it wants to be refined.
 
-    Beside A and the inverse it needs room for at most 4 N^2 numbers a matrix, mixed 5 N^2.
+    Beside A and the inverse it needs room for at most 4 N^2 numbers a matrix.
 
     Parameters
     ----------
     A : Tensor of shape (..., N, N)
-        Finite, float32 or float64.
+        Finite, of real floating dtype.
     block_size : int
         m.
     invert_leaf : callable
         Maps float64 ``(n_matrices, m, m)`` to the inverses; NaN where there is none.
-    mixing : {"auto", "always", "never"}, default="auto"
-        Attempts: unmixed and then up to two mixed ones; up to two mixed ones; a single unmixed one.
-    seed : int, default=0
-        Determines Q.
+
+    Returns
+    -------
+    X : Tensor of shape (..., N, N)
+        float64; NaN where a leaf is.
 
     References
     ----------
     Strassen, "Gaussian elimination is not optimal", Numer. Math. 13, 1969; Higham, "Accuracy and Stability of Numerical
-    Algorithms", 2nd ed., SIAM 2002, chapters 13 and 14, for its stability; Parker, "Random butterfly transformations
-    with applications in computational linear algebra", UCLA CSD-950023, 1995, for mixing in the place of pivoting.
+    Algorithms", 2nd ed., SIAM 2002, chapters 13 and 14, for its stability.
 
     Examples
     --------
-    >>> A = torch.eye(5, dtype=torch.float64).flip(-1)[None]
-    >>> found = block_inverse(A, 2, exact_inverse)
-    >>> (found.inverse - A).abs().max().item() < 1e-14, found.n_mixings
-    (True, tensor([1]))
+    >>> A = torch.eye(5, dtype=torch.float64).flip(-1)
+    >>> torch.equal(block_inverse(A, 2, exact_inverse), A)
+    True
     """
-    *leading, N, _ = A.shape
-    scaled, row_exponent, column_exponent = equilibrate(A.double().reshape(math.prod(leading), N, N))
-    attempts = [(mixed, seed + number) for number, mixed in enumerate(MIXINGS[mixing])]
-    X, norms, n_mixings = _attempt(scaled, block_size, invert_leaf, attempts)
-    del scaled
-    X = scale_columns(scale_rows(X, column_exponent), row_exponent)
-    return BlockInverse(X.reshape(A.shape), norms.reshape(leading), n_mixings.reshape(leading))
-
-
-def _attempt(
-    A: Tensor, block_size: int, invert_leaf: Callable[[Tensor], Tensor], attempts: list[tuple[bool, int]]
-) -> BlockInverse:
-    """Invert equilibrated matrices as the first of the attempts says, and those that fail as the others say."""
-    (mixed, seed), *others = attempts
+    check_square("A", A)
     N = A.shape[-1]
-    Q = _mixing_matrix(A, seed) if mixed else None
-    X = pad_to_blocks(A if Q is None else Q @ A, block_size)
+    scaled, row_exponent, column_exponent = equilibrate(double(A).reshape(-1, N, N))
+    order = pivot_order(scaled)[:, :, None].expand_as(scaled)
+    X = pad_to_blocks(scaled.gather(1, order), block_size)
     X = schur_inverse_(X, block_size, invert_leaf)[:, :N, :N]
-    X = X if Q is None else X @ Q
-    del Q
-    norms = polish_(A, X)
-    n_mixings = torch.full_like(norms, mixed, dtype=torch.int64)
-    failed = ~(norms < 0.5)
-    if others and failed.all():
-        del X  # large; the other attempts need the room
-        again = _attempt(A, block_size, invert_leaf, others)
-        return again._replace(n_mixings=n_mixings + again.n_mixings)
-    if others and failed.any():
-        again = _attempt(A[failed], block_size, invert_leaf, others)
-        X[failed], norms[failed] = again.inverse, again.residual_norm
-        n_mixings[failed] += again.n_mixings
-    return BlockInverse(X, norms, n_mixings)
+    X = torch.empty_like(scaled).scatter_(2, order.mT, X)
+    return scale_both(X, column_exponent, row_exponent).reshape(A.shape)
 
 
-def collect_leaves(A: Tensor, block_size: int, *, mixing: str = "auto", seed: int = 0, n_max: int = 10_000) -> Tensor:
+def pivot_order(A: Tensor) -> Tensor:
+    r"""Return the row order p that an LU factorisation with partial pivoting chooses, in float32.
+
+    Unpivoted elimination of ``A[p]`` then meets the same pivots, nearly: with partial pivoting all leading principal
+    blocks are as well conditioned as they come, zero ones included, and a block recursion may take leaves of any size.
+    float32 is enough to choose, and half the work.
+
+    Parameters
+    ----------
+    A : Tensor of shape (n_matrices, N, N)
+        Equilibrated: entries up to 1.
+
+    Returns
+    -------
+    order : int64 Tensor of shape (n_matrices, N)
+
+    Examples
+    --------
+    >>> pivot_order(torch.tensor([[[0.0, 1.0], [0.5, 1.0]]]))
+    tensor([[1, 0]])
+    """
+    factors, pivots, _ = torch.linalg.lu_factor_ex(A.float())
+    permutation, _, _ = torch.lu_unpack(factors, pivots, unpack_data=False)
+    return permutation.argmax(dim=-2)
+
+
+def collect_leaves(A: Tensor, block_size: int, *, n_max: int = 10_000) -> Tensor:
     """Return the pivots that :func:`block_inverse` meets on A where its leaves are exact, at most ``n_max``.
 
-    Every k-th matrix of A is inverted, k large enough that one attempt at each gives about ``n_max``.
+    Every k-th matrix of A is inverted, k large enough to give about ``n_max``.
 
     Returns
     -------
@@ -125,7 +108,7 @@ def collect_leaves(A: Tensor, block_size: int, *, mixing: str = "auto", seed: in
         return exact_inverse(leaf)
 
     n_leaves = len(A) * -(-A.shape[-1] // block_size)
-    block_inverse(A[:: -(-n_leaves // n_max)], block_size, invert_leaf, mixing=mixing, seed=seed)
+    block_inverse(A[:: -(-n_leaves // n_max)], block_size, invert_leaf)
     leaves = torch.cat(met)
     return leaves[~missing(leaves)][:n_max]
 
@@ -267,12 +250,6 @@ def _residual(A: Tensor, X: Tensor, out: Tensor | None = None) -> Tensor:
     R = torch.bmm(A, X, out=out).neg_()
     R.diagonal(dim1=-2, dim2=-1).add_(1)
     return R
-
-
-def _mixing_matrix(A: Tensor, seed: int) -> Tensor:
-    """Draw on the CPU, so that a seed means the same matrix on every device."""
-    generator = torch.Generator().manual_seed(seed)
-    return haar_orthogonal(1, A.shape[-1], generator=generator, dtype=A.dtype, device="cpu").to(A.device)[0]
 
 
 def haar_orthogonal(n_matrices: int, matrix_size: int, **where: Any) -> Tensor:

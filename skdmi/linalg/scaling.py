@@ -7,6 +7,8 @@ from skdmi.linalg.elementary import double
 
 _FIELDS = {torch.float32: (torch.int32, 23, 127), torch.float64: (torch.int64, 52, 1023)}
 """Integers of the same width, the number of bits of the fraction, and the bias of the exponent."""
+_ALL_ONES = 0x7FF
+"""The exponent field of what is not finite."""
 _NOTHING = -(2**20)
 """In place of the exponent of a zero: below all others, and a sum of a few of them is still an int32."""
 _UNBALANCED = 8
@@ -117,12 +119,12 @@ def scale_both(A: Tensor, row_exponent: Tensor, column_exponent: Tensor) -> Tens
     """
     exponent = row_exponent.unsqueeze(-1).long() + column_exponent.unsqueeze(-2)
     bits = A.view(torch.int64)
-    field = (bits >> 52) & 0x7FF
+    field = (bits >> 52) & _ALL_ONES
     new_field = field + exponent
-    usual = (field > 0) & (field < 0x7FF) & (new_field > 0) & (new_field < 0x7FF)
     moved = (bits + (exponent << 52)).view(torch.float64)
-    if usual.all():
+    if _are_of_normal_numbers(field) and _are_of_normal_numbers(new_field):
         return moved
+    usual = (field > 0) & (field < _ALL_ONES) & (new_field > 0) & (new_field < _ALL_ONES)
     B, shift = _without_subnormals(A)
     exponent = (exponent + shift).clamp(-3000, 3000)  # beyond this it is zero or infinite all the same
     part = torch.div(exponent, 3, rounding_mode="floor")
@@ -131,11 +133,18 @@ def scale_both(A: Tensor, row_exponent: Tensor, column_exponent: Tensor) -> Tens
     return torch.where(usual, moved, B)
 
 
+def _are_of_normal_numbers(fields: Tensor) -> bool:
+    if fields.numel() == 0:
+        return True
+    smallest, largest = fields.aminmax()
+    return bool((smallest > 0) & (largest < _ALL_ONES))
+
+
 def _without_subnormals(A: Tensor) -> tuple[Tensor, Tensor]:
     """Return B and e with ``A = 2^e B`` entry by entry, float64, where B has no subnormal entry; by integers alone."""
     bits = A.view(torch.int64)
     fraction = (bits & (2**52 - 1)).double()
-    is_subnormal = ((bits >> 52) & 0x7FF) == 0
+    is_subnormal = ((bits >> 52) & _ALL_ONES) == 0
     B = torch.where(is_subnormal, torch.where(bits < 0, -fraction, fraction), A)
     return B, torch.where(is_subnormal, -1074, 0)
 
@@ -146,8 +155,11 @@ def exponents(A: Tensor) -> Tensor:
     >>> exponents(torch.tensor([1.0, -0.75, 2.0**-1074], dtype=torch.float64))
     tensor([    1,     0, -1073], dtype=torch.int32)
     """
+    field = (A.view(torch.int64) >> 52) & _ALL_ONES
+    if _are_of_normal_numbers(field):
+        return (field - 1022).int()
     B, shift = _without_subnormals(A)
-    field = (B.view(torch.int64) >> 52) & 0x7FF
+    field = (B.view(torch.int64) >> 52) & _ALL_ONES
     return torch.where(field == 0, _NOTHING, field - 1022 + shift).int()
 
 

@@ -23,6 +23,7 @@ from skdmi.cli.dmx.common import (
 )
 from skdmi.cli.invert import Summary, certified_inverses, raw_inverses
 from skdmi.cli.streams import finite_stacks, paired_stacks
+from skdmi.report import INACCURATE
 
 MAX_RANGES = 100
 
@@ -123,6 +124,7 @@ def _warn(summary: Summary) -> None:
     for indices, text in (
         (summary.missing, "have no inverse, NaN is written"),
         (summary.uncertified, "are singular to working precision, pseudo-inverses are written"),
+        (summary.inaccurate, f"are so nearly singular that the error of the inverse may exceed {INACCURATE:g}"),
     ):
         if indices:
             share = f"{len(indices)} of {summary.n_matrices} matrices"

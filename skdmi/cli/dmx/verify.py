@@ -6,7 +6,7 @@ import click
 
 from skdmi.cli.dmx.common import INPUT_FILE, command, read
 from skdmi.cli.streams import paired_stacks
-from skdmi.cli.verify import absolute_limits, check
+from skdmi.cli.verify import absolute_check, run
 
 TOLERANCES = {"inverse": 1e-3, "pseudo-inverse": 1e-5}
 KINDS = {"invertible": "inverse", "singular": "pseudo-inverse"}
@@ -25,6 +25,6 @@ def dmxdatasetverify(matrices: Path, inverses: Path, kind: str) -> None:
 
     Exits with 0 if all are valid and with 1 otherwise, naming the first matrices that fail.
     """
-    limits = absolute_limits(TOLERANCES[KINDS[kind]])
-    check(paired_stacks(matrices, inverses, read), KINDS[kind], limits, inverses)
+    check = absolute_check(KINDS[kind], TOLERANCES[KINDS[kind]])
+    run(check, paired_stacks(matrices, inverses, read), inverses)
     click.echo("Dataset valid.")

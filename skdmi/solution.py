@@ -1,0 +1,100 @@
+"""``Solution``: the inverses of a stack on their way out, refined and certified, and what is known of each."""
+
+import warnings
+from typing import NamedTuple, Self
+
+import torch
+from torch import Tensor
+
+from skdmi.base import name_indices, users_stacklevel
+from skdmi.door import computable
+from skdmi.exceptions import InaccurateInverseWarning
+from skdmi.linalg import Refinement, certify, double, exact_inverse, missing, refine, rounded_error_bound
+from skdmi.report import INACCURATE, SOURCES
+
+__all__ = ["EXACT", "NETWORK", "NONE", "PINV", "REFINED", "Solution"]
+
+NETWORK, REFINED, EXACT, PINV, NONE = range(len(SOURCES))
+
+
+class Solution(NamedTuple):
+    """Inverses in the dtype of the matrices, and what is known of each; all on the device of the matrices.
+
+    Fields are tensors of shape (n_matrices,), but for the inverses.
+    """
+
+    inverse: Tensor
+    certified: Tensor
+    nonsingular: Tensor
+    error_bound: Tensor
+    converged: Tensor
+    source: Tensor
+    n_steps: Tensor
+
+    @classmethod
+    def of(cls, A: Tensor, refined: Refinement, source: Tensor) -> Self:
+        """Certify refined inverses, and bound the error of what they are in the dtype of A."""
+        certificate = certify(computable(A), refined.inverse)
+        X = refined.inverse.to(A)
+        error_bound = certificate.error_bound
+        if A.dtype != torch.float64:
+            error_bound = rounded_error_bound(error_bound, refined.inverse, X)
+        certified = certificate.certified.to(A.device) & ~missing(X)
+        known = (certificate.nonsingular, error_bound, refined.converged, source, refined.n_steps)
+        return cls(X, certified, *(t.to(A.device) for t in known))
+
+    @classmethod
+    def joined(cls, parts: list[Self]) -> Self:
+        """Return the solutions of parts of a stack as one."""
+        return parts[0] if len(parts) == 1 else cls(*map(torch.cat, zip(*parts, strict=True)))
+
+    def wanting(self, *, as_it_is: bool = False) -> Tensor:
+        """Return which inverses another method might do better; ``as_it_is``, an unfinished one is no reason."""
+        unfinished = ~self.converged & (not as_it_is)
+        return ~self.certified | unfinished | ~(self.error_bound <= INACCURATE)
+
+    def without(self, chosen: Tensor) -> Self:
+        """Return the solution with some of the inverses missing."""
+        return self._replace(
+            inverse=torch.where(chosen[:, None, None], torch.nan, self.inverse),
+            error_bound=torch.where(chosen, torch.nan, self.error_bound),
+            source=torch.where(chosen, NONE, self.source),
+        )
+
+    def with_exact(self, A: Tensor, chosen: Tensor, tol: float = 0.0) -> Self:
+        """Return the solution with those of LAPACK in the place of some of the inverses, where they are better."""
+        start = exact_inverse(double(A[chosen]))
+        found = ~missing(start)
+        index = chosen.nonzero().flatten()[found]
+        source = torch.full_like(self.source[index], EXACT)
+        theirs = type(self).of(A[index], refine(A[index], start[found], tol=tol, max_steps=1), source)
+        mine = type(self)(*(field[index] for field in self))
+        better = theirs.certified & (~mine.certified | (theirs.converged & ~mine.converged))
+        better |= theirs.certified & (theirs.converged == mine.converged) & (theirs.error_bound < mine.error_bound)
+        index_of_better = index[better]
+        replaced = (kept.index_copy(0, index_of_better, new[better]) for kept, new in zip(self, theirs, strict=True))
+        nonsingular = self.nonsingular.index_copy(0, index, mine.nonsingular | theirs.nonsingular)
+        return type(self)(*replaced)._replace(nonsingular=nonsingular, n_steps=self.n_steps)
+
+    def warn_if_inaccurate(self, start: int) -> None:
+        """Warn once, at the user's line, of inverses whose error may be large; indices count from ``start``."""
+        inaccurate = self.certified & (self.error_bound > INACCURATE)
+        if not inaccurate.any():
+            return
+        in_float64 = self.inverse.dtype == torch.float64
+        advice = "" if in_float64 else " Try A.astype(float64), which holds the same numbers."
+        warnings.warn(
+            f"{int(inaccurate.sum())} of {len(inaccurate)} inverses are certified, but their relative error may exceed "
+            f"{INACCURATE:g}, at index {name_indices(inaccurate, start)}. These matrices are singular but for the last "
+            f"digits of their entries; RefinedInverter().report(A).error_bound has the bounds.{advice} Scale or pose "
+            f"the problem so that it is better conditioned.",
+            InaccurateInverseWarning,
+            stacklevel=users_stacklevel(),
+        )
+
+    def hint(self) -> str:
+        """Say how many of the missing inverses would be certified if the same numbers came in float64."""
+        if self.inverse.dtype == torch.float64:
+            return ""
+        n_rescued = int((missing(self.inverse) & self.nonsingular).sum())
+        return f" As float64, {n_rescued} of them would be certified: try A.astype(float64)." if n_rescued else ""

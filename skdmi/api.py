@@ -68,9 +68,10 @@ def inv(A: Any, *, tol: Any = "auto", uncertified: str = "exact", singular: str 
     A = A if is_dask(A) else as_array(A, name="A", shape="(..., m, m)")
     A = A if isinstance(A, Tensor) or is_dask(A) else np.asarray(A)
     if A.ndim < 2 or A.shape[-1] != A.shape[-2] or A.shape[-1] == 0:
+        advice = f" {RECTANGULAR_ADVICE}" if A.ndim > 1 and A.shape[-1] != A.shape[-2] else ""
         raise ValueError(
-            f"Expected one square matrix, shape (m, m), or any stack of them, (..., m, m), got shape {tuple(A.shape)}. "
-            f"{RECTANGULAR_ADVICE}"
+            f"Expected one square matrix, shape (m, m), or any stack of them, (..., m, m), got shape "
+            f"{tuple(A.shape)}.{advice}"
         )
     m = A.shape[-1]
     inverter = certified_inverter(m, model=model, tol=tol, uncertified=uncertified, singular=singular)

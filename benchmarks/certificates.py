@@ -129,6 +129,28 @@ def floating_products(rng: np.random.Generator, n: int, m: int) -> np.ndarray:
     return rng.uniform(-1, 1, (n, m, m - 1)) @ rng.uniform(-1, 1, (n, m - 1, m))
 
 
+def wide_columns(rng: np.random.Generator, n: int, m: int) -> np.ndarray:
+    """Columns, rows, or both in units from one end of the range of a dtype to the other; half of them singular."""
+    A = uniform(rng, n, m) if rng.random() < 0.5 else integers(rng, n, m)
+    low, high = ((-1070, 1010), (-145, 120))[rng.integers(2)]
+    rows, columns = rng.integers(low, high, (2, n, m))
+    where = rng.integers(4)
+    if where == 0:
+        return np.ldexp(A, columns[:, None])
+    if where == 1:
+        return np.ldexp(A, rows[..., None])
+    if where == 2:
+        return np.ldexp(A, rows[..., None] // 2 + columns[:, None] // 2)
+    return np.ldexp(A, np.where(columns % 2, 0, -rng.integers(500, 560, (n, m)))[:, None])
+
+
+def graded_entries(rng: np.random.Generator, n: int, m: int) -> np.ndarray:
+    """Every entry of a size of its own."""
+    least, largest = ((-1070, 1010), (-145, 120))[rng.integers(2)]
+    power = rng.integers(least, largest, (n, m, m)) // rng.choice([1, 3, 10, 30])
+    return np.ldexp(uniform(rng, n, m), power) * (rng.random((n, m, m)) < 0.8)
+
+
 def _powers(rng: np.random.Generator, n: int, m: int, largest: int) -> np.ndarray:
     return 2.0 ** rng.integers(-largest, largest + 1, (n, m))
 
@@ -151,6 +173,8 @@ FAMILIES: dict[str, Callable[[np.random.Generator, int, int], np.ndarray]] = {
         subnormal,
         overflow_prone,
         floating_products,
+        wide_columns,
+        graded_entries,
     )
 }
 
@@ -160,6 +184,23 @@ FAMILIES: dict[str, Callable[[np.random.Generator, int, int], np.ndarray]] = {
 
 def lapack(A: Tensor, generator: torch.Generator) -> Tensor:
     return torch.linalg.inv_ex(A.double())[0]
+
+
+def loose(A: Tensor, generator: torch.Generator) -> Tensor:
+    """The inverse as it is in exact arithmetic, off by up to a third, in all or in each of its entries."""
+    size = 3.0 ** -torch.randint(1, 40, (len(A), 1, 1), generator=generator)
+    noise = torch.randn(A.shape, generator=generator, dtype=torch.float64)
+    whole = torch.rand(len(A), 1, 1, generator=generator) < 0.5
+    return _nearest_inverse(A) * (1 + size * torch.where(whole, noise[:, :1, :1].clamp(-1, 1), noise.clamp(-1, 1)))
+
+
+def _nearest_inverse(A: Tensor) -> Tensor:
+    """Round exact inverses; of singular matrices, zeros."""
+    X = torch.zeros(A.shape, dtype=torch.float64)
+    for A_i, X_i in zip(A, X, strict=True):
+        if not is_singular(A_i):
+            X_i.copy_(torch.tensor([rounded(x) for x in rational(A_i).inv().entries()]).reshape(X_i.shape))
+    return X
 
 
 def untrained(A: Tensor, generator: torch.Generator) -> Tensor:
@@ -217,7 +258,7 @@ def searched(A: Tensor, generator: torch.Generator, n_steps: int = 40) -> Tensor
 
 SOURCES: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
     source.__name__: source
-    for source in (lapack, searched, untrained, network, pseudo_inverse, huge, zero, not_finite, transposed)
+    for source in (lapack, loose, searched, untrained, network, pseudo_inverse, huge, zero, not_finite, transposed)
 }
 
 
@@ -256,6 +297,14 @@ SETTINGS: dict[str, Callable[[], contextlib.AbstractContextManager[None]]] = {
 
 def exactly(value: float) -> fmpq:
     return fmpq(*value.as_integer_ratio())
+
+
+def rounded(value: fmpq) -> float:
+    """Return the nearest float64; infinite beyond the range."""
+    try:
+        return int(value.p) / int(value.q)
+    except OverflowError:
+        return float("inf") if value > 0 else -float("inf")
 
 
 def rational(A: Tensor) -> fmpq_mat:

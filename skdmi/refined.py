@@ -186,7 +186,7 @@ class RefinedInverter(BaseInverter):
                 rounded = rounded_error_bound(found.error_bound, found.inverse, inverse[is_pinv])
                 error_bound = error_bound.index_put((is_pinv,), rounded.to(error_bound))
             norm = frobenius_residuals(A, inverse, left=left)
-            goal = _rounding(A, inverse, left=left) if self.tol == "auto" else self.tol
+            goal = _rounding(A, inverse, left=left) if self.tol == "auto" else torch.full_like(norm, float(self.tol))
             source = torch.where(is_pinv, PINV, solution.source)
             return InversionReport(
                 inverse=door.pass_through(lambda A, start: inverse, keeps_shape=True),

@@ -48,6 +48,8 @@ def verify(matrices: Path, inverses: Path, kind: str, tolerance: float | None) -
 
 Pair = tuple[np.ndarray, np.ndarray]
 Measure = Callable[[np.ndarray, np.ndarray], np.ndarray]
+Conditions = list[tuple[str, Measure, Measure]]
+"""Name, what is measured, and in what unit."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,7 @@ class Check:
     """One way to check computed inverses X of A: what is measured of both, and how large it may be."""
 
     kind: str
-    conditions: list[tuple[str, Measure, Measure]]
-    """Name, what is measured, and in what unit."""
+    conditions: Conditions
     limit: Callable[[Pair, Pair], np.ndarray]
     """The bound, from A and X as they are and as they are measured."""
     prepare: Callable[[Pair], Pair] = lambda pair: pair
@@ -97,7 +98,7 @@ def absolute_check(kind: str, tolerance: float) -> Check:
         del measured
         return np.full(len(given[0]), tolerance)
 
-    inverse = [("||I - A X||", lambda A, X: _norm(_residual(A, X)), _one)]
+    inverse: Conditions = [("||I - A X||", lambda A, X: _norm(_residual(A, X)), _one)]
     return Check(kind, inverse if kind == "inverse" else PENROSE, limit)
 
 
@@ -151,7 +152,7 @@ def _one(A: np.ndarray, X: np.ndarray) -> np.ndarray:
     return np.ones(len(A))
 
 
-PENROSE: list[tuple[str, Measure, Measure]] = [
+PENROSE: Conditions = [
     ("||A X A - A||", lambda A, X: _norm(A @ X @ A - A), lambda A, X: _norm(A)),
     ("||X A X - X||", lambda A, X: _norm(X @ A @ X - X), lambda A, X: _norm(X)),
     ("||A X - (A X)^T||", lambda A, X: _asymmetry(A @ X), _one),

@@ -28,16 +28,16 @@ TINY = {"depth": 1, "width": 4, "max_epochs": 1, "batches_per_epoch": 2, "batch_
 COMPOSITIONS = {
     "R(n)": RefinedInverter,
     "E(n)": lambda n: EnsembleInverter(n, 2, random_state=0),
-    "B(n)": lambda n: BlockInverter(n, block_size=3, random_state=0),
-    "B(R(n))": lambda n: BlockInverter(RefinedInverter(n), block_size=3, random_state=0),
+    "B(n)": lambda n: BlockInverter(n, block_size=3),
+    "B(R(n))": lambda n: BlockInverter(RefinedInverter(n), block_size=3),
     "R(E(n))": lambda n: RefinedInverter(EnsembleInverter(n, 2, random_state=0)),
     "E(R(n))": lambda n: EnsembleInverter(RefinedInverter(n), 2, random_state=0),
-    "R(B(n))": lambda n: RefinedInverter(BlockInverter(n, block_size=3, random_state=0)),
+    "R(B(n))": lambda n: RefinedInverter(BlockInverter(n, block_size=3)),
     "R(R(n))": lambda n: RefinedInverter(RefinedInverter(n)),
-    "R(B(R(n)))": lambda n: RefinedInverter(BlockInverter(RefinedInverter(n), block_size=3, random_state=0)),
+    "R(B(R(n)))": lambda n: RefinedInverter(BlockInverter(RefinedInverter(n), block_size=3)),
     "E(B(R(n)))": lambda n: EnsembleInverter(BlockInverter(RefinedInverter(n), block_size=3), 2, random_state=0),
     "R(B(R(E(n))))": lambda n: RefinedInverter(
-        BlockInverter(RefinedInverter(EnsembleInverter(n, 2)), block_size=3, random_state=0)
+        BlockInverter(RefinedInverter(EnsembleInverter(n, 2, random_state=0)), block_size=3)
     ),
 }
 # The network as it answers, without refinement, is no better than its training; and that of these tests is poor.
@@ -180,7 +180,7 @@ def test_y_goes_all_the_way(name):
 @pytest.mark.parametrize("outer", ["refined", "ensemble"])
 def test_search_two_levels_down(outer):
     A = make_stack("uniform", n_matrices=12, m=5)
-    block = BlockInverter(NeuralMatrixInverter(**TINY, matrix_size=3), random_state=0)
+    block = BlockInverter(NeuralMatrixInverter(**TINY, matrix_size=3))
     inverter = RefinedInverter(block) if outer == "refined" else EnsembleInverter(block, 2, random_state=0)
     search = GridSearchCV(
         inverter,

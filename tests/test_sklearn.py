@@ -34,7 +34,7 @@ def inverters(**options):
     return [
         ExactInverter(),
         network,
-        BlockInverter(network, block_size=2, random_state=0),
+        BlockInverter(network, block_size=2),
         EnsembleInverter(network, 2, random_state=0),
         RefinedInverter(network),
     ]

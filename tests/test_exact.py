@@ -14,6 +14,7 @@ from sklearn.utils._param_validation import InvalidParameterError
 from skdmi import ExactInverter, RefinedInverter
 from skdmi.base import SINGULAR_POLICIES, settle_singular
 from skdmi.exceptions import SingularMatrixError, SingularMatrixWarning
+from skdmi.linalg import pseudo_inverse
 from tests.matrices import make_stack
 
 REGULAR = ("uniform", "well", "condition", "spd", "orthogonal", "permutation", "graded")
@@ -275,3 +276,48 @@ def test_the_source_of_a_pseudo_inverse_beyond_the_range_is_none():
     with pytest.warns(SingularMatrixWarning, match="index 1"):
         report = RefinedInverter(singular="pinv").report(np.array([[[1.0, 0], [0, 0]], [[1e-310, 0], [0, 0]]]))
     assert report.source.tolist() == ["pinv", "none"]
+
+
+# Pseudo-inverses
+
+
+@pytest.mark.parametrize("m", [2, 3, 5, 16])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_singular_values_at_the_rounding_of_the_own_dtype_count_as_zero(m, dtype):
+    v = torch.linspace(0.1, 0.7, m, dtype=dtype)
+    A = torch.outer(v, v)
+    v = v.double()
+    expected = torch.outer(v, v) / v.square().sum() ** 2
+    found = pseudo_inverse(A)
+    assert found.rank == 1
+    assert torch.linalg.norm(found.inverse - expected) <= 20 * torch.finfo(dtype).eps * torch.linalg.norm(expected)
+    for inverter in (ExactInverter(singular="pinv"), RefinedInverter(singular="pinv")):
+        X = inverter.transform(A[None])[0]
+        assert X.dtype == dtype
+        assert torch.linalg.norm(X.double() - expected) <= 20 * torch.finfo(dtype).eps * torch.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1.0, 1e200])
+@pytest.mark.parametrize(("m", "rank"), [(2, 1), (3, 2), (5, 2), (8, 7), (4, 4)])
+def test_the_bound_of_a_pseudo_inverse_is_above_its_error(m, rank, scale):
+    flint = pytest.importorskip("flint")
+    A = make_stack("singular" if rank < m else "well", 10, m, rank=rank)
+    found = pseudo_inverse(torch.from_numpy(scale * A))
+    assert (found.rank == rank).all()
+    assert (found.error_bound < 1e-10).all()
+    if rank < m and scale == 1:  # A = B C of full rank gives C^T (B^T A C^T)^-1 B^T; the columns of A that are B
+        for A_i, X_i, bound in zip(A, found.inverse.tolist(), found.error_bound.tolist(), strict=True):
+            exact = flint.fmpq_mat(m, m, [int(a) for a in A_i.flatten()])
+            reduced, r = exact.rref()
+            C = reduced.tolist()[:r]
+            pivots = [next(j for j, c in enumerate(row) if c != 0) for row in C]
+            B = [[row[j] for j in pivots] for row in exact.tolist()]
+            B, C = (flint.fmpq_mat(len(T), len(T[0]), [t for row in T for t in row]) for T in (B, C))
+            true = C.transpose() * (B.transpose() * exact * C.transpose()).inv() * B.transpose()
+            true = np.array([int(x.p) / int(x.q) for x in true.entries()]).reshape(m, m)
+            assert np.linalg.norm(X_i - true, 2) <= (bound + 1e-15) * np.linalg.norm(true, 2)
+
+
+def test_the_bound_of_a_pseudo_inverse_is_infinite_where_rounding_decides_the_rank():
+    A = torch.diag(torch.tensor([1.0, 1e-15], dtype=torch.float64))
+    assert pseudo_inverse(A).error_bound == torch.inf

@@ -12,6 +12,8 @@ _UNIT = 2.0**-53
 """The unit roundoff of float64, in which everything here is computed."""
 _UNDERFLOW = 2.0**-900
 """Beside entries near 1, far below rounding, and far above what underflow takes away."""
+_LOOSE = 2.0**-26
+"""An error bound above this may be due to units, and is sought in another way as well."""
 _SPAN = 800
 """Scales that differ by more powers of two than this are brought to it, on the safe side."""
 
@@ -58,7 +60,9 @@ def certify(A: Tensor, X: Tensor) -> Certificate:
        \|v\|_2 \le \frac{\|E\|_F}{1 - \|E\|_F} \|z\|_2,
 
     and with q the Euclidean norm of y over that of the longest column of X, the relative error is at most
-    :math:`q / (1 - q)`, whatever the units of rows and columns. Another bound, better where the rows of A are of one
+    :math:`q / (1 - q)`, whatever the units of rows and columns. Where that is of no use, because a small v in one unit
+    is a large one in another, v is found entry by entry: any :math:`w \ge z + E w` is at least :math:`z + v`, and one
+    more than the sum of m terms :math:`E^k z` is tried. Another bound, better where the rows of A are of one
     scale, is :math:`\|I - A X\|_2 \le \max_j (F^T F e)_j^{1/2}` with :math:`F = D_1^{-1} E D_1`. The smaller is taken.
 
     **Condition.** With :math:`\epsilon` the error bound, :math:`\kappa_1(A)` lies between
@@ -197,26 +201,51 @@ class _ResidualBound(NamedTuple):
 
 def _error_bound(bound: _ResidualBound, rho: _Rho, row_exponent: Tensor, column_exponent: Tensor) -> Tensor:
     """Return the bound on the relative error of X, infinite where there is none."""
-    m = row_exponent.shape[-1]
-    h = (m + 3) * _UNIT
     D1, D2 = (_beside_largest(e).unsqueeze(-1) for e in (row_exponent, column_exponent))
-    X, _ = split_exponent(bound.X)
+    h = (D1.shape[-2] + 3) * _UNIT
     z = bound.times(D1, h)
     v = torch.fmin(_geometric(rho.row_sum) * z.amax(dim=(-2, -1)), _geometric(rho.frobenius) * frobenius_norm(z))
-    y = D2 * ((X + _UNDERFLOW) @ (z + v[..., None, None]))
+    of_any_scale = _of_any_scale(bound.X, z + v[..., None, None], D1, D2)
+    loose = (of_any_scale > _LOOSE) & (rho.smaller < 1)
+    if loose.any():
+        part = _ResidualBound(*(T[loose] for T in bound))
+        w = _fixed_point(part, z[loose], h)
+        of_any_scale[loose] = torch.fmin(of_any_scale[loose], _of_any_scale(part.X, w, D1[loose], D2[loose]))
+    smaller = torch.fmin(of_any_scale, _of_one_scale(bound, row_exponent, h))
+    return smaller.masked_fill(smaller.isnan(), torch.inf)
+
+
+def _of_any_scale(X: Tensor, w: Tensor, D1: Tensor, D2: Tensor) -> Tensor:
+    """Return ``q / (1 - q)``, where ``|X' - A'^-1| D_1 e <= |X'| w``."""
+    m = X.shape[-1]
+    near_one, _ = split_exponent(X)
+    y = D2 * ((near_one + _UNDERFLOW) @ w)
     kept = [torch.where(D > 2.0**-_SPAN, D, 0.0) for D in (D1, D2)]
-    columns, exponent = split_exponent(X * kept[1] * kept[0].mT)
+    columns, exponent = split_exponent(near_one * kept[1] * kept[0].mT)
     longest = scale_by_power_of_two(_column_sums(columns.square()).amax(dim=(-2, -1)).sqrt()[..., None, None], exponent)
     q = _rounded_up(frobenius_norm(y / longest), m)
-    of_any_scale = torch.where((exponent > -900) & (q < 1), q / (1 - q), torch.inf)
+    return torch.where((exponent > -900) & (q < 1), q / (1 - q), torch.inf)
 
+
+def _fixed_point(bound: _ResidualBound, z: Tensor, h: float) -> Tensor:
+    """Return w with ``w >= z + E w``, infinite where none is found."""
+    m = z.shape[-2]
+    w = z
+    for _ in range(m):
+        w = z + bound.times(w, h)
+    w = 1.25 * w
+    holds = (_rounded_up(z + bound.times(w, h), m) <= w).all(dim=-2, keepdim=True)
+    return torch.where(holds, w, torch.inf)
+
+
+def _of_one_scale(bound: _ResidualBound, row_exponent: Tensor, h: float) -> Tensor:
+    """Return the bound on ``||I - A X||_2``, infinite where scales are too far apart."""
+    m = row_exponent.shape[-1]
     span = (row_exponent - row_exponent.amin(dim=-1, keepdim=True)).unsqueeze(-1)
-    D = power_of_two(span.clamp_max(_SPAN), X.dtype)
+    D = power_of_two(span.clamp_max(_SPAN), torch.float64)
     z = bound.times(D, h)
-    of_one_scale = _rounded_up((D * bound.transposed().times(z / D / D, h)).amax(dim=(-2, -1)).sqrt(), m)
-    of_one_scale = of_one_scale.masked_fill((span > _SPAN).any(dim=-2).squeeze(-1), torch.inf)
-    smaller = torch.fmin(of_one_scale, of_any_scale)
-    return smaller.masked_fill(smaller.isnan(), torch.inf)
+    norm = _rounded_up((D * bound.transposed().times(z / D / D, h)).amax(dim=(-2, -1)).sqrt(), m)
+    return norm.masked_fill((span > _SPAN).any(dim=-2).squeeze(-1), torch.inf)
 
 
 def _beside_largest(exponent: Tensor) -> Tensor:

@@ -48,15 +48,16 @@ def _exact_inverse(A: Tensor) -> Tensor:
     scaled, row_exponent, column_exponent = equilibrate(double(A))
     scaled_inverse, info = torch.linalg.inv_ex(scaled)
     X = scale_both(scaled_inverse, column_exponent, row_exponent)
-    found = (info == 0) & (_cautious_residual_norm(scaled, scaled_inverse) < 1) & ~missing(X.to(A.dtype))
+    norm = _cautious_residual_norm(scaled, scaled_inverse, rounding=0.0 if A.dtype == torch.float64 else 2.0**-24)
+    found = (info == 0) & (norm < 1) & ~missing(X.to(A.dtype))
     return torch.where(found[..., None, None], X, torch.nan)
 
 
-def _cautious_residual_norm(A: Tensor, X: Tensor) -> Tensor:
-    """Return ``||I - A X||_F`` plus an allowance for its rounding; A is equilibrated, float64."""
+def _cautious_residual_norm(A: Tensor, X: Tensor, rounding: float) -> Tensor:
+    """Return ``||I - A X||_F`` plus an allowance for its rounding, and that of A; A is equilibrated, float64."""
     # The worst case is m units of roundoff, but errors average out: in 400,000 singular matrices of size 2 to 64 none
     # needed more than 0.3 units to be told from a nonsingular one. Four leave room, and condition numbers up to 1e15.
-    return frobenius_norm(residual(A, X)) + 4 * 2.0**-53 * frobenius_norm(A.abs() @ X.abs())
+    return frobenius_norm(residual(A, X)) + (4 * 2.0**-53 + rounding) * frobenius_norm(A.abs() @ X.abs())
 
 
 class PseudoInverse(NamedTuple):

@@ -11,11 +11,9 @@ _ALL_ONES = 0x7FF
 """The exponent field of what is not finite."""
 _NOTHING = -(2**20)
 """In place of the exponent of a zero: below all others, and a sum of a few of them is still an int32."""
-_UNBALANCED = 8
+_UNBALANCED = 4
 """A row or column whose entries lie, in the geometric mean, so many powers of two below its largest looks unbalanced.
 Uniform entries lie 2 below."""
-_N_PASSES = 64
-"""Of logarithmic means, at most. Random patterns need a few, long chains such as tridiagonal matrices most."""
 
 
 def split_exponent(A: Tensor) -> tuple[Tensor, Tensor]:
@@ -66,7 +64,7 @@ def scale_by_power_of_two(A: Tensor, exponent: Tensor) -> Tensor:
     """
     half = torch.div(exponent, 2, rounding_mode="floor")
     first, second = (power_of_two(part, A.dtype)[..., None, None] for part in (half, exponent - half))
-    return (A * first).mul_(second)
+    return A * first * second
 
 
 def scale_rows(A: Tensor, exponent: Tensor) -> Tensor:
@@ -240,19 +238,23 @@ def _unbalanced(E: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 
 def _by_logarithms(E: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the exponents of rows and columns that minimise ``sum (E_ij + r_i + c_j)^2``, then adjusted by maxima."""
+    r"""Return the exponents of rows and columns that minimise ``sum (E_ij + r_i + c_j)^2``, then adjusted by maxima.
+
+    Over the entries that are not zero, with their pattern P, :math:`n_r = P e` and :math:`n_c = P^T e`:
+
+    .. math:: r = -n_r^{-1} (E e + P c), \quad
+       (\operatorname{diag}(n_c) - P^T \operatorname{diag}(n_r)^{-1} P)\, c = P^T n_r^{-1} E e - E^T e
+
+    which determines c but for a constant; a ridge picks one.
+    """
     is_entry = E > _NOTHING // 2
-    pattern = is_entry.float()
-    known = torch.where(is_entry, E, 0).float()
-    n_rows, n_columns = (pattern.sum(dim=dim).clamp_min(1) for dim in (-1, -2))
-    row_sums, column_sums = known.sum(dim=-1), known.sum(dim=-2)
-    columns = torch.zeros_like(column_sums)
-    for _ in range(_N_PASSES):
-        before = columns
-        rows = -(row_sums + (pattern @ columns.unsqueeze(-1)).squeeze(-1)) / n_rows
-        columns = -(column_sums + (rows.unsqueeze(-2) @ pattern).squeeze(-2)) / n_columns
-        if (columns - before).abs().amax() < 0.25:
-            break
-    r, c = rows.round().int(), columns.round().int()
+    P = is_entry.double()
+    known = torch.where(is_entry, E, 0).double()
+    n_rows, n_columns = P.sum(dim=-1, keepdim=True).clamp_min(1), P.sum(dim=-2).clamp_min(1)
+    row_means = known.sum(dim=-1, keepdim=True) / n_rows
+    normal = torch.diag_embed(n_columns + 1e-9) - P.mT @ (P / n_rows)
+    columns = torch.linalg.solve(normal, P.mT @ row_means - known.sum(dim=-2).unsqueeze(-1))
+    rows = -(row_means + P @ columns / n_rows)
+    r, c = (exponent.squeeze(-1).round().int() for exponent in (rows, columns))
     more_r, more_c = _by_maxima(torch.where(is_entry, E + r.unsqueeze(-1) + c.unsqueeze(-2), _NOTHING))
     return r + more_r, c + more_c

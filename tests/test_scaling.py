@@ -1,0 +1,113 @@
+"""Scaling by powers of two: exact, and such that units do not matter."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmarks.certificates import SETTINGS
+from skdmi.linalg import equilibrate, scale_both, scale_columns, scale_rows
+from skdmi.linalg.elementary import double
+from tests.matrices import make_stack
+
+exponents = st.integers(-1100, 1100)
+doubles = st.floats(allow_nan=False, allow_infinity=False, width=64)
+
+
+@settings(max_examples=200, deadline=None)
+@given(value=doubles, row=exponents, column=exponents)
+def test_entries_are_scaled_as_if_in_one_step(value, row, column):
+    found = scale_both(torch.tensor([[value]], dtype=torch.float64), torch.tensor([row]), torch.tensor([column])).item()
+    with np.errstate(over="ignore", under="ignore"):
+        expected = np.ldexp(value, row + column)
+    if abs(expected) >= np.finfo(np.float64).tiny or expected == 0:
+        assert found == expected
+    else:
+        assert abs(found - expected) <= 2.0**-1074
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("power", [-1074, -1060, -1022, 0, 1000])
+def test_subnormal_entries_are_read_under_every_setting(setting, power):
+    A = torch.tensor([[1.0, -1.0], [3.0, 5.0]], dtype=torch.float64)
+    unit = torch.tensor([power, power])
+    tiny = (
+        scale_both(A, unit, torch.zeros(2, dtype=torch.int64))
+        if power > -1000
+        else A * 2.0**-1000 * 2.0 ** (power + 1000)
+    )
+    with SETTINGS[setting]():
+        scaled, rows, columns = equilibrate(tiny)
+        back = scale_both(tiny, -unit, torch.zeros(2, dtype=torch.int64))
+    torch.testing.assert_close(back, A, rtol=0, atol=0)
+    torch.testing.assert_close(scaled, equilibrate(A)[0], rtol=0, atol=0)
+    assert (rows + power).tolist() == equilibrate(A)[1].tolist()
+    assert columns.tolist() == equilibrate(A)[2].tolist()
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_float32_is_widened_exactly_under_every_setting(setting):
+    A = torch.tensor([2.0**-149, -3 * 2.0**-149, 1.0, 0.0])
+    with SETTINGS[setting]():
+        wide = double(A)
+    assert wide.tolist() == [2.0**-149, -3 * 2.0**-149, 1.0, 0.0]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    m=st.integers(1, 9),
+    density=st.sampled_from([0.3, 0.6, 1.0]),
+    span=st.sampled_from([0, 3, 100, 450]),
+    seed=st.integers(0, 2**31 - 1),
+)
+def test_the_largest_entry_of_every_row_and_column_is_near_one(m, density, span, seed):
+    rng = np.random.default_rng(seed)
+    B = rng.uniform(0.5, 1, (3, m, m)) * (rng.random((3, m, m)) < density)
+    rows, columns = torch.from_numpy(rng.integers(-span, span + 1, (2, 3, m)))
+    A = scale_both(torch.from_numpy(B), rows, columns)
+    scaled, r, c = equilibrate(A)
+    for dim in (-1, -2):
+        largest = scaled.abs().amax(dim=dim)
+        assert (((largest >= 0.5) & (largest < 1)) | (largest == 0)).all()
+    torch.testing.assert_close(scale_both(scaled, -r, -c), A, rtol=0, atol=0)
+
+
+def tridiagonal(n_matrices, m, seed=0):
+    A = make_stack("uniform", n_matrices, m, seed=seed)
+    return A * np.tri(m, m, 1) * np.tri(m, m, 1).T + 2 * np.eye(m)
+
+
+def sparse(n_matrices, m, seed=0):
+    rng = np.random.default_rng(seed)
+    A = make_stack("uniform", n_matrices, m, seed=seed) * (rng.random((n_matrices, m, m)) < 0.4)
+    A[:, np.arange(m), np.roll(np.arange(m), 1)] = 1
+    return A
+
+
+@pytest.mark.parametrize("make", [lambda n, m: make_stack("uniform", n, m), sparse, tridiagonal])
+@pytest.mark.parametrize("m", [2, 5, 16])
+def test_units_leave_no_trace_in_the_condition(make, m):
+    B = make(30, m)
+    B = B[np.linalg.cond(B) < 1e6]
+    rng = np.random.default_rng(1)
+    units = torch.from_numpy(rng.integers(-400, 400, (2, len(B), m)))
+    A = scale_both(torch.from_numpy(B), *units)
+    plain, recovered = (torch.linalg.cond(equilibrate(T)[0]) for T in (torch.from_numpy(B), A))
+    assert (recovered < 100 * plain).all()
+
+
+@pytest.mark.parametrize("scale", [0.05, 0.3])
+def test_entries_of_no_importance_are_given_none(scale):
+    x = np.linspace(0, 1, 24)
+    kernel = torch.from_numpy(np.exp(-(((x[:, None] - x) / (scale / 4)) ** 2)) + 0.1 * np.eye(24))
+    scaled, _, _ = equilibrate(kernel)
+    assert torch.linalg.cond(scaled) <= 4 * torch.linalg.cond(kernel)
+
+
+def test_rows_and_columns_one_by_one_are_the_same_as_both():
+    A = torch.from_numpy(make_stack("uniform", 5, 4))
+    rows, columns = torch.from_numpy(np.random.default_rng(0).integers(-20, 20, (2, 5, 4)))
+    torch.testing.assert_close(
+        scale_both(A, rows, columns), scale_columns(scale_rows(A, rows), columns), rtol=0, atol=0
+    )

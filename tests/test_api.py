@@ -19,6 +19,7 @@ from skdmi.api import certified_inverter
 from skdmi.exceptions import SingularMatrixError, SingularMatrixWarning, UncertifiedError
 from skdmi.metrics import frobenius_residuals
 from skdmi.persistence import choose_model
+from tests.marks import slow_but
 from tests.matrices import make_stack
 
 SIZES = (1, 2, 3, 7, 40)
@@ -49,7 +50,7 @@ def test_inverses_of_any_size_and_leading_axes(m, dtype, leading):
     assert (frobenius_residuals(A, X) <= 5 * bound).all()
 
 
-@pytest.mark.parametrize("m", SIZES)
+@pytest.mark.parametrize("m", slow_but([3, 7], SIZES))
 @pytest.mark.parametrize("kind", ["well", "condition", "spd", "permutation", "graded"])
 def test_inverses_are_certified_and_close_to_those_of_lapack(kind, m):
     A = make_stack(kind, m=m)
@@ -94,7 +95,7 @@ def test_tensors_give_tensors_on_their_device(device, dtype, m):
     assert (X.dtype, X.device, X.shape) == (dtype, A.device, A.shape)
     assert not X.requires_grad
     torch.testing.assert_close(
-        X.double(), torch.linalg.inv(A.detach().double()), rtol=0, atol=20 * torch.finfo(dtype).eps
+        X.double(), torch.linalg.inv(A.detach().double()), rtol=0, atol=50 * torch.finfo(dtype).eps
     )
 
 

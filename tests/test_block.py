@@ -16,6 +16,7 @@ from benchmarks.blocks import normal_equations
 from skdmi import BlockInverter, ExactInverter, NeuralMatrixInverter, RefinedInverter, load_pretrained
 from skdmi.exceptions import InaccurateInverseWarning, SingularMatrixWarning
 from skdmi.linalg import complex_to_real, real_to_complex
+from tests.marks import slow_but
 from tests.matrices import make_stack
 
 TINY = {"depth": 1, "width": 4, "max_epochs": 1, "batches_per_epoch": 2, "batch_size": 16, "random_state": 0}
@@ -42,16 +43,21 @@ def residual_norms(A, X):
     return np.linalg.norm(np.eye(A.shape[-1]) - A @ X, axis=(1, 2))
 
 
+def rounding(A, X):
+    """Return what is promised; LAPACK leaves a fifth of it at these sizes."""
+    return 10 * 2.0**-53 * np.linalg.norm(np.abs(A) @ np.abs(X), axis=(1, 2))
+
+
 # Every size, every kind
 
 
-@pytest.mark.parametrize("m", [1, 2, 3, 4, 7, 20, 33])
+@pytest.mark.parametrize("m", slow_but([1, 4, 20], [1, 2, 3, 4, 7, 20, 33]))
 @pytest.mark.parametrize("kind", ["uniform", "spd", "orthogonal", "permutation"])
 def test_as_good_as_lapack(kind, m, shipped):
     A = make_stack(kind, n_matrices=5, m=m)
-    tolerance = np.maximum(4 * residual_norms(A, np.linalg.inv(A)), 1e-14 * m)
     for inverter in (shipped, BlockInverter(block_size=3), BlockInverter()):
-        assert (residual_norms(A, inverter.transform(A)) <= tolerance).all()
+        X = inverter.transform(A)
+        assert (residual_norms(A, X) <= rounding(A, X)).all()
 
 
 def skew(N):
@@ -90,7 +96,8 @@ def test_matrices_on_which_elimination_without_pivoting_fails(matrix, shipped):
     A = np.asarray(matrix, dtype=float)[None]
     report = RefinedInverter(shipped, uncertified="nan").report(A)
     assert report.certified.all()
-    assert residual_norms(A, shipped.transform(A)) <= 10 * residual_norms(A, np.linalg.inv(A)) + 1e-13
+    X = shipped.transform(A)
+    assert residual_norms(A, X) <= rounding(A, X)
 
 
 @pytest.mark.parametrize("side", ["rows", "columns", "both"])
@@ -105,7 +112,8 @@ def test_graded_matrices_are_equilibrated(side, shipped):
 
 def test_singular_values_over_ten_decades(shipped):
     A = make_stack("condition", n_matrices=4, m=30, condition=1e10)
-    assert (residual_norms(A, shipped.transform(A)) <= 4 * residual_norms(A, np.linalg.inv(A))).all()
+    X = shipped.transform(A)
+    assert (residual_norms(A, X) <= rounding(A, X)).all()
 
 
 def test_lapack_is_the_last_resort():
@@ -114,15 +122,9 @@ def test_lapack_is_the_last_resort():
             return torch.zeros_like(A)
 
     A = make_stack("uniform", m=6)
-    np.testing.assert_allclose(BlockInverter(Useless(), block_size=3).transform(A), np.linalg.inv(A), rtol=1e-10)
-
-
-def dot_products_in_units_of_rounding(A, X):
-    u, size = np.finfo(np.float64).eps / 2, np.linalg.norm
-    return [
-        size(np.eye(len(A)) - first @ second) / (u * size(np.abs(first) @ np.abs(second)))
-        for first, second in ((A, X), (X, A))
-    ]
+    np.testing.assert_allclose(
+        BlockInverter(Useless(), block_size=3).transform(A), np.linalg.inv(A), rtol=1e-10, atol=1e-11
+    )
 
 
 @pytest.mark.parametrize("N", [128, pytest.param(512, marks=pytest.mark.slow)])
@@ -131,7 +133,9 @@ def test_both_residuals_of_large_matrices_are_what_rounding_explains(N, conditio
     kind = "uniform" if condition is None else "condition"
     A = make_stack(kind, 1, N, condition=condition)
     for inverter in (BlockInverter(), RefinedInverter(BlockInverter(block_size=16))):
-        assert max(dot_products_in_units_of_rounding(A[0], inverter.transform(A)[0])) <= 10
+        X = inverter.transform(A)
+        for first, second in ((A, X), (X, A)):
+            assert residual_norms(first, second) <= rounding(first, second)
 
 
 @pytest.mark.parametrize("block_size", [1, 2, 3])
@@ -197,7 +201,7 @@ def test_flat_rows_and_any_leading_axes(shipped):
 
 
 @pytest.mark.parametrize("chunks", [(2, 20, 20), (6, 7, 20), (1, 8, 8)], ids=["whole", "rows", "blocks"])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", slow_but([np.float64], [np.float32, np.float64]))
 def test_dask_by_members_and_by_chunks_of_one_matrix(chunks, dtype, shipped):
     A = (make_stack("uniform", n_matrices=4, m=20) + 8 * np.eye(20)).astype(dtype)
     X = shipped.transform(da.from_array(A, chunks=chunks))

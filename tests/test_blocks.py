@@ -21,6 +21,7 @@ from skdmi.linalg import (
     residual,
     schur_inverse_,
 )
+from tests.marks import slow_but
 from tests.matrices import make_stack
 
 
@@ -127,7 +128,7 @@ def test_polishing_leaves_alone_what_is_hopeless_and_what_is_done():
     torch.testing.assert_close(X[[1, 2]], before[[1, 2]], equal_nan=True, rtol=0, atol=0)
     assert norms[1] == pytest.approx(6**0.5)
     assert norms[2].isnan()
-    torch.testing.assert_close(X[[0, 3]], before[[0, 3]], rtol=0, atol=1e-15)
+    torch.testing.assert_close(X[[0, 3]], before[[0, 3]], rtol=0, atol=1e-14)
 
 
 # Everything together
@@ -172,7 +173,7 @@ def test_members_that_fail_do_not_touch_the_others():
     alone = block_inverse(regular, 2, exact_inverse)
     A = torch.stack([regular[0], torch.ones(8, 8).double(), regular[1], torch.eye(8).flip(-1).double(), regular[2]])
     together = block_inverse(A, 2, exact_inverse)
-    torch.testing.assert_close(together[[0, 2, 4]], alone, rtol=1e-14, atol=1e-16)
+    torch.testing.assert_close(together[[0, 2, 4]], alone, rtol=1e-12, atol=1e-16)
 
 
 def test_equilibration_is_undone_exactly():
@@ -217,7 +218,7 @@ def test_leaves_are_finite_and_not_too_many():
 
 
 @pytest.mark.parametrize("chunks", [(1, 10, 10), (2, 7, 12), (3, 11, 33)])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", slow_but([np.float64], [np.float32, np.float64]))
 def test_chunks_of_a_matrix_become_a_graph(chunks, dtype):
     A = dominant(3, 33).numpy().astype(dtype)
     X = invert_chunked(da.from_array(A, chunks=chunks), np.linalg.inv)

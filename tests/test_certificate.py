@@ -23,6 +23,7 @@ from benchmarks.certificates import (
     rational,
 )
 from skdmi.linalg import Certificate, certify, equilibrate, minimal_residual, scale_columns, scale_rows
+from tests.marks import slow_but
 from tests.matrices import make_stack
 
 EXACTLY_SINGULAR = {"integers", "dyadic", "repeated_rows", "zero_rows", "permuted_rows"}
@@ -57,7 +58,7 @@ def assert_same(actual, expected, **tolerances):
 # No false certificate, ever
 
 
-@every_setting
+@pytest.mark.parametrize("setting", slow_but(["default"], SETTINGS))
 @pytest.mark.parametrize("family", FAMILIES)
 def test_no_attack_wins_a_false_certificate_or_beats_a_bound(family, setting):
     kinds = itertools.product(SOURCES, DTYPES)
@@ -293,7 +294,7 @@ def test_permuting_the_stack_permutes_the_answers():
     X = minimal_residual(A, n_steps=5)
     order = torch.randperm(40, generator=torch.Generator().manual_seed(0))
     for permuted, field in zip(certify(A[order], X[order]), certify(A, X), strict=True):
-        assert_same(permuted, field[order])
+        assert_same(permuted, field[order], rtol=1e-12, atol=1e-14)
 
 
 @both_dtypes

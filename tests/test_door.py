@@ -117,7 +117,8 @@ def test_tensors_of_every_kind(inverter, kind):
     inverses = inverter.transform(X[kind])
     assert not inverses.requires_grad
     expected = inverter.transform(plain)
-    torch.testing.assert_close(inverses, expected[:1].expand(7, 3, 3) if kind == "expanded" else expected)
+    expected = expected[:1].expand(7, 3, 3) if kind == "expanded" else expected
+    torch.testing.assert_close(inverses, expected, **TOLERANCE if kind == "expanded" else {})
     assert np.isfinite(inverter.score(X[kind]))
 
 
@@ -391,7 +392,7 @@ def test_dask_with_unknown_chunk_sizes(inverter):
     assert 0 < len(expected) < 7
     np.testing.assert_allclose(inverter.transform(some).compute(), inverter.transform(expected), **TOLERANCE)
     np.testing.assert_allclose(inverter.residual_norms(some).compute(), inverter.residual_norms(expected), atol=1e-4)
-    assert inverter.score(some) == pytest.approx(inverter.score(expected), rel=1e-4, abs=1e-6)
+    assert inverter.score(some) == pytest.approx(inverter.score(expected), abs=1e-5)
     none = X[X[:, 0, 0] > 1e9]
     assert inverter.transform(none).compute().shape == (0, 3, 3)
 

@@ -30,6 +30,7 @@ from skdmi.modules import (
     InverterResNet,
     PolynomialInverse,
 )
+from tests.marks import slow_but
 from tests.matrices import KINDS, make_stack
 from tests.products import ProductCounter
 
@@ -38,7 +39,10 @@ WEIGHTS = [0.0, 0.3, 3.0]
 # Every block, and the polynomial one from every start.
 NETWORKS = [pytest.param({"block": block}, id=block) for block in BLOCKS]
 NETWORKS += [pytest.param({"start": start}, id=start) for start in STARTS if start != "transpose"]
+FEW_NETWORKS = [NETWORKS[0], *(pytest.param(*each.values, id=each.id, marks=pytest.mark.slow) for each in NETWORKS[1:])]
 property_test = settings(max_examples=10, deadline=None, database=None)
+
+
 seeds = st.integers(0, 2**32 - 1)
 
 
@@ -77,10 +81,10 @@ def assert_equal(actual, expected):
 # Finite, in shape and in dtype
 
 
-@pytest.mark.parametrize("weights", WEIGHTS)
+@pytest.mark.parametrize("weights", slow_but([0.3], WEIGHTS))
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("m", [1, 20])
+@pytest.mark.parametrize("m", slow_but([20], [1, 20]))
 @pytest.mark.parametrize("options", NETWORKS)
 def test_every_finite_matrix_has_a_finite_answer(options, m, dtype, precision, weights):
     network = network_of(**options, m=m, weights=weights, precision=precision)
@@ -98,7 +102,7 @@ def test_every_finite_matrix_has_a_finite_answer(options, m, dtype, precision, w
     assert_equal(X[(stack == 0).flatten(1).all(dim=1)].unique(), torch.zeros(1, dtype=dtype))
 
 
-@pytest.mark.parametrize("options", NETWORKS)
+@pytest.mark.parametrize("options", FEW_NETWORKS)
 def test_without_normalisation_answers_are_finite_too(options):
     for m, weights, dtype in product((1, 17), WEIGHTS, DTYPES):
         network = network_of(**options, m=m, weights=weights, normalize="none")
@@ -124,7 +128,7 @@ def test_beyond_the_range_the_answer_saturates(dtype):
 
 
 @pytest.mark.parametrize("weights", [0.0, 0.1, 1.0])
-@pytest.mark.parametrize("depth", [1, 4, 6])
+@pytest.mark.parametrize("depth", slow_but([4], [1, 4, 6]))
 @pytest.mark.parametrize("options", NETWORKS)
 def test_gradients_of_the_loss_are_finite_on_the_nastiest_batch(options, depth, weights):
     network = network_of(**options, m=4, depth=depth, weights=weights)
@@ -160,7 +164,7 @@ def test_training_can_reach_every_parameter(options):
 # Scale, order and precision
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", slow_but([torch.float32], DTYPES))
 @pytest.mark.parametrize("options", NETWORKS)
 @property_test
 @given(seed=seeds, power=st.integers(-60, 60))
@@ -177,7 +181,7 @@ def test_other_factors_leave_the_network_up_to_rounding(options):
     torch.testing.assert_close(network(3e70 * A), network(A) / 3e70, rtol=1e-6, atol=1e-77)
 
 
-@pytest.mark.parametrize("options", NETWORKS)
+@pytest.mark.parametrize("options", FEW_NETWORKS)
 @property_test
 @given(seed=seeds, order=st.permutations(range(8)))
 def test_batching_and_order_do_not_matter(options, seed, order):
@@ -245,7 +249,7 @@ def test_a_block_by_name(block, core):
     assert type(network_of(block).core) is core
 
 
-@pytest.mark.parametrize("m", range(1, 9))
+@pytest.mark.parametrize("m", slow_but([1, 5], range(1, 9)))
 @pytest.mark.parametrize("depth", [1, 2, 3, 4, 6])
 @pytest.mark.parametrize("n_squarings", [1, 3, 4])
 def test_the_untrained_polynomial_network_is_the_minimal_residual_iteration(n_squarings, depth, m):
@@ -359,7 +363,7 @@ def test_permutations_of_rows_and_columns_commute_with_deflation(rank, weights, 
     torch.testing.assert_close(network(P @ A @ Q), Q.mT @ network(A) @ P.mT, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("weights", [0.0, 0.02, 0.3, 3.0])
+@pytest.mark.parametrize("weights", slow_but([0.3], [0.0, 0.02, 0.3, 3.0]))
 @property_test
 @given(seed=seeds, m=st.integers(1, 6), kind=st.sampled_from(["uniform", "condition", "spd"]))
 def test_the_best_iterate_is_never_worse_than_the_multiple_of_the_identity(weights, seed, m, kind):
@@ -369,7 +373,7 @@ def test_the_best_iterate_is_never_worse_than_the_multiple_of_the_identity(weigh
     assert (frobenius_norm(residual(A, network(A))) <= start + 1e-5 * math.sqrt(m)).all()
 
 
-@pytest.mark.parametrize("weights", [0.0, 0.02, 0.3, 3.0])
+@pytest.mark.parametrize("weights", slow_but([0.3], [0.0, 0.02, 0.3, 3.0]))
 @property_test
 @given(seed=seeds, m=st.integers(1, 6), kind=st.sampled_from(["uniform", "condition", "spd", "singular"]))
 def test_from_the_characteristic_start_it_is_never_much_worse_than_the_transpose(weights, seed, m, kind):
@@ -380,7 +384,7 @@ def test_from_the_characteristic_start_it_is_never_much_worse_than_the_transpose
 
 
 @pytest.mark.parametrize("block", ["polynomial", "feedback"])
-@pytest.mark.parametrize("weights", [0.0, 0.02, 0.3, 3.0])
+@pytest.mark.parametrize("weights", slow_but([0.3], [0.0, 0.02, 0.3, 3.0]))
 @property_test
 @given(
     seed=seeds, m=st.integers(1, 6), kind=st.sampled_from(["uniform", "well", "condition", "orthogonal", "singular"])
@@ -415,7 +419,7 @@ def test_the_dense_network_has_the_published_number_of_parameters():
     assert sum(parameter.numel() for parameter in network.parameters()) == 4_712_713
 
 
-@pytest.mark.parametrize("m", [3, 6, 9])
+@pytest.mark.parametrize("m", slow_but([6], [3, 6, 9]))
 @pytest.mark.parametrize(
     ("options", "depth", "n_products"),
     [
@@ -440,7 +444,7 @@ def test_the_products_spent_are_the_products_counted(options, depth, n_products,
     assert counter.n_products == network.n_products(m) == n_products
 
 
-@pytest.mark.parametrize("n_squarings", [1, 2, 3, 4])
+@pytest.mark.parametrize("n_squarings", slow_but([1, 4], [1, 2, 3, 4]))
 def test_the_iteration_spends_as_much_as_the_network(n_squarings):
     for depth in range(1, 8):
         with ProductCounter(6, 8) as counter:

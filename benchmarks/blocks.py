@@ -23,7 +23,16 @@ from torch import Tensor
 
 from skdmi import BlockInverter, RefinedInverter, load_pretrained
 from skdmi.block import invert_leaf
-from skdmi.linalg import block_inverse, certify, exact_inverse, pad_to_blocks, schur_inverse_
+from skdmi.linalg import (
+    block_inverse,
+    certify,
+    equilibrate,
+    exact_inverse,
+    frobenius_norm,
+    pad_to_blocks,
+    residual,
+    schur_inverse_,
+)
 from skdmi.metrics import frobenius_residuals
 
 NETWORK = load_pretrained("uniform-3x3")
@@ -41,23 +50,46 @@ def accuracy() -> None:
     print("\nGeneral matrices, U[-1,1], 50 a size, leaf 3x3: uniform-3x3 refined. Ratio: residual norm over numpy's.")
     print(
         f"{'N':>5}{'certified %':>13}{'ratio max':>11}{'median':>9}{'in full: certified %':>22}{'ratio max':>11}"
-        f"{'mixed':>7}{'LAPACK':>8}"
+        f"{'LAPACK':>8}"
     )
     for N in (10, 30, 60, 100, 257, 512):
         A = uniform(50, N)
         direct = frobenius_residuals(A, np.linalg.inv(A))
-        block = BlockInverter(LEAF, random_state=0)
+        block = BlockInverter(LEAF)
         X = block.transform(A)
         ratio = frobenius_residuals(A, X) / direct
         certified = certify(*map(torch.from_numpy, (A, X))).certified.double().mean().item()
         report = RefinedInverter(block, uncertified="nan").report(A)
-        found = block_inverse(torch.from_numpy(A), 3, partial(invert_leaf, LEAF))
-        lapack = int((~(found.residual_norm < 0.5)).sum())
         print(
             f"{N:>5}{100 * certified:>13.1f}{ratio.max():>11.2f}{np.median(ratio):>9.2f}"
             f"{100 * report.certified.mean():>22.1f}{(report.residual_norm / direct).max():>11.2f}"
-            f"{int((found.n_mixings > 0).sum()):>7}{lapack:>8}"
+            f"{np.count_nonzero(RefinedInverter(block).report(A).source == 'exact'):>8}"
         )
+
+
+def rounding_units(A: Tensor, X: Tensor) -> str:
+    """Return both residual norms in units of ``u || |A||X| ||_F`` and its mirror."""
+    units = (
+        frobenius_norm(residual(first, second)) / frobenius_norm(first.abs() @ second.abs()) * 2.0**53
+        for first, second in ((A, X), (X, A))
+    )
+    return "".join(f"{value.item():>11.1f}" for value in units)
+
+
+def growth() -> None:
+    """Print what the recursion leaves of both residuals, without its row order and with it, and after refinement."""
+    print("\nResiduals in units of u || |A||X| ||_F, right and left, one matrix U[-1,1], exact leaves 32x32")
+    names = ("in given order", "ordered", "BlockInverter", "numpy")
+    print(f"{'N':>5}" + "".join(f"{name:>22}" for name in names))
+    for N in (128, 512, 1024, 2048):
+        A = equilibrate(torch.from_numpy(uniform(1, N)))[0]
+        answers = (
+            schur_inverse_(pad_to_blocks(A, 32), 32, exact_inverse)[:, :N, :N],
+            block_inverse(A, 32, exact_inverse),
+            torch.from_numpy(BlockInverter().transform(A.numpy())),
+            torch.from_numpy(np.linalg.inv(A.numpy())),
+        )
+        print(f"{N:>5}" + "".join(rounding_units(A, X) for X in answers))
 
 
 # A worked problem
@@ -87,7 +119,7 @@ def normal_equations() -> tuple[np.ndarray, np.ndarray]:
 def box_and_draper() -> None:
     print("\nBox and Draper 11.3, 10 x 10 normal equations, leaf 3x3: uniform-3x3 refined")
     normal, right_side = normal_equations()
-    coefficients = BlockInverter(LEAF, random_state=0).transform(normal[None])[0] @ right_side
+    coefficients = BlockInverter(LEAF).transform(normal[None])[0] @ right_side
     direct = np.linalg.solve(normal, right_side)
     print(f"{'term':>6}{'blocks':>14}{'numpy':>14}{'difference':>12}")
     for term, mine, theirs in zip(TERMS, coefficients, direct, strict=True):
@@ -122,7 +154,6 @@ def exact_leaves() -> None:
         "BlockInverter(None)",
         "... and certify",
         "RefinedInverter(BlockInverter(None))",
-        "mixed",
     )
     print(f"{'N':>5}{'numpy ms':>10}" + "".join(f"{name:>{len(name) + 3}}" for name in names))
     for N in (1024, 2048):
@@ -133,7 +164,6 @@ def exact_leaves() -> None:
                 names[1]: BlockInverter().transform,
                 names[2]: block_and_certify,
                 names[3]: RefinedInverter(BlockInverter()).transform,
-                names[4]: BlockInverter(mixing="always").transform,
             },
             N,
             repeats=5,
@@ -167,7 +197,7 @@ def network_leaves() -> None:
     for N, repeats in ((150, 9), (1024, 3)):
         A = uniform(1, N)
         leaves = {"network": NETWORK, "refined": LEAF}
-        methods = {name: BlockInverter(leaf, random_state=0).fit().transform for name, leaf in leaves.items()}
+        methods = {name: BlockInverter(leaf).fit().transform for name, leaf in leaves.items()}
         spent = seconds({"numpy": np.linalg.inv, **methods}, N, repeats)
         direct = frobenius_residuals(A, np.linalg.inv(A))
         for name, leaf in leaves.items():
@@ -184,11 +214,7 @@ def memory() -> None:
     print("\nPeak memory beyond input and output, in N^2 float64 numbers, N = 2304")
     N = 2304  # arrays too large for the heap, which would keep their room
     A = uniform(1, N)
-    for name, inverter in (
-        ("unmixed", BlockInverter()),
-        ("mixed", BlockInverter(mixing="always", random_state=0)),
-        ("certified", RefinedInverter(BlockInverter())),
-    ):
+    for name, inverter in (("alone", BlockInverter()), ("reported", RefinedInverter(BlockInverter()))):
         inverter.transform(A)  # buffers of the libraries
         print(f"{name:>12}{peak_bytes(partial(inverter.transform, A)) / (8 * N * N) - 1:8.2f}")
 
@@ -240,29 +266,27 @@ def families() -> dict[str, np.ndarray]:
 def nasty() -> None:
     """Print what becomes of each: certified as it is, certified through LAPACK (exact), or refused (NaN)."""
     print("\nMatrices on which elimination without pivoting fails, leaf 3x3: uniform-3x3 refined")
-    print(f"{'':28}{'condition':>11}{'outcome':>12}{'mixings':>9}{'residual':>11}{'numpy':>11}{'error bound':>13}")
-    full = RefinedInverter(BlockInverter(LEAF, random_state=0))
+    print(f"{'':28}{'condition':>11}{'outcome':>12}{'residual':>11}{'numpy':>11}{'error bound':>13}")
+    full = RefinedInverter(BlockInverter(LEAF))
     for name, matrix in families().items():
         A = matrix[None]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             report = full.report(A)
-        found = block_inverse(torch.from_numpy(A), 3, partial(invert_leaf, LEAF))
-        by_blocks = bool(found.residual_norm < 0.5) and report.source[0] != "exact"
-        outcome = ("certified" if by_blocks else "exact") if report.certified[0] else "refused"
+        outcome = ("exact" if report.source[0] == "exact" else "certified") if report.certified[0] else "refused"
         try:
             direct = frobenius_residuals(A, np.linalg.inv(A))[0]
         except np.linalg.LinAlgError:
             direct = np.nan
         print(
-            f"{name:28}{np.linalg.cond(matrix):>11.1e}{outcome:>12}{int(found.n_mixings[0]):>9}"
+            f"{name:28}{np.linalg.cond(matrix):>11.1e}{outcome:>12}"
             f"{report.residual_norm[0]:>11.1e}{direct:>11.1e}{report.error_bound[0]:>13.1e}"
         )
 
 
 def main() -> None:
     parts = {
-        "accuracy": [accuracy],
+        "accuracy": [accuracy, growth],
         "worked": [box_and_draper],
         "speed": [exact_leaves, network_leaves, memory],
         "families": [nasty],

@@ -23,8 +23,10 @@ __all__ = ["certified_inverter", "inv", "load_pretrained"]
 def inv(A: Any, *, tol: Any = "auto", uncertified: str = "exact", singular: str = "warn", model: Any = "auto") -> Any:
     """Invert matrices of any size and return only what is proved: learned, refined, certified.
 
-    The network's answers are refined, put together to the full size, refined again and certified there, matrix by
-    matrix; what has no certificate then goes to LAPACK.
+    The network's answers are put together to the full size, refined there in float64 and certified, matrix by matrix;
+    what has no certificate then, or an error bound above 1e-2, goes to LAPACK. Everything is done on the matrix
+    equilibrated by powers of two, so that rows and columns of different units cost no digits, and rounded once to the
+    dtype of A.
 
     Parameters
     ----------
@@ -52,6 +54,14 @@ def inv(A: Any, *, tol: Any = "auto", uncertified: str = "exact", singular: str 
         If A is empty, complex, not finite, or not made of square matrices.
     UncertifiedError, SingularMatrixError
         If asked for.
+
+    Warns
+    -----
+    SingularMatrixWarning
+        If members are singular to working precision, in the dtype of A: another matrix that rounds to it may be
+        singular.
+    InaccurateInverseWarning
+        If inverses are certified, but the bound on their relative error stays above 1e-2.
 
     See Also
     --------

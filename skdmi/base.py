@@ -27,6 +27,7 @@ from skdmi.validation import described, tensor_fault
 __all__ = [
     "SINGULAR_POLICIES",
     "BaseInverter",
+    "float64_hint",
     "name_indices",
     "name_singular",
     "settle_singular",
@@ -275,6 +276,17 @@ def settle_singular(A: Tensor, X: Tensor, policy: str, start: int = 0, *, hint: 
     else:
         warn_singular(X, start, f"Their inverses are NaN; singular='pinv' returns pseudo-inverses.{hint}")
     return X
+
+
+def float64_hint(A: Tensor, n_rescued: int) -> str:
+    """Say, at the end of a message, how many of the missing inverses of A there would be in float64; or nothing.
+
+    >>> float64_hint(torch.eye(2), 3)
+    ' In float64, 3 of them would have an inverse: try A.astype(float64).'
+    """
+    if A.dtype == torch.float64 or n_rescued == 0:
+        return ""
+    return f" In float64, {n_rescued} of them would have an inverse: try A.astype(float64)."
 
 
 def warn_singular(X: Tensor, start: int, advice: str) -> None:

@@ -2,11 +2,12 @@
 
 from typing import Any, Self
 
+import torch
 from sklearn.utils._param_validation import StrOptions
 from torch import Tensor
 
-from skdmi.base import SINGULAR_POLICIES, BaseInverter, settle_singular, unchanged_on_error
-from skdmi.linalg import exact_inverse
+from skdmi.base import SINGULAR_POLICIES, BaseInverter, float64_hint, settle_singular, unchanged_on_error
+from skdmi.linalg import exact_inverse, missing
 
 __all__ = ["ExactInverter"]
 
@@ -16,9 +17,9 @@ class ExactInverter(BaseInverter):
 
     .. math:: P A = L U, \quad X = U^{-1} L^{-1} P
 
-    computed by LAPACK (cuSOLVER on a GPU) in float64 whatever the dtype of A, and rounded once. Members that are
-    singular to working precision, :math:`\|I - A X\|_F \ge 1`, or whose inverse lies beyond the range of A's dtype,
-    are dealt with one by one and spoil no other member.
+    computed by LAPACK (cuSOLVER on a GPU) in float64 whatever the dtype of A, on the matrix equilibrated by powers of
+    two, and rounded once. Members that are singular to working precision, in the dtype of A, or whose inverse lies
+    beyond the range of that, are dealt with one by one and spoil no other member (:func:`skdmi.linalg.exact_inverse`).
     Takes matrices of any size; nothing is learned, so it needs no ``fit``.
 
     Parameters
@@ -84,7 +85,11 @@ class ExactInverter(BaseInverter):
         return exact_inverse(A)
 
     def _settle(self, A: Tensor, X: Tensor, start: int) -> Tensor:
-        return settle_singular(A, X, self.singular, start)
+        chosen = missing(X)
+        n_rescued = 0
+        if A.dtype != torch.float64 and chosen.any():
+            n_rescued = int((~missing(exact_inverse(A[chosen].double()))).sum())
+        return settle_singular(A, X, self.singular, start, hint=float64_hint(A, n_rescued))
 
     def _check_ready(self) -> None:
         self._validate_params()

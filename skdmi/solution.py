@@ -6,7 +6,7 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor
 
-from skdmi.base import name_indices, users_stacklevel
+from skdmi.base import float64_hint, name_indices, users_stacklevel
 from skdmi.door import computable
 from skdmi.exceptions import InaccurateInverseWarning
 from skdmi.linalg import Refinement, certify, double, exact_inverse, missing, refine, rounded_error_bound
@@ -94,7 +94,4 @@ class Solution(NamedTuple):
 
     def hint(self) -> str:
         """Say how many of the missing inverses would be certified if the same numbers came in float64."""
-        if self.inverse.dtype == torch.float64:
-            return ""
-        n_rescued = int((missing(self.inverse) & self.nonsingular).sum())
-        return f" As float64, {n_rescued} of them would be certified: try A.astype(float64)." if n_rescued else ""
+        return float64_hint(self.inverse, int((missing(self.inverse) & self.nonsingular).sum()))

@@ -90,9 +90,10 @@ def invert(
         _draw(sample, plot)
     if summary.missing:
         reason = "have no certificate" if policies["uncertified"] == "nan" else "are singular to working precision"
+        rescued = f" In float64, {summary.n_rescued} of them would have one." if summary.n_rescued else ""
         click.echo(
             f"Warning: {len(summary.missing)} of {summary.n_matrices} matrices {reason}, at index "
-            f"{name_indices(summary.missing)}; their inverses are NaN.",
+            f"{name_indices(summary.missing)}; their inverses are NaN.{rescued}",
             err=True,
         )
     if summary.inaccurate:
@@ -134,6 +135,7 @@ class Summary:
     uncertified: list[int] = field(default_factory=list)
     inaccurate: list[int] = field(default_factory=list)
     n_certified: int | None = None
+    n_rescued: int = 0
     sources: Counter[str] = field(default_factory=Counter)
 
     def add(self, norms: np.ndarray) -> None:
@@ -181,6 +183,10 @@ def certified_inverses(
         except np.linalg.LinAlgError as error:  # Its indices are those within the chunk.
             raise ValueError(f"{error} Counted from matrix {start}." if start else str(error)) from error
         summary.add_report(report)
+        refused = report.source == "none"
+        if stack.dtype == np.float32 and refused.any():
+            in_float64 = quietly(inverter.report, stack[refused].astype(np.float64))
+            summary.n_rescued += int(in_float64.certified.sum())
         if table:
             table.writerows(zip(count(start), *(getattr(report, name).tolist() for name in COLUMNS), strict=False))
         yield report.inverse

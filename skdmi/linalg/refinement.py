@@ -6,9 +6,11 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+from skdmi.linalg.accurate import correct
 from skdmi.linalg.elementary import check_square, double, frobenius_norm, residual
 from skdmi.linalg.iterations import minimal_residual_start, minimal_residual_step
-from skdmi.linalg.scaling import equilibrate, exponents, power_of_two, scale_both, scale_by_power_of_two
+from skdmi.linalg.promise import keeps_promise
+from skdmi.linalg.scaling import equilibrate, scale_both
 
 PLAIN = 0.03
 """Below this residual norm plain steps, R to ``R^2`` for two products, beat minimal-residual steps (measured)."""
@@ -20,8 +22,6 @@ DELICATE = 2.0**16
 """Matrices with ``||A||_F ||X||_F`` above m times this get a step with an accurate residual: else 16 bits may go."""
 _CHUNK_ENTRIES = 2**18
 _UNIT = 2.0**-53
-_WIDEST = 900
-"""Products with powers of two that far apart stay in range."""
 
 
 class Refinement(NamedTuple):
@@ -62,8 +62,8 @@ def refine(A: Tensor, X: Tensor | None = None, *, tol: float = 0.0, max_steps: i
 
     Then :math:`I - A X` and :math:`I - X A` are measured, of the equilibrated matrix and of the one given, and compared
     with :math:`10 u \, \| |A| |X| \|_F` and its mirror. Where one of them is larger, or :math:`\kappa > 2^{16} m`, a
-    last step follows, which makes X exact to about its last bit as long as :math:`u \kappa` is small:
-    :math:`X + X (R + R^2 + \dots)` with the :func:`accurate_residual` R.
+    last step follows (:func:`~skdmi.linalg.accurate.correct`), which makes X exact to about its last bit as long as
+    :math:`u \kappa` is small.
 
     A start that is still no better than :math:`r = 1` after its first three steps is given up for :math:`c A^T`.
 
@@ -131,97 +131,6 @@ def rounding_floor(A: Tensor, X: Tensor, unit: float = _UNIT) -> Tensor:
     return 4 * unit * (A.abs() @ row_sums).square().mean(dim=(-2, -1)).sqrt()
 
 
-def accurate_residual(A: Tensor, X: Tensor, n_parts: int = 3) -> Tensor:
-    r"""Return ``I - A X`` of float64 matrices to about 2^-48 of the rounding of an ordinary product: six products.
-
-    .. math:: R = I - A_1 X_1 - A_1 X_2 - A_2 X_1 - (A_1 X_3 + A_2 (X_2 + X_3) + A_3 X)
-
-    where :math:`A = A_1 + A_2 + A_3` by rows and :math:`X = X_1 + X_2 + X_3` by columns, with so few leading bits in
-    all but the last that the first three products are exact [1]_; they are added with their errors [2]_. In two parts,
-    :math:`R = I - A_1 X_1 - (A_1 X_2 + A_2 X)`, it is accurate to 2^-24 and takes three products.
-
-    Parameters
-    ----------
-    A, X : Tensors of shape (..., m, m)
-        float64.
-    n_parts : {2, 3}, default=3
-
-    References
-    ----------
-    .. [1] Ozaki, Ogita, Oishi and Rump, "Error-free transformations of matrix multiplication by using fast routines of
-       matrix multiplication and its applications", Numer. Algorithms 59, 2012.
-    .. [2] Knuth, "The Art of Computer Programming", volume 2, section 4.2.2, theorem B.
-
-    Examples
-    --------
-    >>> A = torch.tensor([[3.0]], dtype=torch.float64)
-    >>> accurate_residual(A, 1 / A).item() == 2.0**-54
-    True
-    """
-    n_bits = (52 - math.ceil(math.log2(A.shape[-1]))) // 2
-    A_1, A_rest = _split(A, n_bits, dim=-1)
-    X_1, X_rest = _split(X, n_bits, dim=-2)
-    if n_parts == 2:
-        return residual(A_1, X_1) - (A_1 @ X_rest + A_rest @ X)
-    A_2, A_3 = _split(A_rest, n_bits, dim=-1)
-    X_2, X_3 = _split(X_rest, n_bits, dim=-2)
-    R, error = residual(A_1, X_1), A_1 @ X_3 + A_2 @ X_rest + A_3 @ X
-    for exact in (A_1 @ X_2, A_2 @ X_1):
-        difference = R - exact
-        subtracted = R - difference
-        error = error - ((R - (difference + subtracted)) + (subtracted - exact))
-        R = difference
-    return R - error
-
-
-def _split(A: Tensor, n_bits: int, dim: int) -> tuple[Tensor, Tensor]:
-    """Return the leading bits, multiples of ``2^-n_bits`` times the power of two above the largest, and the rest."""
-    largest = A.abs().amax(dim=dim, keepdim=True)
-    magnet = torch.ldexp(torch.full_like(largest, 1.5), torch.frexp(largest).exponent + (52 - n_bits))
-    leading = (A + magnet) - magnet
-    return leading, A - leading
-
-
-def correct(A: Tensor, X: Tensor, *, thoroughly: bool = True) -> tuple[Tensor, int]:
-    r"""Return X made exact to about its last bit, and the number of products that took.
-
-    .. math:: A^{-1} = X + X (R + R^2 + R^3 + \dots), \quad R = I - A X
-
-    with the :func:`accurate_residual` and as many powers as its precision can tell, by doubling. An entry below the
-    rounding of that sum has no correct digit, and becomes the zero that it is in the inverse of most sparse matrices:
-    beside rows of much larger units, noise would not be small.
-
-    Parameters
-    ----------
-    A, X : Tensors of shape (..., m, m)
-        float64, equilibrated, with ``||I - A X||_F < 1``.
-    thoroughly : bool, default=True
-        False is enough for condition numbers up to 1e6 and matrices of one unit: a residual of two parts, and no
-        search for zeros.
-
-    Examples
-    --------
-    >>> A = torch.tensor([[3.0]], dtype=torch.float64)
-    >>> X, n_products = correct(A, torch.tensor([[0.3]], dtype=torch.float64))
-    >>> (X - 1 / A).item(), n_products
-    (0.0, 18)
-    """
-    m = A.shape[-1]
-    R = accurate_residual(A, X, n_parts=3 if thoroughly else 2)
-    precise = _UNIT**2 if thoroughly else _UNIT / 16
-    largest = frobenius_norm(R).max().item()
-    total, power, n_powers, n_products = R, R, 1, 8 if thoroughly else 4
-    while n_powers < 64 and largest ** (n_powers + 1) > precise:
-        total = total + power @ total
-        power = power @ power
-        n_powers, n_products = 2 * n_powers, n_products + 2
-    corrected = X + X @ total
-    if thoroughly:
-        has_digits = corrected.abs() > (m + 4) * _UNIT * (X.abs() @ total.abs())
-        corrected = torch.where(has_digits, corrected, 0.0)
-    return corrected, n_products
-
-
 class _Goal(NamedTuple):
     """When a residual is small enough."""
 
@@ -246,8 +155,8 @@ def _refine(A: Tensor, X: Tensor | None, goal: _Goal, max_steps: int) -> Refinem
     groups = _take(members, near), _approach(_take(members, ~near), goal, max_steps)
     outcome = _join([_converge(group, goal, max_steps) for group in groups])
     outcome = _take(outcome, outcome.position.argsort())
-    X, norm, n_steps, n_products, converged = _finish(A, outcome, (rows, columns), goal, max_steps)
-    return Refinement(scale_both(X, columns, rows), norm, n_steps, n_products, converged)
+    refined = _finish(A, outcome, (rows, columns), goal, max_steps)
+    return refined._replace(inverse=scale_both(refined.inverse, columns, rows))
 
 
 class _Outcome(NamedTuple):
@@ -404,89 +313,30 @@ def _judge(members: _Members, goal: _Goal) -> _Members:
     return _join([_take(members, ~hopeless), anew])
 
 
-def _finish(
-    A: Tensor, outcome: _Outcome, units: tuple[Tensor, Tensor], goal: _Goal, max_steps: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def _finish(A: Tensor, outcome: _Outcome, units: tuple[Tensor, Tensor], goal: _Goal, max_steps: int) -> Refinement:
     """Measure both residuals, correct what does not keep its promise or is delicate, and say what does."""
-    X, norm, n_steps, n_products = outcome.X.clone(), outcome.norm.clone(), outcome.n_steps, outcome.n_products.clone()
+    X, norm, n_steps, n_products = (T.clone() for T in (outcome.X, outcome.norm, outcome.n_steps, outcome.n_products))
     span = torch.stack([e.amax(dim=-1) - e.amin(dim=-1) for e in units]).amax(dim=0)
     converged = torch.log2(norm) + span < torch.log2(goal.by_tolerance(A, X))
-    chosen = (~converged & (norm < 0.5)).nonzero().flatten()
-
+    open_question = ~converged & (norm < 0.5)
+    chosen = open_question.nonzero().flatten()
     at_goal = norm[chosen] <= outcome.goal[chosen]
-    kept = _keeps_promise(A[chosen], X[chosen], [e[chosen] for e in units], goal.tol, at_goal)
-    converged[chosen] = kept
+    converged[chosen] = keeps_promise(A[chosen], X[chosen], [e[chosen] for e in units], goal.tol, known=at_goal)
     n_products[chosen] += 2
-    condition = frobenius_norm(A[chosen]) * frobenius_norm(X[chosen])
-    delicate = condition > DELICATE * A.shape[-1]
-    wanting = (~kept | delicate) & (n_steps[chosen] < max_steps)
-    thoroughly = bool((delicate | (span[chosen] > 0))[wanting].any())
-    chosen = chosen[wanting]
-    if len(chosen) == 0:
-        return X, norm, n_steps, n_products, converged
 
-    part = A[chosen]
-    corrected, n_more = correct(part, X[chosen], thoroughly=thoroughly)
-    corrected_norm = frobenius_norm(residual(part, corrected))
-    kept = _keeps_promise(
-        part, corrected, [e[chosen] for e in units], goal.tol, torch.zeros_like(chosen, dtype=torch.bool)
-    )
-    better = kept | (~converged[chosen] & (corrected_norm < 0.5))
-    taken = chosen[better]
-    X[taken], norm[taken], converged[taken] = corrected[better], corrected_norm[better], kept[better]
-    n_products[chosen] += n_more + 3
-    return X, norm, n_steps.index_add(0, chosen, torch.ones_like(chosen)), n_products, converged
-
-
-def _keeps_promise(A: Tensor, X: Tensor, units: list[Tensor], tol: float, at_goal: Tensor) -> Tensor:
-    """Return whether both residuals are small, of the equilibrated matrix and of the one in its own units.
-
-    Where ``at_goal`` says so, that is known of the right residual of the equilibrated one.
-    """
-    rows, columns = units
-    sizes = A.abs(), X.abs()
-    kept = torch.ones(len(A), dtype=torch.bool, device=A.device)
-    for matrices, abs_, exponent, known in (
-        ((A, X), sizes, rows, at_goal),
-        ((X, A), sizes[::-1], -columns, torch.zeros_like(at_goal)),
-    ):
-        graded = exponent.amax(dim=-1) > exponent.amin(dim=-1)
-        for chosen, e in ((~known, torch.zeros_like(exponent)), (graded, exponent)):
-            if chosen.any():
-                first, second, first_abs, second_abs = (_some(T, chosen) for T in (*matrices, *abs_))
-                R = residual(first, second)
-                kept[chosen] &= _is_explained(R, first_abs, second_abs, _some(e, chosen), tol)
-    return kept
-
-
-def _some(T: Tensor, chosen: Tensor) -> Tensor:
-    return T if chosen.all() else T[chosen]
-
-
-def _is_explained(R: Tensor, first: Tensor, second: Tensor, exponent: Tensor, tol: float) -> Tensor:
-    r"""Return whether ``||D^-1 R D||_F <= 10 u || D^-1 |A| |X| D ||_F`` or ``tol``, ``D = diag(2^exponent)``.
-
-    :math:`\|D^{-1} |A| |X| D e\|_2 / \sqrt m` stands for the norm on the right, which is no smaller, unless the scales
-    are too far apart for products with them.
-    """
-    span = exponent.amax(dim=-1) - exponent.amin(dim=-1)
-    wide = span > _WIDEST
-    after = _power_up_to_one(exponent - exponent.amax(dim=-1, keepdim=True)).unsqueeze(-1)
-    before = _power_up_to_one(exponent.amin(dim=-1, keepdim=True) - exponent).unsqueeze(-1)
-    allowed = before * (first @ (second @ after)) / R.shape[-1] ** 0.5
-    measured = before * R * after.mT
-    if wide.any():
-        e = exponent[wide]
-        P = first[wide] @ second[wide]
-        highest = (exponents(P) - e.unsqueeze(-1) + e.unsqueeze(-2)).amax(dim=(-2, -1))
-        measured[wide] = scale_both(R[wide], -e, e - highest.unsqueeze(-1))
-        allowed[wide] = frobenius_norm(scale_both(P, -e, e - highest.unsqueeze(-1)))[:, None, None] / P.shape[-1] ** 0.5
-        span = span.index_put((wide,), highest)
-    unit = -torch.frexp(allowed.amax(dim=(-2, -1))).exponent
-    measured, explained = (frobenius_norm(scale_by_power_of_two(T, unit)) for T in (measured, allowed))
-    by_tolerance = torch.log2(measured) <= math.log2(tol) - span + unit if tol > 0 else measured == 0
-    return (measured <= 10 * _UNIT * explained) | by_tolerance
-
-
-def _power_up_to_one(exponent: Tensor) -> Tensor:
-    return power_of_two(exponent.clamp_min(-_WIDEST), torch.float64)
+    delicate = frobenius_norm(A) * frobenius_norm(X) > DELICATE * A.shape[-1]
+    wanting = open_question & (~converged | delicate) & (n_steps < max_steps)
+    thoroughly = delicate | (span > 0)
+    for is_thorough, group in ((True, wanting & thoroughly), (False, wanting & ~thoroughly)):
+        chosen = group.nonzero().flatten()
+        if len(chosen) == 0:
+            continue
+        corrected, n_more = correct(A[chosen], X[chosen], thoroughly=is_thorough)
+        corrected_norm = frobenius_norm(residual(A[chosen], corrected))
+        kept = keeps_promise(A[chosen], corrected, [e[chosen] for e in units], goal.tol)
+        better = kept | (~converged[chosen] & (corrected_norm < 0.5))
+        taken = chosen[better]
+        X[taken], norm[taken], converged[taken] = corrected[better], corrected_norm[better], kept[better]
+        n_products[chosen] += n_more + 3
+        n_steps[chosen] += 1
+    return Refinement(X, norm, n_steps, n_products, converged)

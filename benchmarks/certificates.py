@@ -28,6 +28,7 @@ from skdmi import NeuralMatrixInverter
 from skdmi.linalg import (
     Certificate,
     certify,
+    equilibrate,
     minimal_residual,
     scale_by_power_of_two,
     split_exponent,
@@ -325,6 +326,16 @@ def one_norm(A: fmpq_mat) -> fmpq:
     return max(sum(map(abs, column), fmpq(0)) for column in zip(*A.tolist(), strict=True))
 
 
+def smaller_norm_of_residual(A: fmpq_mat, X: fmpq_mat, row_exponents: list[int]) -> fmpq:
+    """Return the square of the maximum row sum norm or of the Frobenius norm of ``D (I - A X) D^-1``."""
+    product = (A * X).tolist()
+    powers = [fmpq(2) ** e for e in row_exponents]
+    R = [
+        [abs((i == j) - value) * powers[i] / powers[j] for j, value in enumerate(row)] for i, row in enumerate(product)
+    ]
+    return min(max(sum(row, fmpq(0)) for row in R) ** 2, sum((value**2 for row in R for value in row), fmpq(0)))
+
+
 def spectral_norm(A: fmpq_mat, scale: fmpq) -> float:
     values = [(a / scale) for a in A.entries()]
     return np.linalg.norm(np.array([int(a.p) / int(a.q) for a in values]).reshape(A.nrows(), -1), 2)
@@ -351,17 +362,19 @@ class Tally:
         self.granted += 1
         self.false += singular
         if not singular:
-            self.judge_bounds(rational(A), rational(X), certificate)
+            rows = equilibrate(A)[1].tolist()  # any would do; these are the ones that rho speaks of
+            self.judge_bounds(rational(A), rational(X), certificate, rows)
 
-    def judge_bounds(self, A: fmpq_mat, X: fmpq_mat, certificate: Certificate) -> None:
-        bound, lower, upper = (float(value) for value in certificate[2:5])
+    def judge_bounds(self, A: fmpq_mat, X: fmpq_mat, certificate: Certificate, row_exponents: list[int]) -> None:
+        rho, bound, lower, upper = (float(value) for value in certificate[1:5])
         inverse = A.inv()
         error, size = square_norm(X - inverse), square_norm(inverse)
         condition = one_norm(A) * one_norm(inverse)
         scale = max(map(abs, inverse.entries()))
         spectral = spectral_norm(X - inverse, scale) / spectral_norm(inverse, scale) if bound < np.inf else 0
         within = (
-            (bound == np.inf or error <= exactly(bound) ** 2 * size)
+            (rho == np.inf or smaller_norm_of_residual(A, X, row_exponents) <= exactly(rho) ** 2)
+            and (bound == np.inf or error <= exactly(bound) ** 2 * size)
             and spectral <= bound * (1 + 1e-13)  # the one norm that is computed in floating point
             and (upper == np.inf or condition <= exactly(upper))
             and exactly(lower) <= condition

@@ -24,10 +24,10 @@ def invert_chunked(
     .. math:: A' = D_1 A D_2, \quad X' \leftarrow X' + X' R, \quad R = I - A' X', \quad X = D_2 X' D_1
 
     with the powers of two that bring the largest entry of every row, then of every column, near 1. Where
-    :math:`\|R\|_F`, before the polish and with an allowance for its rounding, is not below 1/2, which proves A
-    nonsingular, or X is beyond the range of the dtype, X is NaN, with a warning. Rows are exchanged within chunks only,
-    since a row order is known only when all is computed: a matrix with a singular leading principal block of whole
-    chunks has no inverse here.
+    :math:`\|R\|_F`, before the polish and with an allowance for its rounding, is not below 1/10, which proves A
+    nonsingular and leaves an error of 1e-2 at most, or where X is beyond the range of the dtype, X is NaN, with a
+    warning. Rows are exchanged within chunks only, since a row order is known only when all is computed: a matrix with
+    a singular leading principal block of whole chunks has no inverse here.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def invert_chunked(
     norms = _norms(R) + (A.shape[1] + 3) * UNIT * _norms(scaled) * _norms(X)
     X = X + X @ R
     X = _scaled(_scaled(X, columns.transpose(0, 2, 1)), rows.transpose(0, 2, 1))
-    found = (norms < 0.5) & (abs(X).max(axis=(1, 2), keepdims=True) <= np.finfo(dtype).max)
+    found = (norms < 0.1) & (abs(X).max(axis=(1, 2), keepdims=True) <= np.finfo(dtype).max)
     found = found.map_blocks(_named_if_missing, dtype=bool, meta=np.empty((0, 0, 0), bool))
     # As blocks, or dask would fuse the warning into every chunk of the answer and repeat it there.
     found = da.concatenate([found.blocks[i] for i in range(found.numblocks[0])])

@@ -92,6 +92,33 @@ def test_small_integers_between_powers_of_two(entries, powers, dtype, X):
     assert (tally.false, tally.violated) == (0, 0)
 
 
+@settings(max_examples=100)
+@given(
+    m=st.integers(1, 4),
+    where=st.sampled_from(["rows", "columns", "both", "entries", "one entry"]),
+    dtype=st.sampled_from(DTYPES),
+    setting=st.sampled_from(sorted(SETTINGS)),
+    source=st.sampled_from(["loose", "lapack"]),
+    seed=st.integers(0, 2**31 - 1),
+)
+def test_every_bound_holds_over_the_whole_range_of_exponents(m, where, dtype, setting, source, seed):
+    rng = np.random.default_rng(seed)
+    lowest, highest = (-1070, 1020) if dtype == torch.float64 else (-145, 126)
+    shape = {"rows": (4, m, 1), "columns": (4, 1, m)}.get(where, (4, m, m))
+    power = rng.integers(lowest, highest, shape)
+    if where == "both":
+        power = rng.integers(lowest // 2, highest // 2, (4, m, 1)) + rng.integers(lowest // 2, highest // 2, (4, 1, m))
+    if where == "one entry":
+        power = np.where(rng.permuted(np.arange(m * m) == 0).reshape(m, m), power, 0)
+    with np.errstate(all="ignore"):
+        A = torch.from_numpy(np.ldexp(rng.uniform(-1, 1, (4, m, m)), power)).to(dtype)
+    X = SOURCES[source](A, torch.Generator().manual_seed(seed)).to(dtype)
+    with SETTINGS[setting]():
+        certificate = certify(A, X)
+    tally = judged(A, X, certificate)
+    assert (tally.false, tally.violated) == (0, 0)
+
+
 @every_setting
 def test_the_matrix_that_is_singular_by_a_subnormal_entry(setting):
     A = torch.tensor(SINGULAR_UNDER_FLUSH, dtype=torch.float64)

@@ -352,8 +352,8 @@ class Tally:
     violated: int = 0
     tightest: float = 0.0
 
-    def judge(self, A: Tensor, X: Tensor, certificate: Certificate) -> None:
-        """Add one matrix and the fields of its certificate."""
+    def judge(self, A: Tensor, X: Tensor, certificate: Certificate, row_exponents: list[int]) -> None:
+        """Add one matrix, the fields of its certificate, and the powers of two that its rho speaks of."""
         self.cases += 1
         singular = is_singular(A)
         self.singular += singular
@@ -362,8 +362,7 @@ class Tally:
         self.granted += 1
         self.false += singular
         if not singular:
-            rows = equilibrate(A)[1].tolist()  # any would do; these are the ones that rho speaks of
-            self.judge_bounds(rational(A), rational(X), certificate, rows)
+            self.judge_bounds(rational(A), rational(X), certificate, row_exponents)
 
     def judge_bounds(self, A: fmpq_mat, X: fmpq_mat, certificate: Certificate, row_exponents: list[int]) -> None:
         rho, bound, lower, upper = (float(value) for value in certificate[1:5])
@@ -398,9 +397,14 @@ def attack(family: str, source: str, setting: str, dtype: torch.dtype, m: int, n
     with SETTINGS[setting]():
         X = SOURCES[source](A, torch.Generator().manual_seed(seed)).to(dtype)
         certificate = certify(A, X)
+    return judged(A, X, certificate)
+
+
+def judged(A: Tensor, X: Tensor, certificate: Certificate) -> Tally:
+    """Judge the certificates of a stack."""
     tally = Tally()
-    for A_i, X_i, *fields in zip(A, X, *certificate, strict=True):
-        tally.judge(A_i, X_i, Certificate(*fields))
+    for A_i, X_i, rows, *fields in zip(A, X, equilibrate(A)[1].tolist(), *certificate, strict=True):
+        tally.judge(A_i, X_i, Certificate(*fields), rows)
     return tally
 
 

@@ -216,9 +216,9 @@ def neg_mean_refinement_steps(estimator: Any, X: Any, y: Any = None) -> float:
     Examples
     --------
     >>> from skdmi import ExactInverter, RefinedInverter
-    >>> A = np.diag([1.0, 2.0, 4.0, 8.0])[None]
+    >>> A = np.array([[[4.0, 1.0, 0.0], [1.0, 3.0, 1.0], [0.0, 1.0, 2.0]]])
     >>> neg_mean_refinement_steps(RefinedInverter(), A), neg_mean_refinement_steps(ExactInverter(), A)
-    (-4.0, 0.0)
+    (-2.0, 0.0)
     """
     del y
     final, final_X = _final_step(estimator, X)

@@ -20,9 +20,10 @@ from benchmarks.certificates import (
     attack,
     exactly,
     is_singular,
+    judged,
     rational,
 )
-from skdmi.linalg import Certificate, certify, equilibrate, minimal_residual, scale_columns, scale_rows
+from skdmi.linalg import certify, equilibrate, minimal_residual, scale_columns, scale_rows
 from tests.marks import slow_but
 from tests.matrices import make_stack
 
@@ -38,17 +39,6 @@ def stack_of(kind="well", n_matrices=8, m=3, *, dtype=torch.float64, **keywords)
 
 def inverse_of(A):
     return torch.linalg.inv_ex(A.double())[0].to(A.dtype)
-
-
-def member(certificate, i):
-    return Certificate(*(field[i] for field in certificate))
-
-
-def judged(A, X, certificate):
-    tally = Tally()
-    for i in range(len(A)):
-        tally.judge(A[i], X[i], member(certificate, i))
-    return tally
 
 
 def assert_same(actual, expected, **tolerances):

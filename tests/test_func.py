@@ -13,6 +13,7 @@ from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, stac
 from skdmi import BlockInverter, EnsembleInverter, ExactInverter, RefinedInverter
 from skdmi.linalg import with_exact_gradient
 from skdmi.modules import BLOCKS, STARTS, InverterResNet
+from tests.marks import slow_but
 from tests.matrices import make_stack
 
 EXACT = {
@@ -205,7 +206,7 @@ def make_network(seed=0, **options):
     return network.requires_grad_(False)
 
 
-@pytest.mark.parametrize("options", NETWORKS, ids=str)
+@pytest.mark.parametrize("options", slow_but(NETWORKS[:1], NETWORKS), ids=str)
 def test_modules_under_transforms(options):
     network = make_network(**options)
     A = stack(2, 3, kind="spd" if options.get("start") == "identity" else "well")

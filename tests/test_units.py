@@ -11,6 +11,7 @@ import skdmi
 from benchmarks.units import DOORS, KINDS, draw, judge
 from skdmi import BlockInverter, EnsembleInverter, ExactInverter, RefinedInverter, load_pretrained
 from skdmi.linalg import certify
+from tests.marks import slow_but
 from tests.matrices import make_stack
 
 flint = pytest.importorskip("flint")
@@ -71,7 +72,7 @@ def test_float32_is_wrong_in_the_last_digit_only(m, condition):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("door", slow_but(["skdmi.inv"], DOORS))
 def test_promises_are_kept_in_any_units(kind, dtype, door):
     for m in (2, 3, 5, 8, 16):
         A = draw(kind, dtype, 8, m, seed=m)

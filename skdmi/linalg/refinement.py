@@ -322,7 +322,8 @@ def _finish(A: Tensor, outcome: _Outcome, units: tuple[Tensor, Tensor], goal: _G
     chosen = open_question.nonzero().flatten()
     at_goal = norm[chosen] <= outcome.goal[chosen]
     converged[chosen] = keeps_promise(A[chosen], X[chosen], [e[chosen] for e in units], goal.tol, known=at_goal)
-    n_products[chosen] += 2
+    is_graded = units[0].amax(dim=-1) > units[0].amin(dim=-1)
+    n_products[chosen] += 1 + (is_graded[chosen] | ~at_goal)
 
     delicate = frobenius_norm(A) * frobenius_norm(X) > DELICATE * A.shape[-1]
     wanting = open_question & (~converged | delicate) & (n_steps < max_steps)

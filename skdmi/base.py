@@ -18,10 +18,11 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from skdmi.door import Door, computable, is_dask, output_container, through_dask, to_numpy
-from skdmi.exceptions import SingularMatrixError, SingularMatrixWarning
+from skdmi.exceptions import InaccurateInverseWarning, SingularMatrixError, SingularMatrixWarning
 from skdmi.linalg import missing, pseudo_inverse
 from skdmi.linalg.elementary import RECTANGULAR_ADVICE
 from skdmi.metrics import frobenius_residuals, with_missing_as_zero
+from skdmi.report import INACCURATE
 from skdmi.validation import described, tensor_fault
 
 __all__ = [
@@ -32,10 +33,11 @@ __all__ = [
     "name_singular",
     "settle_singular",
     "unchanged_on_error",
-    "users_stacklevel",
+    "warn_inaccurate",
     "warn_singular",
 ]
 
+SINGULAR = "are singular to working precision"
 SINGULAR_POLICIES = ("warn", "raise", "pinv")
 _NOT_THE_USERS = tuple(str(Path(file).parent) + os.sep for file in (__file__, sklearn.__file__))
 """Where a warning does not point to: scikit-learn's wrappers lie between ``transform`` and the line that calls it."""
@@ -251,11 +253,13 @@ def unchanged_on_error(estimator: BaseEstimator) -> Iterator[None]:
         raise
 
 
-def settle_singular(A: Tensor, X: Tensor, policy: str, start: int = 0, *, hint: str = "") -> Tensor:
+def settle_singular(
+    A: Tensor, X: Tensor, policy: str, start: int = 0, *, reason: str = SINGULAR, hint: str = ""
+) -> Tensor:
     """Deal with the members of A whose inverse in X is missing, as ``singular=policy`` asks.
 
-    A pseudo-inverse beyond the range of the dtype of X is missing too: NaN, with the warning. A ``hint`` ends the
-    message.
+    A pseudo-inverse beyond the range of the dtype of X is missing too: NaN, with the warning. Messages say ``reason``
+    of the missing, and end with ``hint``.
 
     Raises
     ------
@@ -266,7 +270,7 @@ def settle_singular(A: Tensor, X: Tensor, policy: str, start: int = 0, *, hint: 
     if not chosen.any():
         return X
     if policy == "raise":
-        found = name_singular(X, start)
+        found = name_singular(X, start, reason)
         raise SingularMatrixError(f"{found} singular='warn' returns NaN for them, 'pinv' pseudo-inverses.{hint}")
     if policy == "pinv":
         X = X.clone()
@@ -274,7 +278,7 @@ def settle_singular(A: Tensor, X: Tensor, policy: str, start: int = 0, *, hint: 
         X[missing(X)] = torch.nan
         warn_singular(X, start, "Their pseudo-inverses are beyond the range of the dtype, so they are NaN; scale X.")
     else:
-        warn_singular(X, start, f"Their inverses are NaN; singular='pinv' returns pseudo-inverses.{hint}")
+        warn_singular(X, start, f"Their inverses are NaN; singular='pinv' returns pseudo-inverses.{hint}", reason)
     return X
 
 
@@ -289,14 +293,28 @@ def float64_hint(A: Tensor, n_rescued: int) -> str:
     return f" In float64, {n_rescued} of them would have an inverse: try A.astype(float64)."
 
 
-def warn_singular(X: Tensor, start: int, advice: str) -> None:
+def warn_inaccurate(chosen: Tensor, dtype: torch.dtype, start: int, what: str) -> None:
+    """Warn once, at the user's line, of inverses whose error may be large; indices count from ``start``."""
+    if chosen.any():
+        advice = "" if dtype == torch.float64 else " Try A.astype(float64), which holds the same numbers."
+        warnings.warn(
+            f"{int(chosen.sum())} of {len(chosen)} inverses {what} their relative error may exceed {INACCURATE:g}, at "
+            f"index {name_indices(chosen, start)}. These matrices are singular but for the last digits of their "
+            f"entries; RefinedInverter().report(A).error_bound has bounds.{advice} Scale or pose the problem so that "
+            f"it is better conditioned.",
+            InaccurateInverseWarning,
+            stacklevel=_users_stacklevel(),
+        )
+
+
+def warn_singular(X: Tensor, start: int, advice: str, reason: str = SINGULAR) -> None:
     """Warn once of the missing members of X, if any, at the user's line; ``advice`` says what they are, what to try."""
     if missing(X).any():
-        message = f"{name_singular(X, start)} {advice}"
-        warnings.warn(message, SingularMatrixWarning, stacklevel=users_stacklevel())
+        message = f"{name_singular(X, start, reason)} {advice}"
+        warnings.warn(message, SingularMatrixWarning, stacklevel=_users_stacklevel())
 
 
-def users_stacklevel() -> int:
+def _users_stacklevel() -> int:
     """Return the ``stacklevel`` at which a warning of the calling function points to the user's line."""
     frame, level = sys._getframe(1), 1
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_NOT_THE_USERS):
@@ -304,17 +322,14 @@ def users_stacklevel() -> int:
     return level
 
 
-def name_singular(X: Tensor, start: int = 0) -> str:
+def name_singular(X: Tensor, start: int = 0, reason: str = SINGULAR) -> str:
     """Say which members of X, the inverses of a stack from index ``start`` on, are missing.
 
     >>> name_singular(torch.tensor([[[1.0]], [[torch.nan]]]))
     '1 of 2 matrices are singular to working precision, at index 1.'
     """
     chosen = missing(X)
-    return (
-        f"{int(chosen.sum())} of {len(X)} matrices are singular to working precision, "
-        f"at index {name_indices(chosen, start)}."
-    )
+    return f"{int(chosen.sum())} of {len(X)} matrices {reason}, at index {name_indices(chosen, start)}."
 
 
 def name_indices(chosen: Tensor, start: int = 0) -> str:

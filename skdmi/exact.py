@@ -6,8 +6,18 @@ import torch
 from sklearn.utils._param_validation import StrOptions
 from torch import Tensor
 
-from skdmi.base import SINGULAR_POLICIES, BaseInverter, float64_hint, settle_singular, unchanged_on_error
+from skdmi.base import (
+    SINGULAR_POLICIES,
+    BaseInverter,
+    float64_hint,
+    settle_singular,
+    unchanged_on_error,
+    warn_inaccurate,
+)
+from skdmi.door import computable
 from skdmi.linalg import exact_inverse, missing
+from skdmi.linalg.exact import lu_inverse
+from skdmi.report import INACCURATE
 
 __all__ = ["ExactInverter"]
 
@@ -84,11 +94,15 @@ class ExactInverter(BaseInverter):
     def _invert(self, A: Tensor) -> Tensor:
         return exact_inverse(A)
 
-    def _settle(self, A: Tensor, X: Tensor, start: int) -> Tensor:
-        chosen = missing(X)
+    def _invert_and_settle(self, A: Tensor, start: int) -> Tensor:
+        given = computable(A)
+        found, norm = lu_inverse(given)
+        X = found.to(A)
+        X = torch.where(missing(X)[:, None, None], torch.nan, X)
+        warn_inaccurate(~missing(X) & (norm > INACCURATE), A.dtype, start, "have a residual that tells that")
         n_rescued = 0
-        if A.dtype != torch.float64 and chosen.any():
-            n_rescued = int((~missing(exact_inverse(A[chosen].double()))).sum())
+        if A.dtype != torch.float64 and missing(X).any():
+            n_rescued = int((~missing(lu_inverse(given[missing(X)].double())[0])).sum())
         return settle_singular(A, X, self.singular, start, hint=float64_hint(A, n_rescued))
 
     def _check_ready(self) -> None:

@@ -14,6 +14,7 @@ from sklearn.pipeline import Pipeline
 from torch import Tensor
 
 from skdmi.linalg import certify, exact_inverse, frobenius_norm, missing, refine, residual
+from skdmi.linalg.elementary import wide_frobenius_norm
 from skdmi.validation import as_array
 
 __all__ = [
@@ -59,7 +60,7 @@ def frobenius_residuals(A: Any, X: Any, *, left: bool = False) -> Any:
     array([1.])
     """
     A64, X64 = _stacks(A, X)
-    return _like(A, frobenius_norm(residual(A64, X64, left=left)))
+    return _like(A, wide_frobenius_norm(residual(A64, X64, left=left)))
 
 
 def mean_frobenius_residual(A: Any, X: Any) -> float:

@@ -8,18 +8,18 @@ import torch
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from torch import Tensor
 
-from skdmi.base import SINGULAR_POLICIES, BaseInverter, name_indices, settle_singular, unchanged_on_error
+from skdmi.base import SINGULAR, SINGULAR_POLICIES, BaseInverter, name_indices, settle_singular, unchanged_on_error
 from skdmi.door import Door, computable, is_dask, to_numpy
 from skdmi.exceptions import UncertifiedError
 from skdmi.linalg import (
     double,
-    frobenius_norm,
     missing,
     pseudo_inverse,
     refine,
     rounded_error_bound,
     with_exact_gradient,
 )
+from skdmi.linalg.elementary import wide_frobenius_norm
 from skdmi.meta import check_size, clone_and_fit, fitted_inner, invert_with, known_size, requires_fit
 from skdmi.metrics import frobenius_residuals
 from skdmi.report import SOURCES, InversionReport
@@ -215,7 +215,8 @@ class RefinedInverter(BaseInverter):
                 f"at index {name_indices(chosen, start)}. "
                 f"uncertified='exact' inverts those matrices by LAPACK, 'nan' and 'keep' do not raise."
             )
-        return settle_singular(A, X, self.singular, start, hint=solution.hint())
+        reason = SINGULAR if self.uncertified == "exact" else "have no certificate after refinement"
+        return settle_singular(A, X, self.singular, start, reason=reason, hint=solution.hint())
 
     def _check_ready(self) -> None:
         self._validate_params()
@@ -231,6 +232,8 @@ class RefinedInverter(BaseInverter):
         start = None if inner is None else invert_with(inner, given, to_refine=self.max_steps > 0)
         tol = 0.0 if self.tol == "auto" else float(self.tol)
         refined = refine(given, start, tol=tol, max_steps=self.max_steps)
+        if start is not None and self.max_steps == 0:  # what is certified is the answer, not what refine begins with
+            refined = refined._replace(inverse=torch.where(missing(start)[:, None, None], torch.nan, refined.inverse))
         source = torch.where(refined.n_steps > 0, REFINED, NETWORK if inner is not None else REFINED)
         solution = Solution.of(A, refined, source)
         if self.uncertified == "keep":
@@ -254,4 +257,4 @@ def _rounding(A: Tensor, X: Tensor, *, left: bool) -> Tensor:
     bound of two fifths of it that needs no product.
     """
     first, second = (X, A) if left else (A, X)
-    return 5 * torch.finfo(A.dtype).eps * frobenius_norm(double(first).abs() @ double(second).abs())
+    return 5 * torch.finfo(A.dtype).eps * wide_frobenius_norm(double(first).abs() @ double(second).abs())

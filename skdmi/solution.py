@@ -1,14 +1,12 @@
 """``Solution``: the inverses of a stack on their way out, refined and certified, and what is known of each."""
 
-import warnings
 from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
 
-from skdmi.base import float64_hint, name_indices, users_stacklevel
+from skdmi.base import float64_hint, warn_inaccurate
 from skdmi.door import computable
-from skdmi.exceptions import InaccurateInverseWarning
 from skdmi.linalg import Refinement, certify, double, exact_inverse, missing, refine, rounded_error_bound
 from skdmi.report import INACCURATE, SOURCES
 
@@ -77,20 +75,9 @@ class Solution(NamedTuple):
         return type(self)(*replaced)._replace(nonsingular=nonsingular, n_steps=self.n_steps)
 
     def warn_if_inaccurate(self, start: int) -> None:
-        """Warn once, at the user's line, of inverses whose error may be large; indices count from ``start``."""
-        inaccurate = self.certified & (self.error_bound > INACCURATE)
-        if not inaccurate.any():
-            return
-        in_float64 = self.inverse.dtype == torch.float64
-        advice = "" if in_float64 else " Try A.astype(float64), which holds the same numbers."
-        warnings.warn(
-            f"{int(inaccurate.sum())} of {len(inaccurate)} inverses are certified, but their relative error may exceed "
-            f"{INACCURATE:g}, at index {name_indices(inaccurate, start)}. These matrices are singular but for the last "
-            f"digits of their entries; RefinedInverter().report(A).error_bound has the bounds.{advice} Scale or pose "
-            f"the problem so that it is better conditioned.",
-            InaccurateInverseWarning,
-            stacklevel=users_stacklevel(),
-        )
+        """Warn once of certified inverses whose error may be large; indices count from ``start``."""
+        chosen = self.certified & (self.error_bound > INACCURATE)
+        warn_inaccurate(chosen, self.inverse.dtype, start, "are certified, but")
 
     def hint(self) -> str:
         """Say how many of the missing inverses would be certified if the same numbers came in float64."""

@@ -10,6 +10,7 @@ import torch
 import skdmi
 from benchmarks.units import DOORS, KINDS, draw, judge
 from skdmi import BlockInverter, EnsembleInverter, ExactInverter, RefinedInverter, load_pretrained
+from skdmi.exceptions import InaccurateInverseWarning, SingularMatrixWarning
 from skdmi.linalg import certify
 from tests.marks import slow_but
 from tests.matrices import make_stack
@@ -29,6 +30,13 @@ def exact_inverse(A):
     m = len(A)
     exact = flint.fmpq_mat(m, m, [flint.fmpq(*float(a).as_integer_ratio()) for a in A.flatten()]).inv()
     return np.array([[Fraction(int(x.p), int(x.q)) for x in row] for row in exact.tolist()])
+
+
+def quietly(function, A, *categories):
+    with warnings.catch_warnings():
+        for category in categories or (SingularMatrixWarning, InaccurateInverseWarning):
+            warnings.simplefilter("ignore", category)
+        return function(A)
 
 
 def column_errors(X, true):
@@ -100,6 +108,44 @@ def test_promises_are_kept_whatever_is_refined(inner, kind):
     A = draw(kind, np.float64, 40, 5, seed=3)
     tally = judge(A, RefinedInverter(inner).fit().transform(A), warned=False)
     assert (tally.refused, tally.right, tally.left, tally.columns) == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("unit", [1e-5, 1e-10, 1e-20, 1e-25])
+@pytest.mark.parametrize("door", DOORS)
+def test_an_entry_that_is_zero_in_the_inverse_is_zero_in_any_unit(door, unit, dtype):
+    A = (np.array([[2, 3, 4], [0, 3, 4], [0, 2, 3]]) * [1, unit, 1]).astype(dtype)
+    X = DOORS[door](A[None])[0]
+    assert X[1:, 0].tolist() == [0, 0]
+    assert column_errors(X, exact_inverse(A)) < 20 * np.finfo(dtype).eps
+
+
+@pytest.mark.parametrize("a", [1e6, 1e20, 1e50])
+@pytest.mark.parametrize("door", DOORS)
+def test_large_entries_off_the_transversal_are_no_obstacle(door, a):
+    A = np.array([[1, 0, a], [a, 1, a], [0, 0, 1]])
+    true = np.array([[1, 0, -a], [-a, 1, a * a - a], [0, 0, 1]])
+    X = DOORS[door](A[None])[0]
+    assert column_errors(X, exact_inverse(A)) < 1e-15
+    np.testing.assert_allclose(X[true != 0], true[true != 0], rtol=1e-15)
+
+
+def test_one_hopeless_matrix_spoils_no_stack():
+    rng = np.random.default_rng(0)
+    A = np.eye(5) + rng.uniform(-1, 1, (60, 5, 5)) * 10.0 ** rng.choice([0, 50, 100, -100], (60, 5, 5))
+    alone = np.concatenate([quietly(BlockInverter(block_size=1).transform, A_i[None]) for A_i in A])
+    together = quietly(BlockInverter(block_size=1).transform, A)
+    np.testing.assert_array_equal(np.isnan(together), np.isnan(alone))
+    found = np.isfinite(alone).all(axis=(1, 2))
+    assert found.sum() > 30
+    for X, Y in zip(together[found], alone[found], strict=True):
+        assert np.linalg.norm((X - Y) / np.abs(Y).max()) < 1e-10
+
+
+def test_the_exact_inverter_says_where_it_has_few_digits():
+    A = make_stack("condition", 20, 5, condition=1e15)
+    with pytest.warns(InaccurateInverseWarning, match="of 20 inverses have a residual"):
+        quietly(ExactInverter().transform, A, SingularMatrixWarning)
 
 
 def test_a_certificate_is_that_of_the_equilibrated_matrix():

@@ -47,7 +47,7 @@ def verify(matrices: Path, inverses: Path, kind: str, tolerance: float | None) -
 
 
 Pair = tuple[np.ndarray, np.ndarray]
-Measure = Callable[[np.ndarray, np.ndarray], np.ndarray]
+Measure = Callable[..., np.ndarray]
 Conditions = list[tuple[str, Measure, Measure]]
 """Name, what is measured, and in what unit."""
 
@@ -58,14 +58,18 @@ class Check:
 
     kind: str
     conditions: Conditions
-    limit: Callable[[Pair, Pair], np.ndarray]
+    limit: Callable[[Pair, tuple[np.ndarray, ...]], np.ndarray]
     """The bound, from A and X as they are and as they are measured."""
-    prepare: Callable[[Pair], Pair] = lambda pair: pair
+    prepare: Callable[[Pair], tuple[np.ndarray, ...]] = lambda pair: (
+        pair[0].astype(np.float64),
+        pair[1].astype(np.float64),
+    )
+    """What is measured, from A and X as they are."""
 
     def complaints(self, A: np.ndarray, X: np.ndarray) -> Iterator[tuple[int, str]]:
         """Yield the index of each X that is not what it should be, and why: the first condition that fails."""
         with np.errstate(over="ignore", invalid="ignore"):  # What overflows compares as not valid.
-            measured = self.prepare((A.astype(np.float64), X.astype(np.float64)))
+            measured = self.prepare((A, X))
             allowed = self.limit((A, X), measured)
             conditions = [(name, of(*measured), allowed * unit(*measured)) for name, of, unit in self.conditions]
         missing = np.isnan(X).any(axis=(1, 2))
@@ -81,9 +85,9 @@ class Check:
 def relative_check(kind: str, tolerance: float | None) -> Check:
     """Return the check that `verify` describes."""
 
-    def limit(given: Pair, measured: Pair) -> np.ndarray:
+    def limit(given: Pair, measured: tuple[np.ndarray, ...]) -> np.ndarray:
         allowed = max(TOLERANCES[T.dtype.name] for T in given) if tolerance is None else tolerance
-        A, X = measured
+        A, X = measured[:2]
         return np.minimum(allowed * _norm(A) * _norm(X), 1.0 if kind == "inverse" else 0.5)
 
     if kind == "inverse":
@@ -94,7 +98,7 @@ def relative_check(kind: str, tolerance: float | None) -> Check:
 def absolute_check(kind: str, tolerance: float) -> Check:
     """Return a check with one bound for all matrices, in the units in which they come."""
 
-    def limit(given: Pair, measured: Pair) -> np.ndarray:
+    def limit(given: Pair, measured: tuple[np.ndarray, ...]) -> np.ndarray:
         del measured
         return np.full(len(given[0]), tolerance)
 
@@ -118,15 +122,16 @@ def run(check: Check, pairs: Iterable[Pair], source: Path) -> int:
     return n_matrices
 
 
-def _equilibrated(pair: Pair) -> Pair:
-    """Return ``D1 A D2`` and ``D2^-1 X D1^-1``."""
+def _equilibrated(pair: Pair) -> tuple[np.ndarray, ...]:
+    """Return ``D1 A D2``, ``D2^-1 X D1^-1``, and what its rounding to subnormal numbers may have done to the latter."""
     import torch
 
     from skdmi.linalg import equilibrate, scale_both
 
-    A, X = map(torch.from_numpy, pair)
+    A, X = (torch.from_numpy(T.astype(np.float64)) for T in pair)
     scaled, rows, columns = equilibrate(A)
-    return scaled.numpy(), scale_both(X, -columns, -rows).numpy()
+    underflow = torch.full_like(X, np.finfo(pair[1].dtype).smallest_subnormal)
+    return scaled.numpy(), *(scale_both(T, -columns, -rows).numpy() for T in (X, underflow))
 
 
 def _residual(A: np.ndarray, X: np.ndarray) -> np.ndarray:
@@ -138,17 +143,17 @@ def _norm(stack: np.ndarray) -> np.ndarray:
     return norms
 
 
-def _smaller_norm_of_residual(A: np.ndarray, X: np.ndarray) -> np.ndarray:
-    R = _residual(A, X)
-    return np.minimum(_norm(R), np.abs(R).sum(axis=2).max(axis=1))
+def _smaller_norm_of_residual(A: np.ndarray, X: np.ndarray, underflow: np.ndarray) -> np.ndarray:
+    R = np.maximum(np.abs(_residual(A, X)) - np.abs(A) @ underflow, 0)
+    return np.minimum(_norm(R), R.sum(axis=2).max(axis=1))
 
 
 def _asymmetry(stack: np.ndarray) -> np.ndarray:
     return _norm(stack - stack.transpose(0, 2, 1))
 
 
-def _one(A: np.ndarray, X: np.ndarray) -> np.ndarray:
-    del X
+def _one(A: np.ndarray, *others: np.ndarray) -> np.ndarray:
+    del others
     return np.ones(len(A))
 
 

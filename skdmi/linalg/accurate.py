@@ -88,7 +88,7 @@ def correct(A: Tensor, X: Tensor, *, thoroughly: bool = True) -> tuple[Tensor, i
     m = A.shape[-1]
     R = accurate_residual(A, X, n_parts=3 if thoroughly else 2)
     precise = _UNIT**2 if thoroughly else _UNIT / 16
-    largest = frobenius_norm(R).max().item()
+    largest = min(frobenius_norm(R).max().item(), 1.0)  # more is beyond help, and must not spoil the others
     total, power, n_powers, n_products = R, R, 1, 8 if thoroughly else 4
     while n_powers < 64 and largest ** (n_powers + 1) > precise:
         total = total + power @ total

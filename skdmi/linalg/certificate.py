@@ -6,7 +6,14 @@ import torch
 from torch import Tensor
 
 from skdmi.linalg.elementary import check_square, double, frobenius_norm
-from skdmi.linalg.scaling import equilibrate, exponents, power_of_two, scale_both, scale_by_power_of_two, split_exponent
+from skdmi.linalg.scaling import (
+    equilibrate,
+    near_one,
+    power_of_two,
+    scale_both,
+    scale_by_power_of_two,
+    split_exponent,
+)
 
 _UNIT = 2.0**-53
 """The unit roundoff of float64, in which everything here is computed."""
@@ -154,11 +161,11 @@ def rounded_error_bound(error_bound: Tensor, X: Tensor, rounded: Tensor) -> Tens
     tensor(True)
     """
     m = X.shape[-1]
-    near_one, exponent = split_exponent(X)
-    difference = scale_by_power_of_two(double(rounded) - X, -exponent)
-    longest = near_one.square().sum(dim=-2).amax(dim=-1).sqrt()
-    distance = _rounded_up(frobenius_norm(difference) / longest, m)
-    return torch.where(distance == 0, error_bound, _rounded_up(error_bound + (1 + error_bound) * distance, m))
+    X_near_one, exponent = near_one(X)
+    difference = frobenius_norm(scale_by_power_of_two(double(rounded) - X, -exponent))
+    longest = X_near_one.square().sum(dim=-2).amax(dim=-1).sqrt()
+    distance = _rounded_up(difference / longest, m)
+    return torch.where(difference == 0, error_bound, _rounded_up(error_bound + (1 + error_bound) * distance, m))
 
 
 class _Rho(NamedTuple):
@@ -218,10 +225,10 @@ def _error_bound(bound: _ResidualBound, rho: _Rho, row_exponent: Tensor, column_
 def _of_any_scale(X: Tensor, w: Tensor, D1: Tensor, D2: Tensor) -> Tensor:
     """Return ``q / (1 - q)``, where ``|X' - A'^-1| D_1 e <= |X'| w``."""
     m = X.shape[-1]
-    near_one, _ = split_exponent(X)
-    y = D2 * ((near_one + _UNDERFLOW) @ w)
+    X, _ = split_exponent(X)
+    y = D2 * ((X + _UNDERFLOW) @ w)
     kept = [torch.where(D > 2.0**-_SPAN, D, 0.0) for D in (D1, D2)]
-    columns, exponent = split_exponent(near_one * kept[1] * kept[0].mT)
+    columns, exponent = split_exponent(X * kept[1] * kept[0].mT)
     longest = scale_by_power_of_two(_column_sums(columns.square()).amax(dim=(-2, -1)).sqrt()[..., None, None], exponent)
     q = _rounded_up(frobenius_norm(y / longest), m)
     return torch.where((exponent > -900) & (q < 1), q / (1 - q), torch.inf)
@@ -261,21 +268,14 @@ def _geometric(rho: Tensor) -> Tensor:
 def _condition_interval(A: Tensor, X: Tensor, error_bound: Tensor) -> tuple[Tensor, Tensor]:
     """Return the bounds on the condition number."""
     m = A.shape[-1]
-    (of_A, A_exponent), (of_X, X_exponent) = _one_norm(A), _one_norm(X)
     # Each near 1: the product may be in range where one of the norms is not.
+    (A, A_exponent), (X, X_exponent) = near_one(A), near_one(X)
+    of_A, of_X = (_column_sums(T.abs()).amax(dim=(-2, -1)) for T in (A, X))
     product = scale_by_power_of_two((of_A * of_X)[..., None, None], A_exponent + X_exponent).squeeze((-2, -1))
     slack = _rounded_up(m * error_bound, m)
     lower = (product.clamp_max(torch.finfo(product.dtype).max) / _rounded_up(1 + slack, m)).clamp_min(1)
     upper = torch.where(slack < 1, _rounded_up(product, m) / (1 - slack), torch.inf)
     return lower.masked_fill(error_bound.isnan(), torch.nan), upper
-
-
-def _one_norm(A: Tensor) -> tuple[Tensor, Tensor]:
-    """Return n and e with ``||A||_1 = 2^e n``, n between 1/2 and m, (...)."""
-    exponent = exponents(A).amax(dim=-1)
-    largest = exponent.amax(dim=-1)
-    near_one = scale_both(A, -largest.unsqueeze(-1).expand_as(exponent), torch.zeros_like(exponent))
-    return _column_sums(near_one.abs()).amax(dim=(-2, -1)), largest
 
 
 def _column_sums(A: Tensor) -> Tensor:

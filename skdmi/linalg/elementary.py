@@ -106,6 +106,17 @@ def frobenius_norm(A: Tensor) -> Tensor:
     return torch.linalg.vector_norm(A, dim=(-2, -1))
 
 
+def wide_frobenius_norm(A: Tensor) -> Tensor:
+    """Return :func:`frobenius_norm` where squares may leave the range, too.
+
+    >>> wide_frobenius_norm(torch.tensor([[3e200, 0.0], [0.0, 4e200]], dtype=torch.float64))
+    tensor(5.0000e+200, dtype=torch.float64)
+    """
+    largest = A.detach().abs().amax(dim=(-2, -1), keepdim=True)
+    unit = torch.where((largest > 0) & largest.isfinite(), largest, 1.0)
+    return frobenius_norm(A / unit) * unit.squeeze((-2, -1))
+
+
 def residual(A: Tensor, X: Tensor, *, left: bool = False) -> Tensor:
     """Return ``R = I - A X``, or with ``left=True`` ``I - X A``, ``(..., m, m)``, in the dtype of the arguments.
 

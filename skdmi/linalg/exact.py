@@ -7,7 +7,7 @@ from torch import Tensor
 
 from skdmi.linalg.elementary import double, frobenius_norm, identity_like, missing, residual
 from skdmi.linalg.gradient import with_exact_gradient
-from skdmi.linalg.scaling import equilibrate, scale_both, scale_by_power_of_two, split_exponent
+from skdmi.linalg.scaling import equilibrate, near_one, scale_both, scale_by_power_of_two
 
 
 def exact_inverse(A: Tensor) -> Tensor:
@@ -41,23 +41,28 @@ def exact_inverse(A: Tensor) -> Tensor:
             [[   nan,    nan],
              [   nan,    nan]]])
     """
-    return with_exact_gradient(A, lambda A: _exact_inverse(A).to(A))
+    return with_exact_gradient(A, lambda A: lu_inverse(A)[0].to(A))
 
 
-def _exact_inverse(A: Tensor) -> Tensor:
+def lu_inverse(A: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what :func:`exact_inverse` does, in float64, and the residual norm after equilibration, (...).
+
+    The norm, with its allowance for rounding, is a bound on the relative error of the inverse after equilibration.
+
+    >>> X, norm = lu_inverse(torch.tensor([[4.0]]))
+    >>> X, norm < 1e-6
+    (tensor([[0.2500]], dtype=torch.float64), tensor(True))
+    """
     scaled, row_exponent, column_exponent = equilibrate(double(A))
     scaled_inverse, info = torch.linalg.inv_ex(scaled)
     X = scale_both(scaled_inverse, column_exponent, row_exponent)
-    norm = _cautious_residual_norm(scaled, scaled_inverse, rounding=0.0 if A.dtype == torch.float64 else 2.0**-24)
-    found = (info == 0) & (norm < 1) & ~missing(X.to(A.dtype))
-    return torch.where(found[..., None, None], X, torch.nan)
-
-
-def _cautious_residual_norm(A: Tensor, X: Tensor, rounding: float) -> Tensor:
-    """Return ``||I - A X||_F`` plus an allowance for its rounding, and that of A; A is equilibrated, float64."""
+    size = frobenius_norm(scaled.abs() @ scaled_inverse.abs())
     # The worst case is m units of roundoff, but errors average out: in 400,000 singular matrices of size 2 to 64 none
     # needed more than 0.3 units to be told from a nonsingular one. Four leave room, and condition numbers up to 1e15.
-    return frobenius_norm(residual(A, X)) + (4 * 2.0**-53 + rounding) * frobenius_norm(A.abs() @ X.abs())
+    norm = frobenius_norm(residual(scaled, scaled_inverse)) + 4 * 2.0**-53 * size
+    rounding_of_A = 0.0 if A.dtype == torch.float64 else 2.0**-24
+    found = (info == 0) & (norm + rounding_of_A * size < 1) & ~missing(X.to(A.dtype))
+    return torch.where(found[..., None, None], X, torch.nan), norm
 
 
 class PseudoInverse(NamedTuple):
@@ -108,7 +113,7 @@ def pseudo_inverse(A: Tensor) -> PseudoInverse:
     >>> found.rank.item(), found.error_bound.item() < 1e-13
     (1, True)
     """
-    B, exponent = split_exponent(double(A))
+    B, exponent = near_one(double(A))
     m = B.shape[-1]
     U, sigma, Vh = torch.linalg.svd(B)
     counts = sigma > m * torch.finfo(A.dtype).eps * sigma[..., :1]

@@ -10,7 +10,7 @@ from skdmi.linalg.accurate import correct
 from skdmi.linalg.elementary import check_square, double, frobenius_norm, residual
 from skdmi.linalg.iterations import minimal_residual_start, minimal_residual_step
 from skdmi.linalg.promise import keeps_promise
-from skdmi.linalg.scaling import equilibrate, scale_both
+from skdmi.linalg.scaling import equilibrate, exponents, scale_both
 
 PLAIN = 0.03
 """Below this residual norm plain steps, R to ``R^2`` for two products, beat minimal-residual steps (measured)."""
@@ -20,6 +20,9 @@ MAX_AGE = 3
 """A residual that is only updated is recomputed after so many steps."""
 DELICATE = 2.0**16
 """Matrices with ``||A||_F ||X||_F`` above m times this get a step with an accurate residual: else 16 bits may go."""
+MAX_AGAIN = 3
+"""Corrections after the first of a matrix that may lean on small entries."""
+_FEW_BITS = 10
 _CHUNK_ENTRIES = 2**18
 _UNIT = 2.0**-53
 
@@ -61,9 +64,10 @@ def refine(A: Tensor, X: Tensor | None = None, *, tol: float = 0.0, max_steps: i
     - it stagnates: from below 1/2, r is not halved; or it does not fall at all. The better iterate is kept.
 
     Then :math:`I - A X` and :math:`I - X A` are measured, of the equilibrated matrix and of the one given, and compared
-    with :math:`10 u \, \| |A| |X| \|_F` and its mirror. Where one of them is larger, or :math:`\kappa > 2^{16} m`, a
-    last step follows (:func:`~skdmi.linalg.accurate.correct`), which makes X exact to about its last bit as long as
-    :math:`u \kappa` is small.
+    with :math:`10 u \, \| |A| |X| \|_F` and its mirror. Where one of them is larger, or :math:`\kappa > 2^{16} m`, or a
+    row or column of X may in its own units be spoilt by an entry that is small after equilibration, a last step follows
+    (:func:`~skdmi.linalg.accurate.correct`), which makes X exact to about its last bit as long as :math:`u \kappa` is
+    small.
 
     A start that is still no better than :math:`r = 1` after its first three steps is given up for :math:`c A^T`.
 
@@ -326,13 +330,14 @@ def _finish(A: Tensor, outcome: _Outcome, units: tuple[Tensor, Tensor], goal: _G
     n_products[chosen] += 1 + (is_graded[chosen] | ~at_goal)
 
     delicate = frobenius_norm(A) * frobenius_norm(X) > DELICATE * A.shape[-1]
+    delicate |= (span > _FEW_BITS) & _leans_on_small_entries(X, units)
     wanting = open_question & (~converged | delicate) & (n_steps < max_steps)
     thoroughly = delicate | (span > 0)
     for is_thorough, group in ((True, wanting & thoroughly), (False, wanting & ~thoroughly)):
         chosen = group.nonzero().flatten()
         if len(chosen) == 0:
             continue
-        corrected, n_more = correct(A[chosen], X[chosen], thoroughly=is_thorough)
+        corrected, n_more = _corrected(A[chosen], X[chosen], thoroughly=is_thorough)
         corrected_norm = frobenius_norm(residual(A[chosen], corrected))
         kept = keeps_promise(A[chosen], corrected, [e[chosen] for e in units], goal.tol)
         better = kept | (~converged[chosen] & (corrected_norm < 0.5))
@@ -341,3 +346,30 @@ def _finish(A: Tensor, outcome: _Outcome, units: tuple[Tensor, Tensor], goal: _G
         n_products[chosen] += n_more + 3
         n_steps[chosen] += 1
     return Refinement(X, norm, n_steps, n_products, converged)
+
+
+def _leans_on_small_entries(X: Tensor, units: tuple[Tensor, Tensor]) -> Tensor:
+    """Return whether, in the units of the matrix, errors of small entries count in some row or column.
+
+    An error is as large as the largest entry of the row or column after equilibration lets it be. In its own unit it
+    may be large beside all entries: that of an entry that should be zero, above all.
+    """
+    rows, columns = units
+    size = exponents(X)
+    leans = torch.zeros(len(X), dtype=torch.bool, device=X.device)
+    for weight, dim in ((columns.unsqueeze(-1), -2), (rows.unsqueeze(-2), -1)):
+        of_errors = torch.where(X != 0, size.amax(dim=dim, keepdim=True) + weight, size)
+        leans |= (of_errors.amax(dim=dim) > (size + weight).amax(dim=dim) + _FEW_BITS).any(dim=1)
+    return leans
+
+
+def _corrected(A: Tensor, X: Tensor, *, thoroughly: bool) -> tuple[Tensor, int]:
+    """Correct once, or thoroughly until small entries have settled as well; return the number of products, too."""
+    corrected, n_products = correct(A, X, thoroughly=thoroughly)
+    for _ in range(MAX_AGAIN if thoroughly else 0):
+        before = corrected
+        corrected, n_more = correct(A, before)
+        n_products += n_more
+        if ((corrected - before).abs() <= 2.0**-50 * before.abs()).all():
+            break
+    return corrected, n_products

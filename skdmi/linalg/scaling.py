@@ -1,5 +1,6 @@
 """Scaling by powers of two, exactly: one matrix, its rows, its columns, and both so that units cost no digits."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -161,6 +162,17 @@ def exponents(A: Tensor) -> Tensor:
     return torch.where(field == 0, _NOTHING, field - 1022 + shift).int()
 
 
+def near_one(A: Tensor) -> tuple[Tensor, Tensor]:
+    """Split each float64 matrix as :func:`split_exponent` does, subnormal entries included under every setting.
+
+    >>> near_one(torch.tensor([[2.0**-1074]], dtype=torch.float64))
+    (tensor([[0.5000]], dtype=torch.float64), tensor(-1073, dtype=torch.int32))
+    """
+    row_exponent = exponents(A).amax(dim=-1)
+    exponent = -_negated_where_any(row_exponent.amax(dim=-1))
+    return scale_both(A, -exponent.unsqueeze(-1).expand_as(row_exponent), torch.zeros_like(row_exponent)), exponent
+
+
 def equilibrate(A: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     r"""Bring the largest entry of every row and of every column to [1/2, 1) by powers of two: units cost no digits.
 
@@ -174,9 +186,9 @@ def equilibrate(A: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     - The largest entry of every row, then of every column, is brought to [1/2, 1). This undoes any units of a dense
       matrix, but not those of a sparse one, where a row may have its largest entry in a column of a large unit.
     - The exponents of the entries that are not zero are brought as near to 0 as rows and columns can bring them, in the
-      sense of least squares [1]_, and then maxima are taken as before. This undoes any units, but may lend importance
-      to entries that have none, such as those of a narrow kernel far off the diagonal. It is tried only where some row
-      or column looks unbalanced after the first.
+      sense of least squares [1]_; from there, as little more as makes the entries of a transversal with the largest
+      product, of one entry in every row and column, the largest of their rows and columns [2]_: no choice has a larger
+      sum. It is tried only where some row or column looks unbalanced after the first.
 
     Parameters
     ----------
@@ -194,6 +206,7 @@ def equilibrate(A: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     ----------
     .. [1] Curtis and Reid, "On the automatic scaling of matrices for Gaussian elimination", J. Inst. Maths Applics 10,
        1972.
+    .. [2] Olschowka and Neumaier, "A new pivoting strategy for Gaussian elimination", Linear Algebra Appl. 240, 1996.
 
     Examples
     --------
@@ -210,7 +223,7 @@ def equilibrate(A: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     unbalanced = _unbalanced(E, rows, columns)
     if unbalanced.any():
         chosen = E[unbalanced]
-        other = _by_logarithms(chosen)
+        other = _by_transversals(chosen, *_by_logarithms(chosen))
         better = sum(e.sum(dim=-1) for e in other) > rows[unbalanced].sum(dim=-1) + columns[unbalanced].sum(dim=-1)
         where = unbalanced.clone()
         where[unbalanced] = better
@@ -238,7 +251,7 @@ def _unbalanced(E: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 
 def _by_logarithms(E: Tensor) -> tuple[Tensor, Tensor]:
-    r"""Return the exponents of rows and columns that minimise ``sum (E_ij + r_i + c_j)^2``, then adjusted by maxima.
+    r"""Return the exponents of rows and columns that minimise ``sum (E_ij + r_i + c_j)^2``.
 
     Over the entries that are not zero, with their pattern P, :math:`n_r = P e` and :math:`n_c = P^T e`:
 
@@ -256,5 +269,32 @@ def _by_logarithms(E: Tensor) -> tuple[Tensor, Tensor]:
     columns = torch.linalg.solve(normal, P.mT @ row_means - known.sum(dim=-2).unsqueeze(-1))
     rows = -(row_means + P @ columns / n_rows)
     r, c = (exponent.squeeze(-1).round().int() for exponent in (rows, columns))
+    return r, c
+
+
+def _by_transversals(E: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Change exponents as little as makes the largest transversal the largest entries, then adjust by maxima.
+
+    With the transversal :math:`\sigma`, least exponents :math:`v \ge 0` with
+    :math:`E_{ij} + v_{\sigma(i)} - E_{i \sigma(i)} \le v_j` are the lengths of longest paths; columns take ``-v``,
+    rows what brings the entries of the transversal to 0. A matrix without a transversal is only adjusted.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    m = E.shape[-1]
+    is_entry = E > _NOTHING // 2
+    scaled = torch.where(is_entry, E + rows.unsqueeze(-1) + columns.unsqueeze(-2), _NOTHING)
+    found = [linear_sum_assignment(member, maximize=True)[1] for member in scaled.cpu().numpy()]
+    sigma = torch.as_tensor(np.array(found), device=E.device)
+    largest = scaled.gather(-1, sigma.unsqueeze(-1))
+    beyond = torch.where((largest > _NOTHING // 2).all(dim=-2, keepdim=True) & is_entry, scaled - largest, _NOTHING)
+    v = torch.zeros_like(columns)
+    for _ in range(m):
+        longer = torch.maximum(v, (beyond + v.gather(-1, sigma).unsqueeze(-1)).amax(dim=-2))
+        if torch.equal(longer, v):
+            break
+        v = longer
+    on_transversal = torch.where(largest > _NOTHING // 2, largest, 0).squeeze(-1)
+    r, c = rows - on_transversal + v.gather(-1, sigma), columns - v
     more_r, more_c = _by_maxima(torch.where(is_entry, E + r.unsqueeze(-1) + c.unsqueeze(-2), _NOTHING))
     return r + more_r, c + more_c

@@ -30,6 +30,7 @@ class ExactInverter(BaseInverter):
     computed by LAPACK (cuSOLVER on a GPU) in float64 whatever the dtype of A, on the matrix equilibrated by powers of
     two, and rounded once. Members that are singular to working precision, in the dtype of A, or whose inverse lies
     beyond the range of that, are dealt with one by one and spoil no other member (:func:`skdmi.linalg.exact_inverse`).
+    What is left of :math:`I - A X` bounds the error: above 1e-2, ``transform`` warns (``InaccurateInverseWarning``).
     Takes matrices of any size; nothing is learned, so it needs no ``fit``.
 
     Parameters

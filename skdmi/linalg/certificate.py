@@ -97,7 +97,7 @@ def certify(A: Tensor, X: Tensor) -> Certificate:
     NaN. Underflow may be gradual or flush to zero, in each thread as it pleases:
 
     - The entries of A and X, subnormal ones too, are read and scaled by integers, so none is lost, save those of
-      :math:`A'` and :math:`X'` below :math:`2^{-1022}`, which become zero.
+      :math:`A'` and :math:`X'` below :math:`2^{-1022}`, which lose digits or become zero.
     - That, and what products and sums within R lose, is at most :math:`2^{-1020} m` in an entry of R. A certified X has
       :math:`\sum_k |X'_{kj}| \ge 1 - |R_{jj}| \ge g / 2`, and no entry of :math:`A'` exceeds 1, so that
       :math:`2^{-900}` in all entries of :math:`|A'|` adds more to E; as much in :math:`|X'|`, after its largest entry

@@ -18,9 +18,10 @@ def exact_inverse(A: Tensor) -> Tensor:
     with the powers of two of :func:`equilibrate`, so that rows and columns of different units cost no digits. A member
     without an inverse is NaN and spoils no other, nor its gradient: one whose factorisation meets a zero pivot; one
     whose inverse exceeds the range of its dtype; or one for which ``||I - A' X'||_F < 1`` fails in float64. If A is
-    singular then ``A X`` is, so ``I - A' X'`` has the eigenvalue 1 and no norm of it is below 1. An allowance for the
-    rounding of the product is added: what passes is nonsingular, what fails is singular to working precision
-    (``[[1, 2, 3], [4, 5, 6], [7, 8, 9]]``, whose factorisation ends without complaint).
+    singular then ``A X`` is, so ``I - A' X'`` has the eigenvalue 1 and no norm of it is below 1. An allowance is added
+    for the rounding of the product, and for that of A to its dtype where that is not float64: what passes is
+    nonsingular, what fails is singular to working precision (``[[1, 2, 3], [4, 5, 6], [7, 8, 9]]``, whose factorisation
+    ends without complaint).
 
     Parameters
     ----------

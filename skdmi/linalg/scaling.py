@@ -198,7 +198,7 @@ def equilibrate(A: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     Returns
     -------
     scaled : Tensor of shape (..., m, m)
-        A', in the dtype of A. Exact, save that what would lie below the normal numbers becomes zero.
+        A', in the dtype of A. Exact, save what lies below the normal numbers there.
     row_exponent, column_exponent : int32 Tensors of shape (..., m)
         r and c; 0 for rows and columns of zeros.
 

@@ -60,7 +60,7 @@ def refine(A: Tensor, X: Tensor | None = None, *, tol: float = 0.0, max_steps: i
 
     - :math:`r \le \text{tol} / (\kappa + \text{tol})`, :math:`\kappa = \|A'\|_F \|X'\|_F`, which brings the left
       residual below ``tol`` too;
-    - r is at most the :func:`rounding_floor`;
+    - r is at most half the :func:`rounding_floor`;
     - it stagnates: from below 1/2, r is not halved; or it does not fall at all. The better iterate is kept.
 
     Then :math:`I - A X` and :math:`I - X A` are measured, of the equilibrated matrix and of the one given, and compared
@@ -149,7 +149,7 @@ class _Goal(NamedTuple):
         return self.tol / (condition + self.tol).clamp_min(torch.finfo(A.dtype).tiny)
 
     def of(self, A: Tensor, X: Tensor) -> Tensor:
-        return torch.maximum(rounding_floor(A, X), self.by_tolerance(A, X))
+        return torch.maximum(rounding_floor(A, X) / 2, self.by_tolerance(A, X))
 
 
 def _refine(A: Tensor, X: Tensor | None, goal: _Goal, max_steps: int) -> Refinement:

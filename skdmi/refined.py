@@ -253,8 +253,8 @@ class RefinedInverter(BaseInverter):
 def _rounding(A: Tensor, X: Tensor, *, left: bool) -> Tensor:
     r"""Return :math:`10 u \| |A|\,|X| \|_F`, or with ``left`` :math:`10 u \| |X|\,|A| \|_F`, u that of A's dtype.
 
-    The very norm that ``tol="auto"`` promises; half of :func:`skdmi.linalg.rounding_floor`, where refinement stops, is a
-    lower bound of a fifth of it that needs no product.
+    The very norm that ``tol="auto"`` promises. Refinement stops at half of :func:`skdmi.linalg.rounding_floor`, which
+    needs no product and is at most a fifth of it.
     """
     first, second = (X, A) if left else (A, X)
     return 5 * torch.finfo(A.dtype).eps * wide_frobenius_norm(double(first).abs() @ double(second).abs())

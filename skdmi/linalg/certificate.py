@@ -69,7 +69,7 @@ def certify(A: Tensor, X: Tensor) -> Certificate:
     and with q the Euclidean norm of y over that of the longest column of X, the relative error is at most
     :math:`q / (1 - q)`, whatever the units of rows and columns. Where that is of no use, because a small v in one unit
     is a large one in another, v is found entry by entry: any :math:`w \ge z + E w` is at least :math:`z + v`, and one
-    more than the sum of m terms :math:`E^k z` is tried. Another bound, better where the rows of A are of one
+    more than the sum of up to m terms :math:`E^k z` is tried. Another bound, better where the rows of A are of one
     scale, is :math:`\|I - A X\|_2 \le \max_j (F^T F e)_j^{1/2}` with :math:`F = D_1^{-1} E D_1`. The smaller is taken.
 
     **Condition.** With :math:`\epsilon` the error bound, :math:`\kappa_1(A)` lies between
@@ -239,7 +239,9 @@ def _fixed_point(bound: _ResidualBound, z: Tensor, h: float) -> Tensor:
     m = z.shape[-2]
     w = z
     for _ in range(m):
-        w = z + bound.times(w, h)
+        before, w = w, z + bound.times(w, h)
+        if (w <= 1.01 * before).all():
+            break
     w = 1.25 * w
     holds = (_rounded_up(z + bound.times(w, h), m) <= w).all(dim=-2, keepdim=True)
     return torch.where(holds, w, torch.inf)

@@ -1,6 +1,9 @@
 # One thread: two torch threads on two busy cores can be several times slower than one.
 export OMP_NUM_THREADS ?= 1
 
+# Processes that share the tests; 0 keeps all in one.
+WORKERS ?= 2
+
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -16,10 +19,10 @@ demo: .venv/.installed-core ## run the demonstration
 	$(BIN)/python scripts/demo.py
 
 check: lint ## lint, and run all but the slow tests
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow"
 
 test: .venv/.installed-test ## run the tests and the doctests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS)
 
 lint: .venv/.installed-lint ## check style, formatting and types
 	$(BIN)/ruff check

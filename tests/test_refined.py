@@ -152,6 +152,17 @@ def test_bad_members_spoil_no_gradient():
     assert (A.grad[[0, 3, 5]] == 0).all()
 
 
+def test_parts_of_a_stack_do_not_show(monkeypatch):
+    A = with_singular_members([0, 5])
+    whole, singular = RefinedInverter().report(A[1:5]), pytest.warns(SingularMatrixWarning, match="at index 0, 5")
+    monkeypatch.setattr("skdmi.refined.PART_ENTRIES", 3 * 9)
+    with singular as caught:
+        report = RefinedInverter().report(A)
+    assert len(caught) == 1
+    assert report.certified.tolist() == [i not in (0, 5) for i in range(8)]
+    np.testing.assert_allclose(report.inverse[1:5], whole.inverse, rtol=1e-12, atol=1e-13)
+
+
 # Certificates
 
 

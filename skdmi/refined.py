@@ -228,7 +228,7 @@ class RefinedInverter(BaseInverter):
     def _solve(self, A: Tensor) -> Solution:
         """Start, refine, certify, fall back; A of any real floating dtype, finite, shape ``(n_matrices, m, m)``.
 
-        In parts that caches can hold, which is faster.
+        In parts, so that what is needed beside the stack does not grow with it.
         """
         n_part = max(1, PART_ENTRIES // A.shape[-1] ** 2)
         return Solution.joined([self._solve_part(part) for part in A.split(n_part)])

@@ -13,9 +13,12 @@ from torch.func import functional_call, stack_module_state, vmap
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from skdmi.distributions import Distribution
-from skdmi.linalg import deflate, frobenius_norm, keep_better, product
-from skdmi.linalg.steps import combine, fit_directions, minimal_residual_basis, power_chain, residual
-from skdmi.modules.polynomial import STARTS, PolynomialInverse, _Foresight, _Reader, power_scalars
+from skdmi.iteration import deflate
+from skdmi.iteration.learned import STARTS, PolynomialInverse, _Foresight, _Reader, power_scalars
+from skdmi.iteration.loop import keep_better
+from skdmi.iteration.steps import combine, fit_directions, minimal_residual_basis, power_chain, residual
+from skdmi.linalg import frobenius_norm
+from skdmi.linalg.residuals import product
 from skdmi.training import cosine
 
 Loss = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]

@@ -22,17 +22,9 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from skdmi import BlockInverter, RefinedInverter, load_pretrained
-from skdmi.block import invert_leaf
-from skdmi.linalg import (
-    block_inverse,
-    certify,
-    equilibrate,
-    exact_inverse,
-    frobenius_norm,
-    pad_to_blocks,
-    residual,
-    schur_inverse_,
-)
+from skdmi.estimators.block import invert_leaf
+from skdmi.linalg import block_inverse, certify, equilibrate, exact_inverse, frobenius_norm, residual
+from skdmi.linalg.recursion import pad_to_blocks, schur_inverse_
 from skdmi.metrics import frobenius_residuals
 
 NETWORK = load_pretrained("uniform-3x3")

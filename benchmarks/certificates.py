@@ -25,14 +25,8 @@ from flint import fmpq, fmpq_mat
 from torch import Tensor
 
 from skdmi import NeuralMatrixInverter
-from skdmi.linalg import (
-    Certificate,
-    certify,
-    equilibrate,
-    minimal_residual,
-    scale_by_power_of_two,
-    split_exponent,
-)
+from skdmi.iteration import minimal_residual
+from skdmi.linalg import Certificate, certify, equilibrate, scale_by_power_of_two, split_exponent
 
 DTYPES = (torch.float32, torch.float64)
 SIZES = (2, 3, 4, 6, 1, 8)

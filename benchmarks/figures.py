@@ -14,7 +14,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from skdmi.distributions import Distribution
-from skdmi.linalg import frobenius_norm, refine, residual
+from skdmi.iteration import refine
+from skdmi.linalg import frobenius_norm, residual
 from skdmi.metrics import with_missing_as_zero
 
 TOLERANCES = (0.05, 0.02, 0.01, 0.005)

@@ -12,20 +12,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from skdmi.linalg import (
-    characteristic_inverse,
-    characteristic_products,
-    combine,
-    deflate,
-    fit_directions,
-    frobenius_norm,
-    identity_like,
-    keep_better,
-    minimal_residual_basis,
-    newton_schulz,
-    recomputation_schedule,
-    residual,
-)
+from skdmi.iteration import deflate, newton_schulz
+from skdmi.iteration.loop import combine, keep_better, minimal_residual_basis, recomputation_schedule
+from skdmi.iteration.steps import fit_directions
+from skdmi.linalg import characteristic_inverse, frobenius_norm, residual
+from skdmi.linalg.characteristic import characteristic_products
+from skdmi.linalg.residuals import identity_like
 from skdmi.modules import STARTS
 
 MAX_PRODUCTS = 45

@@ -22,7 +22,7 @@ import torch
 
 from skdmi import EnsembleInverter
 from skdmi.distributions import Uniform
-from skdmi.linalg import minimal_residual
+from skdmi.iteration import minimal_residual
 from skdmi.metrics import frobenius_residuals
 
 COMMAND = "dmxtrain --msize 3 --epochs 5 --n_repeats 2 --batch_size 1024 --mout M"

@@ -23,7 +23,8 @@ from torch import Tensor
 from skdmi import RefinedInverter, load_pretrained
 from skdmi.distributions import Uniform
 from skdmi.exceptions import SingularMatrixWarning
-from skdmi.linalg import Refinement, frobenius_norm, minimal_residual, newton_schulz, refine, residual
+from skdmi.iteration import Refinement, minimal_residual, newton_schulz, refine
+from skdmi.linalg import frobenius_norm, residual
 
 TOL = 1e-12
 

@@ -31,7 +31,8 @@ import torch
 
 import skdmi
 from skdmi import BlockInverter, RefinedInverter
-from skdmi.linalg import equilibrate, scale_both
+from skdmi.linalg import equilibrate
+from skdmi.linalg.scaling import scale_both
 
 SIZES = (2, 3, 5, 8, 16)
 MAX_CONDITION = 1e12

@@ -14,7 +14,7 @@ from sklearn.frozen import FrozenEstimator
 from skdmi import NeuralMatrixInverter, RefinedInverter
 from skdmi.distributions import Uniform
 from skdmi.inspection import InversionDisplay, TrainingDisplay
-from skdmi.linalg import minimal_residual
+from skdmi.iteration import minimal_residual
 from skdmi.metrics import frobenius_residuals, within_tolerance_share
 
 inverter = NeuralMatrixInverter(

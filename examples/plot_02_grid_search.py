@@ -15,7 +15,7 @@ from sklearn.model_selection import GridSearchCV, ShuffleSplit
 
 from skdmi import NeuralMatrixInverter
 from skdmi.distributions import Uniform
-from skdmi.linalg import minimal_residual
+from skdmi.iteration import minimal_residual
 from skdmi.metrics import mean_frobenius_residual
 from skdmi.modules import InverterResNet
 

@@ -14,7 +14,7 @@ import torch
 from skdmi import RefinedInverter, load_pretrained
 from skdmi.distributions import Spectrum
 from skdmi.inspection import ResidualDisplay
-from skdmi.linalg import minimal_residual
+from skdmi.iteration import minimal_residual
 from skdmi.metrics import frobenius_residuals
 from skdmi.modules import InverterResNet
 

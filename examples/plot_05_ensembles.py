@@ -13,7 +13,7 @@ import torch
 
 from skdmi import EnsembleInverter, NeuralMatrixInverter
 from skdmi.distributions import Uniform
-from skdmi.linalg import minimal_residual
+from skdmi.iteration import minimal_residual
 from skdmi.metrics import frobenius_residuals
 
 member = NeuralMatrixInverter(

@@ -13,7 +13,9 @@ import numpy as np
 import torch
 
 from skdmi import NeuralMatrixInverter
-from skdmi.linalg import complex_to_real, minimal_residual, minimal_residual_start, newton_schulz, real_to_complex
+from skdmi.iteration import minimal_residual, newton_schulz
+from skdmi.iteration.loop import minimal_residual_start
+from skdmi.linalg import complex_to_real, real_to_complex
 from skdmi.metrics import frobenius_residuals
 
 N_ANTENNAS = 8

@@ -24,12 +24,12 @@ __all__ = [
 ]
 
 _HOMES = {
-    "BlockInverter": "skdmi.block",
-    "EnsembleInverter": "skdmi.ensemble",
-    "ExactInverter": "skdmi.exact",
-    "InversionReport": "skdmi.report",
-    "NeuralMatrixInverter": "skdmi.neural",
-    "RefinedInverter": "skdmi.refined",
+    "BlockInverter": "skdmi.estimators.block",
+    "EnsembleInverter": "skdmi.estimators.ensemble",
+    "ExactInverter": "skdmi.estimators.exact",
+    "InversionReport": "skdmi.estimators.report",
+    "NeuralMatrixInverter": "skdmi.estimators.neural",
+    "RefinedInverter": "skdmi.estimators.refined",
     "inv": "skdmi.api",
     "load_pretrained": "skdmi.api",
 }
@@ -37,12 +37,12 @@ _HOMES = {
 if TYPE_CHECKING:
     from skdmi import distributions, exceptions, inspection, io, linalg, metrics, modules
     from skdmi.api import inv, load_pretrained
-    from skdmi.block import BlockInverter
-    from skdmi.ensemble import EnsembleInverter
-    from skdmi.exact import ExactInverter
-    from skdmi.neural import NeuralMatrixInverter
-    from skdmi.refined import RefinedInverter
-    from skdmi.report import InversionReport
+    from skdmi.estimators.block import BlockInverter
+    from skdmi.estimators.ensemble import EnsembleInverter
+    from skdmi.estimators.exact import ExactInverter
+    from skdmi.estimators.neural import NeuralMatrixInverter
+    from skdmi.estimators.refined import RefinedInverter
+    from skdmi.estimators.report import InversionReport
 
 
 def __getattr__(name: str) -> Any:

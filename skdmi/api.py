@@ -9,12 +9,12 @@ from sklearn import config_context
 from sklearn.frozen import FrozenEstimator
 from torch import Tensor
 
-from skdmi.block import DEFAULT_BLOCK_SIZE, BlockInverter
-from skdmi.door import is_dask
-from skdmi.ensemble import load_fitted
-from skdmi.linalg.elementary import RECTANGULAR_ADVICE
+from skdmi.containers import is_dask
+from skdmi.estimators.block import DEFAULT_BLOCK_SIZE, BlockInverter
+from skdmi.estimators.ensemble import load_fitted
+from skdmi.estimators.refined import RefinedInverter
+from skdmi.linalg.residuals import RECTANGULAR_ADVICE
 from skdmi.persistence import choose_model, shipped_directory
-from skdmi.refined import RefinedInverter
 from skdmi.validation import as_array
 
 __all__ = ["certified_inverter", "inv", "load_pretrained"]

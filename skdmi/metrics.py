@@ -13,8 +13,10 @@ import torch
 from sklearn.pipeline import Pipeline
 from torch import Tensor
 
-from skdmi.linalg import certify, exact_inverse, frobenius_norm, missing, refine, residual
-from skdmi.linalg.elementary import wide_frobenius_norm
+from skdmi.iteration.refinement import refine
+from skdmi.linalg.certificate import certify
+from skdmi.linalg.exact import exact_inverse
+from skdmi.linalg.residuals import frobenius_norm, missing, residual, wide_frobenius_norm
 from skdmi.validation import as_array
 
 __all__ = [
@@ -199,7 +201,7 @@ def neg_mean_refinement_steps(estimator: Any, X: Any, y: Any = None) -> float:
 
     For an estimator with a ``report``, such as :class:`skdmi.RefinedInverter`, the steps that it takes: so parameters
     of what it refines can be searched through it, where ``score`` would rank rounding noise; likewise for a Pipeline
-    that ends in one. For any other the steps that :func:`skdmi.linalg.refine` takes from what ``transform`` returns; a
+    that ends in one. For any other the steps that :func:`skdmi.iteration.refine` takes from what ``transform`` returns; a
     missing inverse starts from nothing.
 
     Parameters

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from skdmi.door import Door, _flat_array
+from skdmi.containers import Door, _flat_array
 
 _COLUMNS = "scikit-learn feeds {} columns, not a square number; replaced by test_padded_twin_passes[{}] and {}"
 
@@ -62,5 +62,5 @@ def open_padded_door(monkeypatch):
         assert answer.isfinite().all()
         return (answer.flatten(1)[:, : door.shape[1]] if keeps_shape else answer).numpy()
 
-    monkeypatch.setattr("skdmi.door._flat_array", flat_array)
+    monkeypatch.setattr("skdmi.containers._flat_array", flat_array)
     monkeypatch.setattr(Door, "pass_through", pass_through)

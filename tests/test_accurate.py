@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from skdmi.iteration.promise import keeps_promise
 from skdmi.linalg import equilibrate
 from skdmi.linalg.accurate import accurate_residual, correct
-from skdmi.linalg.promise import keeps_promise
 from tests.matrices import make_stack
 
 flint = pytest.importorskip("flint")

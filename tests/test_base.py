@@ -14,7 +14,7 @@ from sklearn import config_context
 from sklearn.exceptions import NotFittedError
 
 from skdmi import BlockInverter, ExactInverter, NeuralMatrixInverter, RefinedInverter
-from skdmi.base import BaseInverter
+from skdmi.estimators.base import BaseInverter
 from skdmi.exceptions import SingularMatrixWarning
 from skdmi.metrics import frobenius_residuals, neg_mean_frobenius_residual
 from tests.matrices import make_stack

@@ -7,20 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skdmi.chunked import invert_chunked
+from skdmi.estimators.dask_blocks import invert_chunked
 from skdmi.exceptions import SingularMatrixWarning
-from skdmi.linalg import (
-    block_inverse,
-    collect_leaves,
-    exact_inverse,
-    frobenius_norm,
-    haar_orthogonal,
-    pad_to_blocks,
-    pivot_order,
-    polish_,
-    residual,
-    schur_inverse_,
-)
+from skdmi.linalg import block_inverse, exact_inverse, frobenius_norm, haar_orthogonal, residual
+from skdmi.linalg.recursion import collect_leaves, pad_to_blocks, pivot_order, polish_, schur_inverse_
 from tests.marks import slow_but
 from tests.matrices import make_stack
 

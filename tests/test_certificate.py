@@ -23,7 +23,9 @@ from benchmarks.certificates import (
     judged,
     rational,
 )
-from skdmi.linalg import certify, equilibrate, minimal_residual, scale_columns, scale_rows
+from skdmi.iteration import minimal_residual
+from skdmi.linalg import certify, equilibrate
+from skdmi.linalg.scaling import scale_columns, scale_rows
 from tests.marks import slow_but
 from tests.matrices import make_stack
 

@@ -443,7 +443,7 @@ def test_tensors_are_validated_without_a_host_copy(monkeypatch):
         seen.append(options.get("skip_check_array", False))
         return validate_data(estimator, X, **options)
 
-    monkeypatch.setattr("skdmi.door.validate_data", spy)
-    monkeypatch.setattr("skdmi.door.check_array", None)
+    monkeypatch.setattr("skdmi.containers.validate_data", spy)
+    monkeypatch.setattr("skdmi.containers.check_array", None)
     ExactInverter().fit(torch.from_numpy(STACK)).transform(torch.from_numpy(STACK))
     assert seen == [True, True]

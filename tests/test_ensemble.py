@@ -18,7 +18,7 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils._param_validation import InvalidParameterError
 
 from skdmi import EnsembleInverter, ExactInverter, NeuralMatrixInverter, RefinedInverter, load_pretrained
-from skdmi.ensemble import best_inverse, mean_inverse
+from skdmi.estimators.ensemble import best_inverse, mean_inverse
 from skdmi.exceptions import SingularMatrixWarning
 from skdmi.metrics import frobenius_residuals
 from tests.matrices import make_stack

@@ -12,39 +12,32 @@ from hypothesis import strategies as st
 from numpy.polynomial import Polynomial
 from torch import Tensor
 
-from skdmi.linalg import (
-    characteristic_inverse,
-    characteristic_products,
-    characteristic_start,
+from skdmi.iteration import deflate, minimal_residual, newton_schulz, steps
+from skdmi.iteration.deflation import orthonormalize
+from skdmi.iteration.loop import (
     combine,
-    complex_to_real,
-    deflate,
-    exact_inverse,
-    fit_directions,
-    frobenius_norm,
-    holds_diagonals,
-    identity_like,
     identity_start,
     keep_better,
-    minimal_residual,
     minimal_residual_basis,
     minimal_residual_start,
     minimal_residual_step,
-    n_chain_coefficients,
-    newton_schulz,
-    orthonormalize,
     power_chain,
-    product,
-    real_to_complex,
     recomputation_schedule,
+)
+from skdmi.iteration.steps import fit_directions, n_chain_coefficients
+from skdmi.linalg import (
+    characteristic_inverse,
+    complex_to_real,
+    exact_inverse,
+    frobenius_norm,
+    real_to_complex,
     residual,
     scale_by_power_of_two,
     split_exponent,
-    steps,
-    trace,
-    transpose,
     with_exact_gradient,
 )
+from skdmi.linalg.characteristic import characteristic_products, characteristic_start
+from skdmi.linalg.residuals import holds_diagonals, identity_like, product, trace, transpose
 from tests.matrices import make_stack
 from tests.products import ProductCounter
 

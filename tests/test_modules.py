@@ -10,16 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from skdmi.linalg import (
-    characteristic_products,
-    frobenius_norm,
-    identity_start,
-    minimal_residual,
-    minimal_residual_start,
-    newton_schulz,
-    residual,
-    steps,
-)
+from skdmi.iteration import minimal_residual, newton_schulz, steps
+from skdmi.iteration.loop import identity_start, minimal_residual_start
+from skdmi.linalg import frobenius_norm, residual
+from skdmi.linalg.characteristic import characteristic_products
 from skdmi.modules import (
     BLOCKS,
     STARTS,

@@ -20,11 +20,11 @@ from skorch.callbacks import Callback
 
 from skdmi import NeuralMatrixInverter, load_pretrained
 from skdmi.distributions import Mixture, Normal, Resampled, Uniform, Wishart
+from skdmi.estimators.devices import resolve_device
 from skdmi.exceptions import DeviceFallbackWarning
-from skdmi.linalg import minimal_residual
+from skdmi.iteration import minimal_residual
 from skdmi.metrics import frobenius_residuals
 from skdmi.modules import IdentityLoss, InverterResNet
-from skdmi.neural.devices import resolve_device
 from skdmi.persistence import pretrained_names
 from tests.marks import slow_but
 from tests.matrices import make_stack

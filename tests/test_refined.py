@@ -19,12 +19,12 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils._param_validation import InvalidParameterError
 
 from skdmi import ExactInverter, NeuralMatrixInverter, RefinedInverter
+from skdmi.estimators.meta import invert_with, requires_fit
+from skdmi.estimators.refined import UNCERTIFIED_POLICIES
+from skdmi.estimators.report import SOURCES, InversionReport
 from skdmi.exceptions import InaccurateInverseWarning, SingularMatrixError, SingularMatrixWarning, UncertifiedError
 from skdmi.linalg import certify
-from skdmi.meta import invert_with, requires_fit
 from skdmi.metrics import certified_share, frobenius_residuals, neg_mean_refinement_steps
-from skdmi.refined import UNCERTIFIED_POLICIES
-from skdmi.report import SOURCES, InversionReport
 from tests.matrices import make_stack
 from tests.test_refinement import assert_law
 
@@ -155,7 +155,7 @@ def test_bad_members_spoil_no_gradient():
 def test_parts_of_a_stack_do_not_show(monkeypatch):
     A = with_singular_members([0, 5])
     whole, singular = RefinedInverter().report(A[1:5]), pytest.warns(SingularMatrixWarning, match="at index 0, 5")
-    monkeypatch.setattr("skdmi.refined.PART_ENTRIES", 3 * 9)
+    monkeypatch.setattr("skdmi.estimators.refined.PART_ENTRIES", 3 * 9)
     with singular as caught:
         report = RefinedInverter().report(A)
     assert len(caught) == 1

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from skdmi.linalg import frobenius_norm, minimal_residual, refine, residual, rounding_floor
+from skdmi.iteration import minimal_residual, refine
+from skdmi.iteration.refinement import rounding_floor
+from skdmi.linalg import frobenius_norm, residual
 from tests.matrices import make_stack
 
 REGULAR = ("uniform", "well", "condition", "spd", "orthogonal", "permutation")
@@ -160,7 +162,7 @@ def test_finished_matrices_cost_nothing(monkeypatch):
 def test_chunks_do_not_show(monkeypatch):
     A = mixed_stack()
     whole = refine(A)
-    monkeypatch.setattr("skdmi.linalg.refinement._CHUNK_ENTRIES", 5 * 16)
+    monkeypatch.setattr("skdmi.iteration.refinement._CHUNK_ENTRIES", 5 * 16)
     regular = whole.residual_norm < 0.5
     torch.testing.assert_close(refine(A).inverse[regular], whole.inverse[regular], rtol=1e-10, atol=1e-10)
 

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.certificates import SETTINGS
-from skdmi.linalg import equilibrate, scale_both, scale_columns, scale_rows
-from skdmi.linalg.elementary import double
+from skdmi.linalg import equilibrate
+from skdmi.linalg.residuals import double
+from skdmi.linalg.scaling import scale_both, scale_columns, scale_rows
 from tests.matrices import make_stack
 
 exponents = st.integers(-1100, 1100)

@@ -120,7 +120,7 @@ def pseudo_inverses(stack: np.ndarray) -> np.ndarray:
     """Return pseudo-inverses, singular values at the level of rounding counting as zero."""
     import torch
 
-    from skdmi.linalg import pseudo_inverse
+    from skdmi.linalg.exact import pseudo_inverse
 
     inverses: np.ndarray = pseudo_inverse(torch.from_numpy(stack)).inverse.numpy()
     return inverses

@@ -114,7 +114,7 @@ def train(
 
 
 def _check_device(name: str) -> None:
-    from skdmi.neural.devices import resolve_device  # imports torch
+    from skdmi.estimators.devices import resolve_device  # imports torch
 
     try:
         resolve_device(name, loaded=False)

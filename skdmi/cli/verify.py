@@ -126,7 +126,7 @@ def _equilibrated(pair: Pair) -> tuple[np.ndarray, ...]:
     """Return ``D1 A D2``, ``D2^-1 X D1^-1``, and what its rounding to subnormal numbers may have done to the latter."""
     import torch
 
-    from skdmi.linalg import equilibrate, scale_both
+    from skdmi.linalg.scaling import equilibrate, scale_both
 
     A, X = (torch.from_numpy(T.astype(np.float64)) for T in pair)
     scaled, rows, columns = equilibrate(A)

@@ -11,7 +11,7 @@ import torch
 
 from skdmi.distributions.base import Distribution, is_real, require
 from skdmi.distributions.pieces import log_uniform, random_signs
-from skdmi.linalg import haar_orthogonal
+from skdmi.linalg.orthogonal import haar_orthogonal
 
 DEFAULT_MAX_COND = 1e3
 

@@ -9,7 +9,7 @@ import torch
 
 from skdmi.distributions.base import Distribution, is_integer, is_real, require
 from skdmi.distributions.pieces import log_uniform, random_permutations, random_signs
-from skdmi.linalg import haar_orthogonal
+from skdmi.linalg.orthogonal import haar_orthogonal
 
 
 @dataclass(frozen=True, repr=False)

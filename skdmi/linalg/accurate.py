@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from skdmi.linalg.elementary import frobenius_norm, residual
+from skdmi.linalg.residuals import frobenius_norm, residual
 
 _UNIT = 2.0**-53
 

@@ -1,12 +1,11 @@
-"""The inverse as a polynomial in A itself, by Cayley and Hamilton: the best start for very small matrices."""
+"""The inverse as a polynomial in A itself, by Cayley and Hamilton: the fewest products for very small matrices."""
 
 import math
 
 import torch
 from torch import Tensor
 
-from skdmi.linalg.elementary import check_square, frobenius_norm, identity_like
-from skdmi.linalg.steps import fit_directions
+from skdmi.linalg.residuals import check_square, identity_like
 
 
 def characteristic_inverse(A: Tensor) -> Tensor:
@@ -85,45 +84,6 @@ def characteristic_products(m: int) -> int:
     [0, 1, 2, 3, 4, 6, 8]
     """
     return _n_products(m, *_strides(m))
-
-
-def characteristic_start(A: Tensor) -> tuple[Tensor, Tensor]:
-    r"""Return the best combination of the characteristic inverse C and the transpose as a first inverse: two products.
-
-    .. math:: X_0 = c_1 C + c_2 A^T, \quad (c_1, c_2) = \operatorname{argmin} \|I - A X_0\|_F
-
-    Where rounding spoils C, :math:`c_1` is near 0 and the start is :func:`~skdmi.linalg.minimal_residual_start`; so it
-    is where A C itself is little but rounding, as that of a singular A can be: ``u |A| |C| > |A C| / 8``, u the
-    machine epsilon.
-
-    Returns
-    -------
-    X, R : Tensors of shape (..., m, m)
-
-    Raises
-    ------
-    ValueError
-        If A does not hold square matrices.
-
-    Examples
-    --------
-    >>> X, R = characteristic_start(torch.tensor([[1.0, 0.0], [0.0, 2.0]]))
-    >>> R.abs().max().item() < 1e-5
-    True
-    """
-    info = torch.finfo(A.dtype)
-    limit = info.max**0.25
-    C = torch.nan_to_num(characteristic_inverse(A), 0.0, 0.0, 0.0).clamp(-limit, limit)
-    size = frobenius_norm(A)[..., None, None]
-    starts = torch.stack([C, A.mT / size.square().clamp_min(info.tiny)], dim=-3)
-    identity = identity_like(A).expand_as(A)
-    directions = A.unsqueeze(-3) @ starts
-    norms, rounding = frobenius_norm(directions), info.eps * size.squeeze(-1) * frobenius_norm(starts)
-    sound = ((8 * rounding <= norms) & (norms <= limit))[..., None, None]
-    starts, directions = torch.where(sound, starts, 0.0), torch.where(sound, directions, 0.0)
-    problem = fit_directions(identity, directions)
-    c = problem.coefficients(problem.coordinates)[..., None, None]
-    return (c * starts).sum(dim=-3), identity - (c * directions).sum(dim=-3)
 
 
 def _elementary_symmetric(sums: Tensor) -> Tensor:

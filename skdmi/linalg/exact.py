@@ -5,8 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from skdmi.linalg.elementary import double, frobenius_norm, identity_like, missing, residual
 from skdmi.linalg.gradient import with_exact_gradient
+from skdmi.linalg.residuals import double, frobenius_norm, identity_like, missing, residual
 from skdmi.linalg.scaling import equilibrate, near_one, scale_both, scale_by_power_of_two
 
 

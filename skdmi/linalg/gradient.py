@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.autograd.forward_ad import _set_fwd_grad_enabled
 
-from skdmi.linalg.elementary import check_square, missing
+from skdmi.linalg.residuals import check_square, missing
 
 
 def with_exact_gradient(A: Tensor, solve: Callable[[Tensor], Tensor]) -> Tensor:

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skdmi.linalg.elementary import double
+from skdmi.linalg.residuals import double
 
 _FIELDS = {torch.float32: (torch.int32, 23, 127), torch.float64: (torch.int64, 52, 1023)}
 """Integers of the same width, the number of bits of the fraction, and the bias of the exponent."""

@@ -3,10 +3,12 @@
 import torch
 from torch import Tensor, nn
 
-from skdmi.linalg import frobenius_norm, keep_better, minimal_residual_start, residual
-from skdmi.modules.norm import LayerNorm
+from skdmi.iteration.loop import keep_better
+from skdmi.iteration.norm import LayerNorm
+from skdmi.iteration.starts import TRANSPOSE
+from skdmi.linalg.residuals import frobenius_norm, residual
 
-__all__ = ["DenseInverse", "FeedbackInverse", "GatedInverse"]
+__all__ = ["DenseInverse", "FeedbackInverse"]
 
 
 class _GatedUnit(nn.Module):
@@ -41,6 +43,8 @@ class FeedbackInverse(nn.Module):
     depth, width, expansion : int
     """
 
+    takes_any_size = False
+
     def __init__(self, matrix_size: int, depth: int, width: int, expansion: int = 2) -> None:
         super().__init__()
         entries = matrix_size**2
@@ -61,7 +65,7 @@ class FeedbackInverse(nn.Module):
 
     def forward(self, A: Tensor) -> Tensor:
         """Return the inverses of A, ``(n, m, m)``, scaled near 1."""
-        X, R = best = minimal_residual_start(A)
+        X, R = best = TRANSPOSE.function(A)
         m = A.shape[-1]
         h = A.new_zeros(A.shape[0], self.width)
         for read, mix, write, gain in zip(self.read, self.mix, self.write, self.gain, strict=True):
@@ -75,36 +79,6 @@ class FeedbackInverse(nn.Module):
             X, R = torch.where(sound, torch.nan_to_num(X_new), X), torch.where(sound, torch.nan_to_num(R_new), R)
             best = keep_better(best, X, R)
         return best[0]
-
-
-class GatedInverse(nn.Module):
-    r"""Products of learned features without feedback: ``depth`` times :math:`h + V ((U \tilde h) \odot (G \tilde h))`.
-
-    Parameters
-    ----------
-    matrix_size : int
-        m.
-    depth, width, expansion : int
-    """
-
-    def __init__(self, matrix_size: int, depth: int, width: int, expansion: int = 2) -> None:
-        super().__init__()
-        entries = matrix_size**2
-        self.layers = nn.Sequential(
-            nn.Linear(entries, width),
-            *(_GatedUnit(width, expansion) for _ in range(depth)),
-            LayerNorm(width),
-            nn.Linear(width, entries),
-        )
-
-    def n_products(self, m: int) -> int:
-        """Return 0: nothing is multiplied by A."""
-        del m
-        return 0
-
-    def forward(self, A: Tensor) -> Tensor:
-        """Return the inverses of A, ``(n, m, m)``."""
-        return self.layers(A.flatten(1)).reshape(A.shape)
 
 
 class DenseInverse(nn.Module):
@@ -126,6 +100,7 @@ class DenseInverse(nn.Module):
     """
 
     layers_per_block = 4
+    takes_any_size = False
 
     def __init__(self, matrix_size: int, depth: int, width: int, expansion: int = 2) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""``InverterResNet``: exact scaling around one of four residual networks."""
+"""``InverterResNet``: exact scaling around one of three residual networks."""
 
 import math
 from collections.abc import Sequence
@@ -6,20 +6,22 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from skdmi.linalg import frobenius_norm, scale_by_power_of_two, split_exponent
-from skdmi.modules.entrywise import DenseInverse, FeedbackInverse, GatedInverse
-from skdmi.modules.polynomial import STARTS, PolynomialInverse
+from skdmi.iteration.learned import PolynomialInverse
+from skdmi.iteration.starts import STARTS
+from skdmi.linalg.residuals import frobenius_norm
+from skdmi.linalg.scaling import scale_by_power_of_two, split_exponent
+from skdmi.modules.entrywise import DenseInverse, FeedbackInverse
 
 __all__ = ["BLOCKS", "NORMALIZATIONS", "PRECISIONS", "InverterResNet"]
 
-BLOCKS = ("polynomial", "feedback", "gated", "dense")
-NORMALIZATIONS = ("frobenius", "none")
-PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
-_ENTRYWISE: dict[str, type[FeedbackInverse | GatedInverse | DenseInverse]] = {
+BLOCKS: dict[str, type[PolynomialInverse | FeedbackInverse | DenseInverse]] = {
+    "polynomial": PolynomialInverse,
     "feedback": FeedbackInverse,
-    "gated": GatedInverse,
     "dense": DenseInverse,
 }
+"""By name; the class says by ``takes_any_size`` whether it is tied to one m."""
+NORMALIZATIONS = ("frobenius", "none")
+PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 
 
 class InverterResNet(nn.Module):
@@ -36,21 +38,19 @@ class InverterResNet(nn.Module):
         Number of residual blocks; size of the hidden vector.
     expansion : int, default=2
         Width of the hidden layers inside a block, in units of ``width``.
-    block : {"polynomial", "feedback", "gated", "dense"}, default="polynomial"
-        See :class:`PolynomialInverse`, :class:`FeedbackInverse`, :class:`GatedInverse`, :class:`DenseInverse`. Only
-        the first takes matrices of any size.
+    block : {"polynomial", "feedback", "dense"}, default="polynomial"
+        See :class:`PolynomialInverse`, :class:`FeedbackInverse`, :class:`DenseInverse`. Only the first takes matrices
+        of any size.
     normalize : {"frobenius", "none"}, default="frobenius"
         ``"none"`` feeds entries as they are, as DeepMatrixInversion did: for comparison. It only saturates them where
         their fourth powers would overflow, and gives zero matrices no zeros.
     matrix_size : int or (int, int), optional
         m, required by all blocks but ``"polynomial"``. With that, the size or the range of sizes for which the learned
         departures are used; outside it the network is the untrained iteration. By default all.
-    start : {"transpose", "identity", "characteristic"}, default="transpose"
-        What a ``"polynomial"`` network starts from; see :class:`PolynomialInverse`.
+    start : str, default="transpose"
+        What a ``"polynomial"`` network starts from, a name in :data:`skdmi.iteration.STARTS`.
     rank : int, default=2
         Of the deflations in a ``"polynomial"`` network; 0 for none.
-    n_squarings : int, default=1
-        Of a step of a ``"polynomial"`` network.
     precision : {"float32", "float64"}, default="float32"
         Of the parameters and of all that the network computes, whatever ``torch.autocast`` is set to outside.
 
@@ -77,12 +77,11 @@ class InverterResNet(nn.Module):
         matrix_size: int | Sequence[int] | None = None,
         start: str = "transpose",
         rank: int = 2,
-        n_squarings: int = 1,
         precision: str = "float32",
     ) -> None:
         super().__init__()
         for name, value, allowed in (
-            ("block", block, BLOCKS),
+            ("block", block, tuple(BLOCKS)),
             ("normalize", normalize, NORMALIZATIONS),
             ("start", start, tuple(STARTS)),
             ("precision", precision, tuple(PRECISIONS)),
@@ -92,52 +91,33 @@ class InverterResNet(nn.Module):
         self.normalize = normalize
         if matrix_size is not None and not isinstance(matrix_size, Sequence):
             matrix_size = int(matrix_size)  # a numpy integer, perhaps
-        self.matrix_size = None if block == "polynomial" else matrix_size
-        self.core: PolynomialInverse | FeedbackInverse | GatedInverse | DenseInverse
-        if block == "polynomial":
-            smallest, largest = (matrix_size, matrix_size) if isinstance(matrix_size, int) else matrix_size or (1, None)
-            sizes = smallest, largest
-            self.core = PolynomialInverse(
-                depth, width, expansion, start=start, rank=rank, n_squarings=n_squarings, sizes=sizes
-            )
-        elif not isinstance(matrix_size, int):
+        kind = BLOCKS[block]
+        if kind.takes_any_size:
+            sizes = (matrix_size, matrix_size) if isinstance(matrix_size, int) else matrix_size or (1, None)
+            self.core = kind(depth, width, expansion, start=STARTS[start], rank=rank, sizes=sizes)
+        elif isinstance(matrix_size, int):
+            self.core = kind(matrix_size, depth, width, expansion)
+        else:
             raise ValueError(
                 f"block={block!r} reads entries, so it needs one size, matrix_size=m, got {matrix_size!r}; "
                 f"'polynomial' takes any."
             )
-        else:
-            self.core = _ENTRYWISE[block](matrix_size, depth, width, expansion)
+        self.matrix_size = None if kind.takes_any_size else matrix_size
         self.to(PRECISIONS[precision])
 
     def n_products(self, m: int) -> int:
         """Return the number of products of m x m matrices in a forward pass, the last residual included."""
         return self.core.n_products(m)
 
-    def spectra(self, A: Tensor) -> Tensor:
-        """Return what stands for A, ``(n, m, m)``, in training: diagonals, ``(n, m, 1)``, wherever they will do.
-
-        These are the singular values, or from the start ``"identity"`` the eigenvalues of symmetric matrices: on them
-        a ``"polynomial"`` network without deflation has the same residual norms, and takes a fraction of the time.
-        """
-        polynomial = isinstance(self.core, PolynomialInverse) and self.core.rank == 0
-        if polynomial and self.normalize == "frobenius" and A.isfinite().all():
-            if self.core.start == "transpose":
-                return torch.linalg.svdvals(A).unsqueeze(-1)
-            if self.core.start == "identity" and torch.equal(A, A.mT):
-                return torch.linalg.eigvalsh(A).unsqueeze(-1)
-        return A
-
     def forward(self, A: Tensor) -> Tensor:
         """Return the approximate inverses of A, finite and of dtype float32 or float64, ``(n, m, m)``.
-
-        Stacks of diagonals, ``(n, m, 1)``, which :meth:`spectra` makes, are taken too.
 
         Raises
         ------
         ValueError
-            If A is neither.
+            If A does not hold square matrices.
         """
-        if A.ndim != 3 or A.shape[-1] not in (A.shape[-2], 1):
+        if A.ndim != 3 or A.shape[-1] != A.shape[-2]:
             raise ValueError(
                 f"Expected a stack of square matrices, shape (n_matrices, m, m), got shape {tuple(A.shape)}."
             )
@@ -147,7 +127,7 @@ class InverterResNet(nn.Module):
                 return _saturate(self.core(A.to(self._dtype).clamp(-limit, limit)).to(A.dtype))
             B, exponent = split_exponent(A)
             norms = frobenius_norm(B)
-            scale = torch.where(norms > 0, math.sqrt(A.shape[-2]) / norms.clamp_min(0.5), 0.0)[:, None, None]
+            scale = torch.where(norms > 0, math.sqrt(A.shape[-1]) / norms.clamp_min(0.5), 0.0)[:, None, None]
             Y = self.core((scale * B).to(self._dtype)).to(A.dtype)
             return _saturate(scale_by_power_of_two(scale * Y, -exponent))
 

@@ -80,7 +80,7 @@ def train(
     keep_last: bool = False,
     verbose: int = 0,
 ) -> Outcome:
-    """Train a network on a stream, as :meth:`InverterResNet.spectra` represents it, and return its best weights.
+    """Train a network on a stream and return its best weights.
 
     The loop is skorch's; the schedule, gradient clipping at norm 1, early stopping, printing and progress are its
     callbacks. The best weights are those with the lowest validation loss at the end of any epoch **or before the
@@ -152,7 +152,6 @@ def train(
         net.initialize()
         if state is not None:
             keeper.module(net).load_state_dict(state)
-        stream.represent = keeper.module(net).spectra
         ended = _run(net, stream)
     history = [
         {

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from skdmi.distributions import Distribution, Resampled, Uniform
-from skdmi.linalg import frobenius_norm, split_exponent
+from skdmi.linalg.residuals import frobenius_norm
+from skdmi.linalg.scaling import split_exponent
 from skdmi.training.stream import Draw, MatrixBatches, draw_stack, stream_seed
 
 __all__ = ["Problem", "pose_problem"]

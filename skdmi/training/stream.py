@@ -46,8 +46,6 @@ class MatrixStream(IterableDataset):
     many batches; the generator is seeded by ``(seed, n_matrices_seen)`` at the start of every epoch, so no matrix comes
     twice and a stream made anew with the same two numbers continues exactly.
 
-    ``represent``, a function that may be set, maps each chunk to what is yielded in its place.
-
     Parameters
     ----------
     draw : callable
@@ -90,7 +88,6 @@ class MatrixStream(IterableDataset):
         self.n_matrices_seen = n_matrices_seen
         self.device = torch.device(device)
         self.dtype = dtype
-        self.represent: Callable[[Tensor], Tensor] | None = None
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield one epoch of batches."""
@@ -103,8 +100,6 @@ class MatrixStream(IterableDataset):
             n_batches = self._batches_in_chunk(m, remaining)
             n_matrices = n_batches * self.batch_size
             chunk = draw_stack(self.draw, n_matrices, m, generator=generator, device=self.device, dtype=self.dtype)
-            if self.represent is not None:
-                chunk = self.represent(chunk)
             for A in chunk.split(self.batch_size):
                 self.n_matrices_seen += len(A)
                 yield A, A

@@ -23,7 +23,7 @@ from skdmi.cli.dmx.common import (
 )
 from skdmi.cli.invert import Summary, certified_inverses, raw_inverses
 from skdmi.cli.streams import finite_stacks, paired_stacks
-from skdmi.report import INACCURATE
+from skdmi.estimators.report import INACCURATE
 
 MAX_RANGES = 100
 

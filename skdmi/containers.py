@@ -14,8 +14,8 @@ from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import validate_data
 from torch import Tensor
 
-from skdmi.linalg.elementary import RECTANGULAR_ADVICE
-from skdmi.meta import check_size, known_size
+from skdmi.estimators.meta import check_size, known_size
+from skdmi.linalg.residuals import RECTANGULAR_ADVICE
 from skdmi.validation import as_array, check_dtypes
 
 __all__ = [

@@ -11,13 +11,15 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils._param_validation import HasMethods, Interval
 from torch import Tensor
 
-from skdmi.base import BaseInverter, unchanged_on_error, warn_singular
-from skdmi.chunked import invert_chunked
-from skdmi.door import check_dask, is_dask
-from skdmi.exact import ExactInverter
-from skdmi.linalg import block_inverse, collect_leaves, polish_, refine, with_exact_gradient
-from skdmi.meta import clone_and_fit, fitted_inner, invert_with, pinv_advice, requires_fit
-from skdmi.solution import REFINED, Solution
+from skdmi.containers import check_dask, is_dask
+from skdmi.estimators.base import BaseInverter, unchanged_on_error, warn_singular
+from skdmi.estimators.dask_blocks import invert_chunked
+from skdmi.estimators.exact import ExactInverter
+from skdmi.estimators.meta import clone_and_fit, fitted_inner, invert_with, pinv_advice, requires_fit
+from skdmi.estimators.solution import REFINED, Solution
+from skdmi.iteration.refinement import refine
+from skdmi.linalg.gradient import with_exact_gradient
+from skdmi.linalg.recursion import block_inverse, collect_leaves, polish_
 
 __all__ = ["BlockInverter"]
 
@@ -39,7 +41,7 @@ class BlockInverter(BaseInverter):
     1. equilibrated by powers of two, which are undone exactly, its rows ordered as an LU factorisation in float32
        would, and filled up to whole blocks with a scaled identity;
     2. inverted by blocks;
-    3. refined (:func:`skdmi.linalg.refine`) and certified (:func:`skdmi.linalg.certify`).
+    3. refined (:func:`skdmi.iteration.refine`) and certified (:func:`skdmi.linalg.certify`).
 
     What is not certified, or not accurate, or has a residual that rounding does not explain, goes to LAPACK as a whole,
     and is NaN where that finds no certified inverse either: a singular matrix never has a finite inverse. All this is
@@ -74,8 +76,8 @@ class BlockInverter(BaseInverter):
     Notes
     -----
     Where the matrices of a dask array span several chunks, as one larger than memory does, ``X[None]``, ``transform``
-    makes the recursion a graph over the chunks (:func:`skdmi.chunked.invert_chunked`), with a row order within chunks
-    only, and without the last resort to LAPACK.
+    makes the recursion a graph over the chunks (:func:`skdmi.estimators.dask_blocks.invert_chunked`), with
+    a row order within chunks only, and without the last resort to LAPACK.
 
     It needs no ``fit`` where the inner inverter needs none.
 

@@ -5,10 +5,13 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor
 
-from skdmi.base import float64_hint, warn_inaccurate
-from skdmi.door import computable
-from skdmi.linalg import Refinement, certify, double, exact_inverse, missing, refine, rounded_error_bound
-from skdmi.report import INACCURATE, SOURCES
+from skdmi.containers import computable
+from skdmi.estimators.base import float64_hint, warn_inaccurate
+from skdmi.estimators.report import INACCURATE, SOURCES
+from skdmi.iteration.refinement import Refinement, refine
+from skdmi.linalg.certificate import certify, rounded_error_bound
+from skdmi.linalg.exact import exact_inverse
+from skdmi.linalg.residuals import double, missing
 
 __all__ = ["EXACT", "NETWORK", "NONE", "PINV", "REFINED", "Solution"]
 

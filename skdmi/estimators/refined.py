@@ -8,22 +8,25 @@ import torch
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from torch import Tensor
 
-from skdmi.base import SINGULAR, SINGULAR_POLICIES, BaseInverter, name_indices, settle_singular, unchanged_on_error
-from skdmi.door import Door, computable, is_dask, to_numpy
-from skdmi.exceptions import UncertifiedError
-from skdmi.linalg import (
-    double,
-    missing,
-    pseudo_inverse,
-    refine,
-    rounded_error_bound,
-    with_exact_gradient,
+from skdmi.containers import Door, computable, is_dask, to_numpy
+from skdmi.estimators.base import (
+    SINGULAR,
+    SINGULAR_POLICIES,
+    BaseInverter,
+    name_indices,
+    settle_singular,
+    unchanged_on_error,
 )
-from skdmi.linalg.elementary import wide_frobenius_norm
-from skdmi.meta import check_size, clone_and_fit, fitted_inner, invert_with, known_size, requires_fit
+from skdmi.estimators.meta import check_size, clone_and_fit, fitted_inner, invert_with, known_size, requires_fit
+from skdmi.estimators.report import SOURCES, InversionReport
+from skdmi.estimators.solution import NETWORK, PINV, REFINED, Solution
+from skdmi.exceptions import UncertifiedError
+from skdmi.iteration.refinement import refine
+from skdmi.linalg.certificate import rounded_error_bound
+from skdmi.linalg.exact import pseudo_inverse
+from skdmi.linalg.gradient import with_exact_gradient
+from skdmi.linalg.residuals import double, missing, wide_frobenius_norm
 from skdmi.metrics import frobenius_residuals
-from skdmi.report import SOURCES, InversionReport
-from skdmi.solution import NETWORK, PINV, REFINED, Solution
 
 __all__ = ["UNCERTIFIED_POLICIES", "InversionReport", "RefinedInverter"]
 
@@ -36,7 +39,7 @@ class RefinedInverter(BaseInverter):
 
     1. *Start* with the inverses of ``inverter``, or without one with :math:`c A^T`.
     2. *Refine* each matrix, in float64 and equilibrated, until its residual norms :math:`\|I - A X\|_F` and
-       :math:`\|I - X A\|_F` are at most ``tol`` (:func:`skdmi.linalg.refine`); matrices that have finished are left
+       :math:`\|I - X A\|_F` are at most ``tol`` (:func:`skdmi.iteration.refine`); matrices that have finished are left
        alone.
     3. *Certify* the result (:func:`skdmi.linalg.certify`): a proof that A is nonsingular, with a bound on the error of
        the very bits that are returned, the rounding to the dtype of A included.
@@ -260,7 +263,7 @@ class RefinedInverter(BaseInverter):
 def _rounding(A: Tensor, X: Tensor, *, left: bool) -> Tensor:
     r"""Return :math:`10 u \| |A|\,|X| \|_F`, or with ``left`` :math:`10 u \| |X|\,|A| \|_F`, u that of A's dtype.
 
-    The very norm that ``tol="auto"`` promises. Refinement stops at half of :func:`skdmi.linalg.rounding_floor`, which
+    The very norm that ``tol="auto"`` promises. Refinement stops at half of :func:`skdmi.linalg.residuals.rounding_floor`, which
     needs no product and is at most a fifth of it.
     """
     first, second = (X, A) if left else (A, X)

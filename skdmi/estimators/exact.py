@@ -6,7 +6,8 @@ import torch
 from sklearn.utils._param_validation import StrOptions
 from torch import Tensor
 
-from skdmi.base import (
+from skdmi.containers import computable
+from skdmi.estimators.base import (
     SINGULAR_POLICIES,
     BaseInverter,
     float64_hint,
@@ -14,10 +15,9 @@ from skdmi.base import (
     unchanged_on_error,
     warn_inaccurate,
 )
-from skdmi.door import computable
-from skdmi.linalg import exact_inverse, missing
-from skdmi.linalg.exact import lu_inverse
-from skdmi.report import INACCURATE
+from skdmi.estimators.report import INACCURATE
+from skdmi.linalg.exact import exact_inverse, lu_inverse
+from skdmi.linalg.residuals import missing
 
 __all__ = ["ExactInverter"]
 

@@ -16,11 +16,12 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor
 
-from skdmi.base import BaseInverter, unchanged_on_error
 from skdmi.distributions import Distribution
-from skdmi.modules import BLOCKS, NORMALIZATIONS, PRECISIONS, STARTS, InverterResNet
-from skdmi.neural.config import fitted_from_config, parameters_from_config, to_config
-from skdmi.neural.devices import resolve_device
+from skdmi.estimators.base import BaseInverter, unchanged_on_error
+from skdmi.estimators.card import fitted_from_config, parameters_from_config, to_config
+from skdmi.estimators.devices import resolve_device
+from skdmi.iteration import STARTS
+from skdmi.modules import BLOCKS, NORMALIZATIONS, PRECISIONS, InverterResNet
 from skdmi.persistence import load_model, save_model
 from skdmi.training import (
     OPTIMIZERS,
@@ -46,7 +47,7 @@ class NeuralMatrixInverter(BaseInverter):
     The network starts from :math:`X = c A^T`, and each of its ``depth`` blocks adds to the running inverse X; it is
     trained on fresh matrices only, with the identity loss :math:`\|I - A X\|_F`, so nothing is ever inverted to teach
     it. With the default ``block="polynomial"`` the untrained network is a minimal-residual iteration
-    with deflation (:func:`skdmi.linalg.minimal_residual`), and training adds foresight. One trained network serves
+    with deflation (:func:`skdmi.iteration.minimal_residual`), and training adds foresight. One trained network serves
     every m: from the smallest to the largest size that it was trained for with foresight, elsewhere as the untrained
     iteration.
 
@@ -133,7 +134,7 @@ class NeuralMatrixInverter(BaseInverter):
     See Also
     --------
     ExactInverter : LAPACK behind the same interface.
-    skdmi.linalg.minimal_residual : The untrained network.
+    skdmi.iteration.minimal_residual : The untrained network.
 
     Notes
     -----

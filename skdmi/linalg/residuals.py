@@ -9,67 +9,20 @@ from torch import Tensor
 def identity_like(A: Tensor) -> Tensor:
     """Return the ``(m, m)`` identity with the size, dtype and device of A, ``(..., m, m)``.
 
-    Of diagonals, ``(..., m, 1)``, it is ``(m, 1)``.
-
     >>> identity_like(torch.zeros(5, 2, 2))
     tensor([[1., 0.],
             [0., 1.]])
     """
-    if holds_diagonals(A):
-        return torch.ones(A.shape[-2:], dtype=A.dtype, device=A.device)
     return torch.eye(A.shape[-1], dtype=A.dtype, device=A.device)
 
 
-def holds_diagonals(A: Tensor) -> bool:
-    """Return whether A holds the diagonals of diagonal matrices, ``(..., m, 1)``, rather than square matrices.
-
-    Whatever is built of :func:`product`, :func:`trace`, :func:`transpose`, :func:`identity_like`, linear combinations
-    and norms takes either. Of a matrix function that commutes with orthogonal transformations the spectrum is all that
-    matters, and m numbers stand for m^2.
-
-    Raises
-    ------
-    ValueError
-        If A holds neither.
-
-    Examples
-    --------
-    >>> holds_diagonals(torch.zeros(5, 3, 1)), holds_diagonals(torch.zeros(5, 3, 3))
-    (True, False)
-    """
-    if A.ndim > 1 and A.shape[-1] == 1 != A.shape[-2]:
-        return True
-    check_square("a stack", A)
-    return False
-
-
-def product(A: Tensor, B: Tensor) -> Tensor:
-    """Return ``A B`` of square matrices, or of diagonals.
-
-    >>> product(torch.tensor([[2.0], [3.0]]), torch.tensor([[0.5], [1.0]]))
-    tensor([[1.],
-            [3.]])
-    """
-    return A * B if holds_diagonals(A) else A @ B
-
-
 def trace(A: Tensor) -> Tensor:
-    """Return the trace of square matrices, ``(..., m, m)`` to ``(...)``, or of diagonals.
+    """Return the trace of square matrices, ``(..., m, m)`` to ``(...)``.
 
-    >>> trace(torch.eye(3)), trace(torch.ones(3, 1))
-    (tensor(3.), tensor(3.))
+    >>> trace(torch.eye(3))
+    tensor(3.)
     """
-    return A.sum(dim=(-2, -1)) if holds_diagonals(A) else A.diagonal(dim1=-2, dim2=-1).sum(dim=-1)
-
-
-def transpose(A: Tensor) -> Tensor:
-    """Return the transpose of square matrices, or diagonals as they are.
-
-    >>> transpose(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
-    tensor([[1., 3.],
-            [2., 4.]])
-    """
-    return A if holds_diagonals(A) else A.mT
+    return A.diagonal(dim1=-2, dim2=-1).sum(dim=-1)
 
 
 def double(A: Tensor) -> Tensor:
@@ -138,6 +91,21 @@ def residual(A: Tensor, X: Tensor, *, left: bool = False) -> Tensor:
     check_square("A", A)
     check_square("X", X)
     return identity_like(A) - (X @ A if left else A @ X)
+
+
+def rounding_floor(A: Tensor, X: Tensor, unit: float = 2.0**-53) -> Tensor:
+    r"""Return a residual norm that rounding explains, ``(..., m, m)`` to ``(...)``: no product.
+
+    .. math:: 4 u\, \| |A|\,|X|\, e \|_2 / \sqrt m
+
+    At most :math:`4 u\, \| |A|\,|X| \|_F`, e the vector of ones, u the unit roundoff.
+
+    >>> I = torch.eye(4, dtype=torch.float64)
+    >>> rounding_floor(I, I).item() == 4 * 2.0**-53
+    True
+    """
+    row_sums = X.abs().sum(dim=-1, keepdim=True)  # before |A| is formed: both are large
+    return 4 * unit * (A.abs() @ row_sums).square().mean(dim=(-2, -1)).sqrt()
 
 
 RECTANGULAR_ADVICE = (

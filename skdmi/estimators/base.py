@@ -17,12 +17,12 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from skdmi.door import Door, computable, is_dask, output_container, through_dask, to_numpy
+from skdmi.containers import Door, computable, is_dask, output_container, through_dask, to_numpy
+from skdmi.estimators.report import INACCURATE
 from skdmi.exceptions import InaccurateInverseWarning, SingularMatrixError, SingularMatrixWarning
-from skdmi.linalg import missing, pseudo_inverse
-from skdmi.linalg.elementary import RECTANGULAR_ADVICE
+from skdmi.linalg.exact import pseudo_inverse
+from skdmi.linalg.residuals import RECTANGULAR_ADVICE, missing
 from skdmi.metrics import frobenius_residuals, with_missing_as_zero
-from skdmi.report import INACCURATE
 from skdmi.validation import described, tensor_fault
 
 __all__ = [

@@ -6,10 +6,11 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+from skdmi.iteration.promise import keeps_promise
+from skdmi.iteration.starts import TRANSPOSE
+from skdmi.iteration.steps import STEP_PRODUCTS, take_step
 from skdmi.linalg.accurate import correct
-from skdmi.linalg.elementary import check_square, double, frobenius_norm, residual
-from skdmi.linalg.iterations import minimal_residual_start, minimal_residual_step
-from skdmi.linalg.promise import keeps_promise
+from skdmi.linalg.residuals import check_square, double, frobenius_norm, residual, rounding_floor
 from skdmi.linalg.scaling import equilibrate, exponents, scale_both
 
 PLAIN = 0.03
@@ -24,7 +25,6 @@ MAX_AGAIN = 3
 """Corrections after the first of a matrix that may lean on small entries."""
 _FEW_BITS = 10
 _CHUNK_ENTRIES = 2**18
-_UNIT = 2.0**-53
 
 
 class Refinement(NamedTuple):
@@ -51,7 +51,7 @@ def refine(A: Tensor, X: Tensor | None = None, *, tol: float = 0.0, max_steps: i
     :math:`X' = D_2^{-1} X D_1^{-1}`, so that rows and columns of different units cost no digits. Each matrix takes the
     step that its own residual norm :math:`r = \|I - A' X'\|_F` asks for, and is left alone once it has finished:
 
-    - :math:`r \ge 0.03`: the minimal-residual step of :func:`~skdmi.linalg.minimal_residual`, three products; R is
+    - :math:`r \ge 0.03`: the minimal-residual step of :func:`~skdmi.iteration.minimal_residual`, three products; R is
       recomputed after three of them, or when its update falls below 0.03;
     - below: Newton-Schulz, :math:`X + X R`, or, where that would just miss the goal, the third-order step
       :math:`X + X (R + R^2)` [1]_; two or three products, the new residual included.
@@ -77,7 +77,7 @@ def refine(A: Tensor, X: Tensor | None = None, *, tol: float = 0.0, max_steps: i
         Finite, of real floating dtype.
     X : Tensor of shape (..., m, m), optional
         Where to start; members that are not finite or huge, and by default all, start from
-        :func:`~skdmi.linalg.minimal_residual_start`.
+        :func:`~skdmi.iteration.starts.transpose_start`.
     tol : float, default=0.0
         0 refines to the rounding floor.
     max_steps : int, default=50
@@ -95,8 +95,8 @@ def refine(A: Tensor, X: Tensor | None = None, *, tol: float = 0.0, max_steps: i
     References
     ----------
     .. [1] Altman, "An optimum cubically convergent iterative method of inverting a linear bounded operator in Hilbert
-       space", Pacific J. Math. 10, 1960; Schulz and Chow and Saad as in :func:`~skdmi.linalg.newton_schulz` and
-       :func:`~skdmi.linalg.minimal_residual`.
+       space", Pacific J. Math. 10, 1960; Schulz and Chow and Saad as in :func:`~skdmi.iteration.newton_schulz` and
+       :func:`~skdmi.iteration.minimal_residual`.
 
     Examples
     --------
@@ -118,21 +118,6 @@ def refine(A: Tensor, X: Tensor | None = None, *, tol: float = 0.0, max_steps: i
         chunks = [_refine(part, start, _Goal(tol), max_steps) for part, start in zip(parts, starts, strict=True)]
         joined = (torch.cat(field) for field in zip(*chunks, strict=True))
         return Refinement(*(field.reshape((*leading, *field.shape[1:])) for field in joined))
-
-
-def rounding_floor(A: Tensor, X: Tensor, unit: float = _UNIT) -> Tensor:
-    r"""Return a residual norm that rounding explains, ``(..., m, m)`` to ``(...)``: no product.
-
-    .. math:: 4 u\, \| |A|\,|X|\, e \|_2 / \sqrt m
-
-    At most :math:`4 u\, \| |A|\,|X| \|_F`, e the vector of ones, u the unit roundoff.
-
-    >>> I = torch.eye(4, dtype=torch.float64)
-    >>> rounding_floor(I, I).item() == 4 * 2.0**-53
-    True
-    """
-    row_sums = X.abs().sum(dim=-1, keepdim=True)  # before |A| is formed: both are large
-    return 4 * unit * (A.abs() @ row_sums).square().mean(dim=(-2, -1)).sqrt()
 
 
 class _Goal(NamedTuple):
@@ -221,17 +206,18 @@ def _start(A: Tensor, X: Tensor | None, goal: _Goal) -> _Members:
     """Start from X; members that are not finite or huge, and by default all, from ``c A^T``."""
     zero = torch.zeros(len(A), dtype=torch.int64, device=A.device)
     if X is None:
-        X, R = minimal_residual_start(A)
+        X, R = TRANSPOSE.function(A)
         is_guess = zero.bool()
     else:
         R = residual(A, X)
         is_guess = frobenius_norm(R) < USELESS
         if not is_guess.all():
             X = X.clone()
-            X[~is_guess], R[~is_guess] = minimal_residual_start(A[~is_guess])
+            X[~is_guess], R[~is_guess] = TRANSPOSE.function(A[~is_guess])
     norm, floor = frobenius_norm(R), goal.of(A, X)
     position = torch.arange(len(A), device=A.device)
-    return _Members(position, A, X, R, norm, zero, X, norm, floor, norm <= floor, is_guess, zero, zero + 1)
+    n_products = zero + TRANSPOSE.n_products
+    return _Members(position, A, X, R, norm, zero, X, norm, floor, norm <= floor, is_guess, zero, n_products)
 
 
 def _approach(members: _Members, goal: _Goal, max_steps: int) -> _Members:
@@ -263,14 +249,14 @@ def _converge(members: _Members, goal: _Goal, max_steps: int) -> _Outcome:
 
 
 def _minimal_residual_step(members: _Members) -> _Members:
-    X, R = minimal_residual_step(members.X, members.R)
+    X, R = take_step(members.X, members.R)
     return members._replace(
         X=X,
         R=R,
         norm=frobenius_norm(R),
         age=members.age + 1,
         n_steps=members.n_steps + 1,
-        n_products=members.n_products + 3,
+        n_products=members.n_products + STEP_PRODUCTS,
     )
 
 

@@ -12,7 +12,7 @@ from skdmi import __version__
 from skdmi.distributions import from_dict
 
 if TYPE_CHECKING:
-    from skdmi.neural.estimator import NeuralMatrixInverter
+    from skdmi.estimators.neural import NeuralMatrixInverter
 
 __all__ = ["fitted_from_config", "parameters_from_config", "to_config"]
 

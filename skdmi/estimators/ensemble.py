@@ -16,12 +16,12 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from skdmi import __version__
-from skdmi.base import BaseInverter, unchanged_on_error, warn_singular
-from skdmi.door import to_numpy
-from skdmi.linalg import missing
-from skdmi.meta import check_size, clone_and_fit, invert_with, known_size, pinv_advice, requires_fit
+from skdmi.containers import to_numpy
+from skdmi.estimators.base import BaseInverter, unchanged_on_error, warn_singular
+from skdmi.estimators.meta import check_size, clone_and_fit, invert_with, known_size, pinv_advice, requires_fit
+from skdmi.estimators.neural import NeuralMatrixInverter
+from skdmi.linalg.residuals import missing
 from skdmi.metrics import frobenius_residuals
-from skdmi.neural import NeuralMatrixInverter
 from skdmi.persistence import member_directories, read_card, save_ensemble
 
 __all__ = ["EnsembleInverter", "best_inverse", "load_fitted", "mean_inverse"]

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from skdmi.base import warn_singular
-from skdmi.door import first_index, refuse_non_finite
+from skdmi.containers import first_index, refuse_non_finite
+from skdmi.estimators.base import warn_singular
 
 ADVICE = (
     "Their inverses are NaN: across chunks there is neither pivoting nor LAPACK, so a singular leading block of whole "

@@ -1,0 +1,1 @@
+"""The estimators: one file each, on one base; :mod:`skdmi` exports them."""

@@ -1,0 +1,26 @@
+"""The iteration: from a start, steps that a rule chooses, untrained or learned; and what finishes its inverses.
+
+Pure functions on stacks of square matrices, tensors ``(..., m, m)``, in products of matrices alone.
+"""
+
+from skdmi.iteration.loop import count_products, iterate, minimal_residual, newton_schulz
+from skdmi.iteration.refinement import Refinement, refine
+from skdmi.iteration.starts import IDENTITY, STARTS, TRANSPOSE, Start
+from skdmi.iteration.steps import LeastSquares, deflate, least_residual, take_step
+
+__all__ = [
+    "IDENTITY",
+    "STARTS",
+    "TRANSPOSE",
+    "LeastSquares",
+    "Refinement",
+    "Start",
+    "count_products",
+    "deflate",
+    "iterate",
+    "least_residual",
+    "minimal_residual",
+    "newton_schulz",
+    "refine",
+    "take_step",
+]

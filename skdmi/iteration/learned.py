@@ -1,0 +1,151 @@
+"""The rule that is learned: a network that reads nothing but scalars of the residual, and chooses the next step."""
+
+import torch
+from torch import Tensor, nn
+
+from skdmi.iteration.loop import count_products, iterate
+from skdmi.iteration.norm import LayerNorm
+from skdmi.iteration.starts import TRANSPOSE, Start
+from skdmi.iteration.steps import LeastSquares, Rule
+from skdmi.linalg.residuals import frobenius_norm, trace
+
+__all__ = ["PolynomialInverse"]
+
+
+class PolynomialInverse(nn.Module):
+    r"""Deflated minimal-residual steps with foresight: a network moves the best coefficients by what it has learned.
+
+    It is :func:`~skdmi.iteration.iterate` with a rule of its own. With a hidden vector :math:`h = 0` of size ``width``
+    at the start, each step
+
+    1. reads scalars f of the residual R and of the step's least-squares problem
+       (:class:`~skdmi.iteration.LeastSquares`), whose coordinates y minimise the next :math:`\|R\|_F`, into h:
+       :math:`h \leftarrow h + W f`, then :math:`h \leftarrow h + V \operatorname{gelu}(U \tilde h)`, :math:`\tilde h`
+       the layer-normed h;
+    2. departs from y by :math:`\delta = O \tilde h`, shortened below ``reach``, so that the step still takes
+       :math:`\|R\|_F^2` to at most :math:`\|R\|_F^2 (1 - \|y\|^2 + \text{reach}^2)`.
+
+    O is zero at the start, so the untrained network is the iteration itself, and training can only add foresight: a
+    step that is worse now and better later. The last step has nothing to foresee and stays at y (unless it is the only
+    one). What is learned at one size misleads at others, so outside ``sizes`` the network is the untrained iteration.
+
+    Parameters
+    ----------
+    depth : int
+        Number of steps.
+    width : int
+        Size of h.
+    expansion : int
+        The hidden layer of a block has ``expansion * width`` units.
+    start : Start, default=TRANSPOSE
+    rank : int, default=2
+        Of the deflations.
+    sizes : (int, int or None), default=(1, None)
+        The smallest and the largest m for which what was learned is used.
+    reach : float, default=1.0
+        Bound of :math:`\|\delta\|`.
+    """
+
+    takes_any_size = True
+
+    def __init__(
+        self,
+        depth: int,
+        width: int,
+        expansion: int = 2,
+        *,
+        start: Start = TRANSPOSE,
+        rank: int = 2,
+        sizes: tuple[int, int | None] = (1, None),
+        reach: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.depth = depth
+        self.width = width
+        self.start = start
+        self.rank = rank
+        self.smallest, self.largest = sizes
+        self.blocks = nn.ModuleList(_Foresight(width, expansion, reach) for _ in range(max(1, depth - 1)))
+
+    def n_products(self, m: int) -> int:
+        """Return the number of products of m x m matrices, the last residual included."""
+        del m
+        return count_products(self.depth, self.start)
+
+    def forward(self, A: Tensor) -> Tensor:
+        """Return the inverses of A, ``(n, m, m)``, scaled near 1."""
+        m = A.shape[-1]
+        learned = self.smallest <= m and (self.largest is None or m <= self.largest)
+        options = {"choose": self.rule(A)} if learned else {}
+        return iterate(A, self.depth, start=self.start, rank=self.rank, **options)
+
+    def rule(self, A: Tensor) -> Rule:
+        """Return the rule for one pass over A: it remembers what the steps before have read."""
+        h = A.new_zeros(A.shape[0], self.width)
+
+        def choose(step: int, R: Tensor, problem: LeastSquares) -> Tensor:
+            nonlocal h
+            if step > len(self.blocks):
+                return problem.coordinates
+            h, departure = self.blocks[step - 1](h, R, problem)
+            return problem.coordinates + departure
+
+        return choose
+
+
+class _Foresight(nn.Module):
+    """What a step remembers, and how it departs from the least residual."""
+
+    def __init__(self, width: int, expansion: int, reach: float) -> None:
+        super().__init__()
+        self.reach = reach
+        self.departure = _Reader(14, width, expansion, 3)
+
+    def forward(self, h: Tensor, R: Tensor, problem: LeastSquares) -> tuple[Tensor, Tensor]:
+        h, departure = self.departure(h, residual_scalars(R, problem))
+        return h, self.reach * departure / (1 + departure.square().sum(dim=-1, keepdim=True)).sqrt()
+
+
+class _Reader(nn.Module):
+    """Read scalars into the hidden vector, think, and write coefficients."""
+
+    def __init__(self, n_scalars: int, width: int, expansion: int, n_coefficients: int) -> None:
+        super().__init__()
+        self.read = nn.Linear(n_scalars, width)
+        self.norm = LayerNorm(width)
+        self.up = nn.Linear(width, expansion * width)
+        self.down = _zeros(nn.Linear(expansion * width, width))
+        self.norm_out = LayerNorm(width)
+        self.write = _zeros(nn.Linear(width, n_coefficients))
+
+    def forward(self, h: Tensor, scalars: Tensor) -> tuple[Tensor, Tensor]:
+        h = h + self.read(scalars)
+        h = h + self.down(nn.functional.gelu(self.up(self.norm(h))))
+        return h, self.write(self.norm_out(h))
+
+
+def residual_scalars(R: Tensor, problem: LeastSquares) -> Tensor:
+    r"""Return what a step reads before it departs, ``(n, 5 + 3 k)``, each of order 1.
+
+    :math:`1 / m`, :math:`\operatorname{tr} R / m`, :math:`\operatorname{tr} R / (\sqrt m \|R\|)`,
+    :math:`\log(\|R\|^2 / m)`, the log of the remainder of the least-squares step, its coordinates and cosines, and the
+    log of its scales.
+    """
+    m = R.shape[-1]
+    mean_square = frobenius_norm(R).square().clamp_min(torch.finfo(R.dtype).tiny) / m
+    mean_trace = trace(R) / m
+    scalars = [
+        torch.full_like(mean_trace, 1 / m),
+        mean_trace,
+        mean_trace / mean_square.sqrt(),
+        0.3 * mean_square.log(),
+        0.1 * problem.remainder().log(),
+    ]
+    scales = 0.3 * problem.scale.log()
+    return torch.cat([torch.stack(scalars, dim=-1), problem.coordinates, problem.cosines, scales], dim=-1)
+
+
+def _zeros(layer: nn.Linear) -> nn.Linear:
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer

@@ -1,0 +1,189 @@
+"""The loop: from a start, steps that a rule chooses; and the iterations that need no rule but the least residual."""
+
+import torch
+from torch import Tensor
+
+from skdmi.iteration.starts import TRANSPOSE, Start
+from skdmi.iteration.steps import STEP_PRODUCTS, Rule, deflate, least_residual, take_step
+from skdmi.linalg.residuals import check_square, frobenius_norm, identity_like
+from skdmi.linalg.scaling import scale_by_power_of_two, split_exponent
+
+__all__ = ["count_products", "iterate", "keep_better", "minimal_residual", "newton_schulz", "recomputation_schedule"]
+
+GROWTH = 100.0
+"""A residual that rounding has made larger, but not so many times, is best left to the next step, which is a
+minimal-residual step too: going back would repeat what failed."""
+
+
+def iterate(
+    A: Tensor,
+    n_steps: int,
+    *,
+    start: Start = TRANSPOSE,
+    rank: int = 2,
+    choose: Rule = least_residual,
+    n_coefficients: int = 3,
+) -> Tensor:
+    r"""Take steps from a start, each after a deflation, with the coefficients that a rule chooses; return the best.
+
+    .. math:: X_k = X_{k-1} (I + c_{k1} R_{k-1} + c_{k2} R_{k-1}^2 + c_{k3} I), \quad R_k = I - A X_k
+
+    Between recomputations of R (:func:`recomputation_schedule`), which say what the best iterate is and where to go on
+    from, R is only updated. ``choose`` is the one thing that a network learns; without it this is the minimal-residual
+    iteration. Products: :func:`count_products`.
+
+    Parameters
+    ----------
+    A : Tensor of shape (n_matrices, m, m)
+        Scaled near 1, as by :math:`\|A\|_F = \sqrt m`.
+    n_steps : int
+    start : Start, default=TRANSPOSE
+        See :mod:`skdmi.iteration.starts`.
+    rank : int, default=2
+        Of the deflation before each step (:func:`deflate`), 0 for none; there is none before the first step from a
+        multiple of the identity.
+    choose : callable, default=least_residual
+        ``choose(step, R, problem)`` returns the coordinates of the :class:`LeastSquares` problem of a step.
+    n_coefficients : {2, 3}, default=3
+        With 2, :math:`c_{k3} = 0`.
+
+    Returns
+    -------
+    X : Tensor of shape (n_matrices, m, m)
+        Of all iterates whose residual was recomputed the one with the smallest.
+
+    Examples
+    --------
+    >>> A = torch.tensor([[[2.0, 1.0], [1.0, 3.0]]]) / 3
+    >>> frobenius_norm(torch.eye(2) - A @ iterate(A, 2)).item() < 1e-5
+    True
+    """
+    identity = identity_like(A)
+    X, R = start.function(A)
+    best = X if X.shape == A.shape else X * identity, R
+    recomputed = recomputation_schedule(n_steps)
+    for step in range(1, n_steps + 1):
+        if rank and X.shape == A.shape:
+            X, R = deflate(A, X, R, rank)
+        X, R = take_step(X, R, choose, step=step, n_coefficients=n_coefficients)
+        if step in recomputed:
+            R = identity - A @ X
+            best = keep_better(best, X, R)
+            sound = (frobenius_norm(R) <= GROWTH * frobenius_norm(best[1]))[..., None, None]
+            X, R = torch.where(sound, torch.nan_to_num(X), best[0]), torch.where(sound, torch.nan_to_num(R), best[1])
+    return best[0]
+
+
+def keep_better(best: tuple[Tensor, Tensor], X: Tensor, R: Tensor) -> tuple[Tensor, Tensor]:
+    """Return, matrix by matrix, the pair (inverse, residual) with the smaller Frobenius norm; a non-finite one loses.
+
+    >>> best = torch.ones(1, 1, 1), torch.full((1, 1, 1), 0.5)
+    >>> keep_better(best, torch.zeros(1, 1, 1), torch.full((1, 1, 1), torch.nan))[0].item()
+    1.0
+    """
+    norms = frobenius_norm(R)
+    better = (norms.isfinite() & ~(norms > frobenius_norm(best[1])))[..., None, None]
+    return torch.where(better, torch.nan_to_num(X), best[0]), torch.where(better, torch.nan_to_num(R), best[1])
+
+
+def count_products(n_steps: int, start: Start = TRANSPOSE) -> int:
+    """Return how many products of m x m matrices :func:`iterate` spends, the last residual included.
+
+    >>> [count_products(n) for n in (1, 2, 3, 4)]
+    [5, 8, 11, 15]
+    """
+    return start.n_products + STEP_PRODUCTS * n_steps + len(recomputation_schedule(n_steps))
+
+
+def recomputation_schedule(n_steps: int) -> frozenset[int]:
+    """Return after which steps (counted from 1) ``R = I - A X`` is recomputed.
+
+    Between recomputations R is only updated, which saves a product a step and lets rounding drift: steps bear two or
+    three updates.
+
+    >>> [sorted(recomputation_schedule(n)) for n in range(1, 8)]
+    [[1], [2], [3], [2, 4], [3, 5], [3, 6], [3, 5, 7]]
+    """
+    groups = -(-n_steps // 3)
+    return frozenset(-(-n_steps * (i + 1) // groups) for i in range(groups))
+
+
+def minimal_residual(A: Tensor, n_steps: int, *, rank: int = 0, n_coefficients: int = 3) -> Tensor:
+    r"""Invert by the minimal-residual iteration: no parameters, no training, no estimate of the spectrum.
+
+    From :math:`X_0 = c A^T`, each step adds to X the product of X with the polynomial in R that minimises the next
+    :math:`\|R\|_F`: with ``n_coefficients=2``, ``X <- X + X (c_1 R + c_2 R^2)`` (MR-2), with 3 (MR-3) also the multiple
+    ``c_3 X``, at no further product. Never worse, step by step, than Newton-Schulz and the third-order hyperpower
+    iteration, which fix the coefficients. The iterate with the smallest recomputed residual is returned.
+
+    With a ``rank`` k, every step is preceded by a deflation (:func:`deflate`), :math:`O(k m^2)` operations without a
+    product of matrices; with k = 2 this is what an untrained ``"polynomial"`` network computes.
+
+    This is the global minimal residual descent of Chow and Saad [1]_, self-preconditioned, with several directions; it
+    is a baseline for every learned inverse.
+
+    Parameters
+    ----------
+    A : Tensor of shape (..., m, m)
+        Of any scale, which is taken out by powers of two.
+    n_steps : int
+        For :func:`count_products` products.
+    rank : int, default=0
+    n_coefficients : {2, 3}, default=3
+
+    Returns
+    -------
+    X : Tensor of shape (..., m, m)
+
+    Raises
+    ------
+    ValueError
+        If A does not hold square matrices, or ``n_coefficients`` is neither 2 nor 3.
+
+    References
+    ----------
+    .. [1] Chow and Saad, "Approximate inverse preconditioners via sparse-sparse iterations", SIAM J. Sci. Comput.
+       19(3), 1998.
+
+    Examples
+    --------
+    >>> A = torch.tensor([[2.0, 1.0], [1.0, 3.0]])
+    >>> frobenius_norm(torch.eye(2) - A @ minimal_residual(A, n_steps=2)).item() < 1e-5
+    True
+    """
+    check_square("A", A)
+    if n_coefficients not in (2, 3):
+        raise ValueError(f"n_coefficients={n_coefficients!r}; expected 2 or 3.")
+    exact, exponent = split_exponent(A)
+    X = iterate(exact, n_steps, rank=rank, n_coefficients=n_coefficients)
+    return scale_by_power_of_two(X, -exponent)
+
+
+def newton_schulz(A: Tensor, X: Tensor, n_steps: int) -> Tensor:
+    """Take ``n_steps`` steps of Newton-Schulz, ``X <- X (2 I - A X)``: two products each, R becomes ``R^2``.
+
+    Converges from every X with spectral norm of R below 1 [1]_.
+
+    Raises
+    ------
+    ValueError
+        If A or X does not hold square matrices.
+
+    References
+    ----------
+    .. [1] Schulz, "Iterative Berechnung der reziproken Matrix", 1933; Ben-Israel and Cohen, "On iterative computation
+       of generalized inverses and associated projections", 1966.
+
+    Examples
+    --------
+    >>> A = torch.tensor([[2.0, 1.0], [1.0, 3.0]])
+    >>> X, _ = TRANSPOSE.function(A)
+    >>> [round(frobenius_norm(torch.eye(2) - A @ newton_schulz(A, X, n)).item(), 4) for n in (0, 4, 8)]
+    [0.8452, 0.0573, 0.0]
+    """
+    check_square("A", A)
+    check_square("X", X)
+    identity = identity_like(A)
+    for _ in range(n_steps):
+        X = X + X @ (identity - A @ X)
+    return X

@@ -17,6 +17,7 @@ __all__ = [
     "inspection",
     "inv",
     "io",
+    "iteration",
     "linalg",
     "load_pretrained",
     "metrics",
@@ -35,7 +36,7 @@ _HOMES = {
 }
 
 if TYPE_CHECKING:
-    from skdmi import distributions, exceptions, inspection, io, linalg, metrics, modules
+    from skdmi import distributions, exceptions, inspection, io, iteration, linalg, metrics, modules
     from skdmi.api import inv, load_pretrained
     from skdmi.estimators.block import BlockInverter
     from skdmi.estimators.ensemble import EnsembleInverter

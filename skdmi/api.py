@@ -1,7 +1,7 @@
 """The one-liners."""
 
 import os
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -9,15 +9,15 @@ from sklearn import config_context
 from sklearn.frozen import FrozenEstimator
 from torch import Tensor
 
+from skdmi.arrays import as_array
 from skdmi.containers import is_dask
 from skdmi.estimators.block import DEFAULT_BLOCK_SIZE, BlockInverter
 from skdmi.estimators.ensemble import load_fitted
 from skdmi.estimators.refined import RefinedInverter
-from skdmi.linalg.residuals import RECTANGULAR_ADVICE
-from skdmi.persistence import choose_model, shipped_directory
-from skdmi.validation import as_array
+from skdmi.persistence import pretrained_names, read_card, shipped_directory, trained_sizes
+from skdmi.validation import check_square
 
-__all__ = ["certified_inverter", "inv", "load_pretrained"]
+__all__ = ["certified_inverter", "choose_model", "inv", "load_pretrained"]
 
 
 def inv(A: Any, *, tol: Any = "auto", uncertified: str = "exact", singular: str = "warn", model: Any = "auto") -> Any:
@@ -77,12 +77,7 @@ def inv(A: Any, *, tol: Any = "auto", uncertified: str = "exact", singular: str 
     """
     A = A if is_dask(A) else as_array(A, name="A", shape="(..., m, m)")
     A = A if isinstance(A, Tensor) or is_dask(A) else np.asarray(A)
-    if A.ndim < 2 or A.shape[-1] != A.shape[-2] or A.shape[-1] == 0:
-        advice = f" {RECTANGULAR_ADVICE}" if A.ndim > 1 and A.shape[-1] != A.shape[-2] else ""
-        raise ValueError(
-            f"Expected one square matrix, shape (m, m), or any stack of them, (..., m, m), got shape "
-            f"{tuple(A.shape)}.{advice}"
-        )
+    check_square("A", A, nonempty=True)
     m = A.shape[-1]
     inverter = certified_inverter(m, model=model, tol=tol, uncertified=uncertified, singular=singular)
     with config_context(transform_output="default"):
@@ -122,7 +117,37 @@ def certified_inverter(matrix_size: int, *, model: Any = "auto", **policies: Any
     return RefinedInverter(model, **policies)
 
 
-@lru_cache
+def choose_model(matrix_size: int) -> tuple[str | None, int]:
+    """Return the name of the shipped model for a size, and the size of the matrices to give it.
+
+    Of the models whose card says ``"chosen_by_size": true`` the one trained for that size alone, or else for the fewest
+    sizes; where there is none, for a BlockInverter, the one for the most sizes at the largest of them; else None, which
+    stands for the untrained iteration.
+
+    >>> choose_model(3), choose_model(1)
+    (('uniform-3x3', 3), (None, 1))
+    """
+    models = _models_by_size()
+    fitting = [(high - low, name) for name, (low, high) in models.items() if low <= matrix_size <= high]
+    if fitting:
+        return min(fitting)[1], matrix_size
+    smaller = [(high - low, high, name) for name, (low, high) in models.items() if high < matrix_size]
+    _, size, name = max(smaller, default=(0, matrix_size, None))
+    return name, size
+
+
+@cache
+def _models_by_size() -> dict[str, tuple[int, int]]:
+    """Return the least and the largest size of the shipped models among which the size alone may choose."""
+    cards = {name: read_card(shipped_directory(name)) for name in pretrained_names()}
+    return {
+        name: trained_sizes(card["fitted"]["_architecture"])
+        for name, card in cards.items()
+        if card.get("chosen_by_size", False)
+    }
+
+
+@cache
 def _load_shipped(directory: os.PathLike[str]) -> FrozenEstimator:
     return load_pretrained(directory)
 

@@ -1,5 +1,7 @@
 """The warnings and errors that skdmi adds to those of Python, NumPy and scikit-learn."""
 
+from collections.abc import Iterable
+
 from numpy.linalg import LinAlgError
 
 __all__ = [
@@ -8,6 +10,7 @@ __all__ = [
     "SingularMatrixError",
     "SingularMatrixWarning",
     "UncertifiedError",
+    "name_indices",
 ]
 
 
@@ -29,3 +32,13 @@ class UncertifiedError(LinAlgError):
 
 class DeviceFallbackWarning(UserWarning):
     """A loaded model asks for a device that this machine does not have; it runs on the CPU."""
+
+
+def name_indices(indices: Iterable[int], start: int = 0) -> str:
+    """Name the first ten of some indices, counted from ``start``, for a message.
+
+    >>> name_indices([0, 2], start=5)
+    '5, 7'
+    """
+    named = [str(int(index) + start) for index in indices]
+    return ", ".join(named[:10]) + (", ..." if len(named) > 10 else "")

@@ -13,11 +13,11 @@ import torch
 from sklearn.pipeline import Pipeline
 from torch import Tensor
 
+from skdmi.arrays import as_array
 from skdmi.iteration.refinement import refine
 from skdmi.linalg.certificate import certify
 from skdmi.linalg.exact import exact_inverse
 from skdmi.linalg.residuals import frobenius_norm, missing, residual, wide_frobenius_norm
-from skdmi.validation import as_array
 
 __all__ = [
     "certified_share",
@@ -201,8 +201,8 @@ def neg_mean_refinement_steps(estimator: Any, X: Any, y: Any = None) -> float:
 
     For an estimator with a ``report``, such as :class:`skdmi.RefinedInverter`, the steps that it takes: so parameters
     of what it refines can be searched through it, where ``score`` would rank rounding noise; likewise for a Pipeline
-    that ends in one. For any other the steps that :func:`skdmi.iteration.refine` takes from what ``transform`` returns; a
-    missing inverse starts from nothing.
+    that ends in one. For any other the steps that :func:`skdmi.iteration.refine` takes from what ``transform`` returns;
+    a missing inverse starts from nothing.
 
     Parameters
     ----------

@@ -6,7 +6,6 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from safetensors.numpy import load_file, save_file
 
 __all__ = [
     "check_writable",
-    "choose_model",
     "find_model",
     "load_model",
     "member_directories",
@@ -46,43 +44,6 @@ def pretrained_names() -> list[str]:
 def shipped_directory(name: str) -> Path:
     """Return the directory of a shipped model, whatever is in the working directory."""
     return SHIPPED / name
-
-
-def choose_model(matrix_size: int) -> tuple[str | None, int]:
-    """Return the name of the shipped model for a size, and the size of the matrices to give it.
-
-    Of the models for any kind of matrix the one trained for that size alone, or else for the fewest sizes, not its
-    ``-short`` or ``-long`` variant; where there is none, for a BlockInverter, the one for the most sizes at the largest
-    of them; else None, which stands for the untrained iteration.
-
-    >>> choose_model(3), choose_model(1)
-    (('uniform-3x3', 3), (None, 1))
-    """
-    models = _all_purpose_models(SHIPPED)
-    fitting = [(high - low, name) for name, (low, high) in models.items() if low <= matrix_size <= high]
-    if fitting:
-        return min(fitting)[1], matrix_size
-    smaller = [(high - low, high, name) for name, (low, high) in models.items() if high < matrix_size]
-    _, size, name = max(smaller, default=(0, matrix_size, None))
-    return name, size
-
-
-@cache
-def _all_purpose_models(shipped: Path) -> dict[str, tuple[int, int]]:
-    """Return the least and the largest size of the shipped models that expect no symmetry, without variants.
-
-    Networks on the entries are shipped for comparison alone. The cards are read once.
-    """
-    models = {}
-    for name in pretrained_names():
-        network = read_card(shipped / name)["fitted"]["_architecture"]
-        if (
-            network["block"] == "polynomial"
-            and network["start"] != "identity"
-            and not name.endswith(("-short", "-long"))
-        ):
-            models[name] = trained_sizes(network)
-    return models
 
 
 def trained_sizes(architecture: dict[str, Any]) -> tuple[int, int]:

@@ -1,330 +1,158 @@
-"""What an X may be: real numbers in a container that is read as an array; all else is refused, with what to do."""
+"""What a stack may be: its layout, its size, its numbers. A size is a number here; inverters are not known."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from numbers import Number
+import math
 from typing import Any
 
-import numpy as np
-import torch
-from scipy.sparse import issparse
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
-__all__ = ["STACK", "as_array", "check_dtypes", "check_tensor", "described", "object_numbers", "tensor_fault"]
+__all__ = ["check_layout", "check_square", "refuse_empty", "refuse_non_finite", "side_of"]
 
-STACK = "(n_matrices, m, m) or (n_matrices, m * m)"
-_CONTAINERS = "a numpy array, torch tensor, dask array, list or DataFrame"
-_TENSOR_DTYPES = {
-    *("bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"),
-    *("float16", "bfloat16", "float32", "float64"),
-}
-_HALF = (torch.float16, torch.bfloat16)
+RECTANGULAR_ADVICE = (
+    "A rectangular matrix has no inverse: see numpy.linalg.pinv, or damped least squares, (A^T A + l^2 I)^-1 A^T."
+)
 
 
-def as_array(X: Any, *, name: str = "X", shape: str = STACK) -> Any:
-    """Return X, or what it holds as a numpy array if it has no shape or holds objects; refuse what cannot be a stack.
+def check_square(name: str, A: Any, *, nonempty: bool = False) -> None:
+    """Refuse an array that does not hold square matrices, ``(..., m, m)``; with ``nonempty`` also m = 0.
 
-    Numbers themselves are not looked at, but for objects and masks.
+    Raises
+    ------
+    ValueError
+        Naming the array and its shape.
+
+    Examples
+    --------
+    >>> import torch
+    >>> check_square("A", torch.zeros(2, 3, 3))
+    >>> check_square("A", torch.zeros(2, 3, 4))
+    Traceback (most recent call last):
+        ...
+    ValueError: Expected A of square matrices, shape (..., m, m), got shape (2, 3, 4). A rectangular matrix has ...
+    """
+    shape = tuple(A.shape)
+    if len(shape) > 1 and shape[-1] == shape[-2] and not (nonempty and shape[-1] == 0):
+        return
+    advice = "One number is a matrix as A.reshape(1, 1)."
+    if len(shape) > 1:
+        advice = "An empty matrix has nothing to invert." if shape[-1] == shape[-2] else RECTANGULAR_ADVICE
+    raise ValueError(f"Expected {name} of square matrices, shape (..., m, m), got shape {shape}. {advice}")
+
+
+def check_layout(shape: tuple[int, ...], size: int | None, name: str, *, table: str | None = None) -> None:
+    """Refuse in the words of matrices what scikit-learn would refuse in the words of features, or misread.
 
     Parameters
     ----------
-    X : object
-    name, shape : str
-        What messages call X, and the shape that they say is expected.
+    shape : tuple of int
+        Of X: ``(n_matrices, m, m)``, or ``(n_matrices, m * m)``.
+    size : int or None
+        The m that is expected; None for any.
+    name : str
+        Of the estimator, for messages.
+    table : str, optional
+        The kind of table that the answer is to become, which has two axes.
 
     Raises
     ------
-    TypeError
-        If X is no container of numbers, or holds anything but real numbers.
     ValueError
-        If X is ragged or complex, holds strings, or has masked entries.
+        Saying what the shape is, what was expected, and what to try.
 
     Examples
     --------
-    >>> as_array([[1, 2], [3, 4]])
-    array([[1, 2],
-           [3, 4]])
-    >>> as_array(matrix for matrix in [[[1.0]], [[2.0]]])
+    >>> check_layout((10, 9), 3, "ExactInverter")
+    >>> check_layout((10, 4, 4), 3, "ExactInverter")
     Traceback (most recent call last):
         ...
-    TypeError: X is a generator. Expected real numbers in a numpy array, ... Try numpy.stack(list(X)).
+    ValueError: X holds 4 x 4 matrices, but ExactInverter is fitted for 3 x 3. Fit it for that size; for larger ...
     """
-    expected = _expected(shape)
-    if isinstance(X, Tensor):
-        check_tensor(X, name=name, expected=expected)
-        return X
-    _refuse_sparse(X, name)
-    if not _has_shape(X):
-        X = _read(X, name, shape)
-        _refuse_sparse(X, name)
-    check_dtypes(X, name=name, expected=expected)
-    if isinstance(X, np.ma.MaskedArray):
-        X = _unmasked(X, name)
-    if isinstance(X, np.ndarray):
-        if X.dtype == object:
-            return object_numbers(X, name=name, shape=shape)
-        return _narrowed(X, name) if X.dtype.kind == "f" and X.dtype.itemsize > 8 else X
-    if _holds_objects(X):
-        numbers = object_numbers(np.asarray(X), name=name, shape=shape)
-        return X if hasattr(X, "columns") else numbers
-    return X
-
-
-def check_tensor(X: Tensor, *, name: str = "X", expected: str = "Expected a dense tensor of real numbers.") -> None:
-    """Refuse a tensor that cannot be computed with: no plain dense one, without numbers, or of an unusual dtype.
-
-    Raises
-    ------
-    TypeError
-        Saying what it is, and what to do.
-    ValueError
-        If it is complex.
-
-    Examples
-    --------
-    >>> check_tensor(torch.empty(2, 2, device="meta"))
-    Traceback (most recent call last):
-        ...
-    TypeError: X is a tensor on the meta device, which has a shape but no numbers. ...
-    """
-    fault = tensor_fault(X, name)
-    if fault is not None:
-        if not X.is_nested:
-            _refuse_sparse(X, name)
-        raise TypeError(f"{name} is {fault[0]}. {expected} Try {fault[1]}.")
-    if X.is_complex():
-        raise ValueError(_complex_refusal(X.dtype))
-
-
-def tensor_fault(X: Tensor, name: str = "X") -> tuple[str, str] | None:
-    """Return what is wrong with a tensor that cannot be computed with, and what to try; None for others.
-
-    >>> tensor_fault(torch.ones(1).to(torch.float8_e5m2))
-    ('a tensor of torch.float8_e5m2, in which nothing can be computed', 'X.float()')
-    """
-    if X.is_nested:
-        return "a nested tensor", f"torch.stack({name}.unbind()), or one stack for each size"
-    if hasattr(X, "get_mask"):
-        return "a masked tensor", f"{name}.to_tensor(value)"
-    if X.is_quantized:
-        return f"a quantized tensor, {X.dtype}", f"{name}.dequantize()"
-    if X.layout != torch.strided:
-        return f"a {X.layout} tensor of {X.dtype}", f"{name}.to_dense()"
-    if X.is_meta:
-        return "a tensor on the meta device, which has a shape but no numbers", "one that has been computed or loaded"
-    if not X.is_complex() and str(X.dtype).removeprefix("torch.") not in _TENSOR_DTYPES:
-        return f"a tensor of {X.dtype}, in which nothing can be computed", f"{name}.float()"
-    return None
-
-
-def check_dtypes(X: Any, *, name: str = "X", expected: str = "Expected real numbers.") -> None:
-    """Refuse an array or table of a dtype that is not real: complex, strings, dates, records, sparse columns.
-
-    Raises
-    ------
-    TypeError
-        For dates, records and sparse columns.
-    ValueError
-        For complex numbers and strings.
-
-    Examples
-    --------
-    >>> check_dtypes(np.array(["1.5"]))
-    Traceback (most recent call last):
-        ...
-    ValueError: X holds strings, dtype <U3: could not convert them to numbers. ... Try X.astype(float).
-    """
-    dtypes = getattr(X, "dtypes", None)
-    for dtype in [X.dtype] if hasattr(X, "dtype") else [] if dtypes is None else list(dtypes):
-        kind = getattr(dtype, "kind", None)
-        if kind == "c" or getattr(dtype, "is_complex", False):
-            raise ValueError(_complex_refusal(dtype))
-        if hasattr(dtype, "fill_value") and hasattr(dtype, "subtype"):
-            raise TypeError(_sparse_refusal(name))
-        if kind in ("U", "S", "T"):
-            raise ValueError(_string_refusal(name, f"dtype {dtype}", expected))
-        if kind in ("M", "m"):
-            raise TypeError(
-                f"{name} holds dates or times, dtype {dtype}. {expected} Try differences in a unit, as floats."
-            )
-        if kind == "V":
-            fields = getattr(dtype, "names", None)
-            what, advice = f"dtype {dtype}, in which nothing can be computed", f"{name}.astype(numpy.float32)"
-            if fields:
-                what = f"records with the fields {', '.join(fields)}"
-                advice = f"numpy.lib.recfunctions.structured_to_unstructured({name})"
-            raise TypeError(f"{name} holds {what}. {expected} Try {advice}.")
-
-
-def object_numbers(X: np.ndarray, *, name: str = "X", shape: str = STACK) -> np.ndarray:
-    """Return an array of objects that are real numbers, fractions and decimals too, as float64.
-
-    Raises
-    ------
-    TypeError
-        If one is no number, such as a matrix.
-    ValueError
-        If one is complex, a string, or beyond the range of float64; or if they are matrices of several shapes.
-
-    Examples
-    --------
-    >>> object_numbers(np.array([[1, 0.5]], dtype=object))
-    array([[1. , 0.5]])
-    """
-    expected = _expected(shape)
-    for entry in X.flat:
-        if isinstance(entry, str | bytes):
-            raise ValueError(_string_refusal(name, f"such as {entry!r:.40}", expected))
-        if isinstance(entry, complex | np.complexfloating):
-            raise ValueError(_complex_refusal(np.asarray(entry).dtype))
-        if issparse(entry):
-            raise TypeError(_sparse_refusal(name))
-        if getattr(entry, "ndim", 0) or isinstance(entry, list | tuple):
-            shapes = {tuple(np.shape(entry)) if _is_even(entry) else None for entry in X.flat}
-            if len(shapes) > 1 or None in shapes:
-                raise ValueError(_ragged_refusal(name, shape))
-            raise TypeError(
-                f"{name} is an array of objects, of shape {X.shape}, each of which is an array of shape "
-                f"{shapes.pop()}. {expected} Try numpy.stack({name if X.ndim == 1 else f'{name}.ravel()'})."
-            )
-    try:
-        return X.astype(np.float64)
-    except OverflowError as error:
-        raise ValueError(f"{name} holds a number beyond the range of float64: {error}. Scale it.") from error
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"{name} holds an object that is no number: {error}. {expected}") from error
-
-
-def _has_shape(X: Any) -> bool:
-    shape = getattr(X, "shape", None)
-    return isinstance(shape, tuple) and not isinstance(X, type)
-
-
-def _expected(shape: str) -> str:
-    return f"Expected real numbers in {_CONTAINERS}, of shape {shape}."
-
-
-def _read(X: Any, name: str, shape: str) -> np.ndarray:
-    """Return a sequence, a number or whatever offers itself as an array as an array, or refuse it."""
-    expected = _expected(shape)
-    numbers = isinstance(X, Number | Sequence | memoryview) or any(
-        hasattr(X, attribute) for attribute in ("__array__", "__array_interface__", "__array_struct__")
-    )
-    if isinstance(X, str | bytes | bytearray):
-        raise TypeError(f"{name} is a {type(X).__name__}. {expected} For a file see skdmi.io.")
-    if isinstance(X, type | Dataset | DataLoader) or not numbers:
-        raise TypeError(f"{name} is {described(X)}. {expected}{_advice(X, name)}")
-    if isinstance(X, Sequence):
-        _refuse_masks(X, name)
-        if len(X) and all(isinstance(part, Tensor) for part in X):
-            for part in X:
-                check_tensor(part, name=f"a tensor in {name}")
-            X = [(part.float() if part.dtype in _HALF else part).detach().cpu().numpy() for part in X]
-    try:
-        return np.asarray(X)
-    except ValueError as error:
-        raise ValueError(_ragged_refusal(name, shape)) from error
-    except (TypeError, RuntimeError) as error:
-        raise TypeError(f"{name} is {described(X)} that cannot be read: {error}. {expected}") from error
-
-
-def described(X: Any) -> str:
-    """Return what X is, in words.
-
-    >>> described(None), described({}), described(int)
-    ('None', 'a dict', 'the class int')
-    """
-    if X is None:
-        return "None"
-    if isinstance(X, type):
-        return f"the class {X.__name__}"
-    kind = type(X).__name__
-    return f"{'an' if kind[0] in 'aeioAEIO' else 'a'} {kind}"
-
-
-def _advice(X: Any, name: str) -> str:
-    if isinstance(X, DataLoader | Dataset):
-        return " Pass its batches one at a time, or torch.cat of them."
-    if isinstance(X, Mapping):
-        return f" Try numpy.stack(list({name}.values()))."
-    return f" Try numpy.stack(list({name}))." if isinstance(X, Iterable) and not isinstance(X, type) else ""
-
-
-def _holds_objects(X: Any) -> bool:
-    dtypes = [X.dtype] if hasattr(X, "dtype") else getattr(X, "dtypes", ())
-    return any(getattr(dtype, "kind", "O") == "O" for dtype in dtypes)
-
-
-def _is_even(entry: Any) -> bool:
-    try:
-        np.shape(entry)
-    except ValueError:
-        return False
-    return True
-
-
-def _unmasked(X: np.ma.MaskedArray, name: str) -> np.ndarray:
-    """Return what a masked array holds, if nothing is masked."""
-    if np.ma.is_masked(X):
-        mask: Any = np.atleast_1d(np.ma.getmaskarray(X))
-        members = mask.reshape(len(mask), -1).any(axis=1)
+    shape = tuple(shape)
+    if len(shape) < 2:
         raise ValueError(
-            f"{name} has masked entries, in {members.sum()} of {len(members)} members, the first at index "
-            f"{members.argmax()}. Expected every entry to be known: fill them, {name}.filled(value), or leave those "
-            f"matrices out."
+            f"Expected shape (n_matrices, m, m) or (n_matrices, m * m), got {len(shape)} axes: {shape}. Reshape your "
+            f"data; one flat matrix is X.reshape(1, -1)."
         )
-    return np.ma.getdata(X)
+    if len(shape) > 3:
+        raise ValueError(
+            f"Expected shape (n_matrices, m, m) or (n_matrices, m * m), got {len(shape)} axes: {shape}. "
+            f"Try X.reshape(-1, m, m), or invert(A), which takes any leading axes."
+        )
+    if len(shape) == 2:
+        _check_flat(shape, size, name)
+    else:
+        _check_stack(shape, size, name, table)
 
 
-def _narrowed(X: np.ndarray, name: str) -> np.ndarray:
-    """Return an array of long doubles as float64, if it can hold them."""
-    with np.errstate(over="ignore"):
-        narrow = X.astype(np.float64)
-    if (np.isinf(narrow) & np.isfinite(X)).any():
-        raise ValueError(f"{name}, of dtype {X.dtype}, holds a number beyond the range of float64. Scale it.")
-    return narrow
+def _check_stack(shape: tuple[int, ...], size: int | None, name: str, table: str | None) -> None:
+    if shape[1] != shape[2] or shape[1] == 0:
+        advice = RECTANGULAR_ADVICE if shape[1] != shape[2] else "An empty matrix has nothing to invert."
+        raise ValueError(f"Expected a stack of square matrices, shape (n_matrices, m, m), got shape {shape}. {advice}")
+    if size not in (None, shape[1]):
+        raise ValueError(
+            f"X holds {shape[1]} x {shape[1]} matrices, but {name} is fitted for {size} x {size}. Fit it for that "
+            f"size; for larger matrices see BlockInverter."
+        )
+    if table is not None:
+        raise ValueError(
+            f"A stack of shape {shape} cannot become a {table} table. Pass it flat, "
+            f"X.reshape({shape[0]}, {shape[1] ** 2}), or set transform_output to 'default'."
+        )
 
 
-def _refuse_masks(X: Any, name: str) -> None:
-    """Refuse masked entries anywhere in nested lists: numpy would read what is under the mask."""
-    for part in X:
-        if isinstance(part, np.ma.MaskedArray):
-            if np.ma.is_masked(part):
-                raise ValueError(
-                    f"{name} has masked entries, in an array that it holds. Expected every entry to be known: fill "
-                    f"them, .filled(value), or leave those matrices out."
-                )
-        elif isinstance(part, list | tuple):
-            _refuse_masks(part, name)
+def _check_flat(shape: tuple[int, ...], size: int | None, name: str) -> None:
+    """Refuse another number of columns, and a square X where it is, or may be meant as, one matrix."""
+    n_rows, n_columns = shape
+    one_matrix = n_rows == n_columns > 1
+    if size is not None and n_columns != size**2:
+        advice = ""
+        if one_matrix and n_columns == size:
+            advice = (
+                f": in an estimator a 2-D X is a flat stack, one matrix a row. For one {size} x {size} matrix pass "
+                f"X[None]"
+            )
+        raise ValueError(f"X has {n_columns} features, but {name} is expecting {size**2} features as input{advice}.")
+    root = math.isqrt(n_columns)
+    if one_matrix and size is None and root**2 == n_columns:
+        raise ValueError(
+            f"A {n_columns} x {n_columns} array is ambiguous: one {n_columns} x {n_columns} matrix, or {n_columns} "
+            f"flat matrices of {root} x {root}? Pass X[None] or X.reshape(-1, {root}, {root})."
+        )
 
 
-def _refuse_sparse(X: Any, name: str) -> None:
-    torch_sparse = isinstance(X, Tensor) and X.layout not in (torch.strided, torch._mkldnn)  # type: ignore[attr-defined]
-    if issparse(X) or torch_sparse or type(X).__module__.partition(".")[0] == "sparse":
-        raise TypeError(_sparse_refusal(name))
+def side_of(n_columns: int) -> int:
+    """Return m, where a flat stack has ``m * m`` columns.
+
+    Raises
+    ------
+    ValueError
+        If the number is no square.
+
+    Examples
+    --------
+    >>> side_of(9)
+    3
+    """
+    m = math.isqrt(n_columns)
+    if m * m != n_columns:
+        raise ValueError(
+            f"A flat stack holds one m x m matrix a row, so its number of columns is a square; got "
+            f"{n_columns} columns. One matrix is X[None]; a stack has shape (n_matrices, m, m)."
+        )
+    return m
 
 
-def _sparse_refusal(name: str) -> str:
-    return (
-        f"Sparse data was passed for {name}, but dense data is required: the inverse of a sparse matrix is dense. "
-        f"Try {name}.toarray(), for a torch tensor or columns of pandas to_dense(); for large sparse systems see "
-        f"scipy.sparse.linalg."
-    )
+def refuse_empty(shape: tuple[int, ...]) -> None:
+    """Refuse a stack without a matrix."""
+    if 0 in shape:
+        raise ValueError(f"X is empty: shape {tuple(shape)}. Expected at least one matrix.")
 
 
-def _ragged_refusal(name: str, shape: str) -> str:
-    return (
-        f"{name} is ragged: its rows or matrices differ in length. Expected shape {shape}; matrices of several sizes "
-        f"need a stack each."
-    )
-
-
-def _string_refusal(name: str, which: str, expected: str) -> str:
-    return f"{name} holds strings, {which}: could not convert them to numbers. {expected} Try {name}.astype(float)."
-
-
-def _complex_refusal(dtype: Any) -> str:
-    return (
-        f"Complex data not supported, got {dtype}. Embed the matrices as real ones of twice the size with "
-        f"skdmi.linalg.complex_to_real, and bring the inverses back with real_to_complex."
-    )
+def refuse_non_finite(flat: Tensor, start: int) -> None:
+    """Refuse NaN and infinity in flat matrices, ``(n_matrices, n)``, or parts of them, from index ``start`` on."""
+    bad = ~flat.isfinite().all(dim=1)
+    if bad.any():
+        indices = bad.nonzero().flatten() + start
+        kind = "NaN" if flat.isnan().any() else "infinity"
+        raise ValueError(
+            f"X contains {kind} (NaN or inf) in {len(indices)} of {len(flat)} matrices, the first at index "
+            f"{int(indices[0])}. Expected finite entries: leave those matrices out."
+        )

@@ -17,8 +17,9 @@ import skdmi
 from skdmi.cli.models import default_model
 from skdmi.cli.options import INPUT_FILE, OUTPUT_FILE, example, model_option, plot_option
 from skdmi.cli.plots import StackSample, save_figure
-from skdmi.cli.streams import finite_stacks, name_indices, quietly
+from skdmi.cli.streams import finite_stacks, quietly
 from skdmi.estimators.report import INACCURATE
+from skdmi.exceptions import name_indices
 
 __all__ = ["Summary", "certified_inverses", "invert", "raw_inverses"]
 

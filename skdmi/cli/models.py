@@ -7,7 +7,7 @@ from typing import Any, Self
 import click
 
 import skdmi
-from skdmi.persistence import choose_model, pretrained_names, read_card, shipped_directory
+from skdmi.persistence import pretrained_names, read_card, shipped_directory
 
 __all__ = ["ModelCard", "default_model", "shipped_cards"]
 
@@ -68,6 +68,8 @@ def shipped_cards() -> list[ModelCard]:
 
 def default_model(matrix_size: int) -> Path:
     """Return the directory of the shipped model for a size, if it takes matrices of that size itself."""
+    from skdmi.api import choose_model  # imports torch
+
     cards = {card.name: card for card in shipped_cards()}
     name, _ = choose_model(matrix_size)
     if name is not None and cards[name].matrix_size in (matrix_size, None):

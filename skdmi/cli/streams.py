@@ -11,9 +11,7 @@ from tqdm import tqdm
 
 import skdmi
 
-__all__ = ["finite_stacks", "name_indices", "paired_stacks", "quietly", "with_progress"]
-
-MAX_NAMED = 10
+__all__ = ["finite_stacks", "paired_stacks", "quietly", "with_progress"]
 
 Reader: TypeAlias = Callable[[Path], Iterator[np.ndarray]]
 
@@ -59,12 +57,3 @@ def with_progress(stacks: Iterable[np.ndarray], n_matrices: int | None = None) -
         for stack in stacks:
             yield stack
             bar.update(len(stack))
-
-
-def name_indices(indices: list[int]) -> str:
-    """Return the first few indices as a text.
-
-    >>> name_indices([3, 5]), name_indices(list(range(100)))
-    ('3, 5', '0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ...')
-    """
-    return ", ".join(map(str, indices[:MAX_NAMED])) + (", ..." if len(indices) > MAX_NAMED else "")

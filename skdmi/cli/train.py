@@ -41,19 +41,17 @@ def _check_tensorboard(ctx: click.Context, param: click.Parameter, value: Path |
 )
 @click.option("--depth", type=POSITIVE, default=4, help="Number of residual blocks.")
 @click.option("--width", type=POSITIVE, default=16, help="Size of the hidden vector.")
-@click.option("--expansion", type=POSITIVE, default=2, help="Width of the hidden layers in a block, in --width.")
 @click.option(
     "--block",
-    type=click.Choice(["polynomial", "feedback", "gated", "dense"]),
+    type=click.Choice(["polynomial", "feedback", "dense"]),
     default="polynomial",
     help="Kind of block; all but the first are tied to one size.",
 )
 @click.option(
     "--start",
-    type=click.Choice(["transpose", "identity", "characteristic"]),
+    type=click.Choice(["transpose", "identity"]),
     default="transpose",
-    help="What a polynomial network starts from; identity is for symmetric positive definite matrices, characteristic "
-    "for sizes up to about 12.",
+    help="What a polynomial network starts from; identity is for symmetric positive definite matrices.",
 )
 @click.option("--epochs", type=POSITIVE, default=20, help="Number of epochs.")
 @click.option("--batches-per-epoch", type=POSITIVE, default=100, help="Number of batches in an epoch.")

@@ -1,55 +1,43 @@
 """``BaseInverter``, the one shape of every inverter."""
 
-import math
-import os
-import sys
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import sklearn
 import torch
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.exceptions import NotFittedError
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils import check_array
+from sklearn.utils._set_output import _get_output_config
+from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
-from skdmi.containers import Door, computable, is_dask, output_container, through_dask, to_numpy
-from skdmi.estimators.report import INACCURATE
-from skdmi.exceptions import InaccurateInverseWarning, SingularMatrixError, SingularMatrixWarning
-from skdmi.linalg.exact import pseudo_inverse
-from skdmi.linalg.residuals import RECTANGULAR_ADVICE, missing
+from skdmi.arrays import described, tensor_fault
+from skdmi.containers import Container, computable, container_of, to_numpy
+from skdmi.linalg.gradient import with_exact_gradient
+from skdmi.linalg.residuals import missing
 from skdmi.metrics import frobenius_residuals, with_missing_as_zero
-from skdmi.validation import described, tensor_fault
+from skdmi.validation import check_layout, check_square, refuse_non_finite, side_of
 
-__all__ = [
-    "SINGULAR_POLICIES",
-    "BaseInverter",
-    "float64_hint",
-    "name_indices",
-    "name_singular",
-    "settle_singular",
-    "unchanged_on_error",
-    "warn_inaccurate",
-    "warn_singular",
-]
+__all__ = ["Answer", "BaseInverter", "in_dtype_of", "unchanged_on_error"]
 
-SINGULAR = "are singular to working precision"
-SINGULAR_POLICIES = ("warn", "raise", "pinv")
-_NOT_THE_USERS = tuple(str(Path(file).parent) + os.sep for file in (__file__, sklearn.__file__))
-"""Where a warning does not point to: scikit-learn's wrappers lie between ``transform`` and the line that calls it."""
+
+class Answer(NamedTuple):
+    """What :meth:`BaseInverter._invert` finds; another class with an ``inverse`` may know more."""
+
+    inverse: Tensor
+    """``(n_matrices, m, m)``, in the dtype of the matrices; NaN where there is none."""
 
 
 class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """Base of all inverters: a subclass says how a stack of tensors is inverted, this class does the rest.
 
-    A subclass implements ``fit`` and :meth:`_invert`; one whose answers may be missing also :meth:`_settle`. Stacks
-    come as ``(n_matrices, m, m)`` or flat, ``(n_matrices, m * m)``, row-major; numpy, torch and dask containers go out
-    as they came in, other array-likes as numpy; float32 and float64 are kept, other real dtypes become float64, and
-    torch's half precisions are computed in float32 and returned as given.
+    A subclass implements ``fit`` and :meth:`_invert`; one whose answers may be missing also :meth:`_settle`; one that
+    keeps to a size that ``fit`` has not seen :meth:`_size`. Stacks come as ``(n_matrices, m, m)`` or flat,
+    ``(n_matrices, m * m)``, row-major; numpy, torch and dask containers go out as they came in, other array-likes as
+    numpy; float32 and float64 are kept, other real dtypes become float64, and torch's half precisions are computed in
+    float32 and returned as given.
 
     Attributes
     ----------
@@ -60,6 +48,9 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     feature_names_in_ : ndarray of shape (n_features,)
         Column names, when ``fit`` saw a DataFrame.
     """
+
+    _derives_itself = False
+    """Whether the answer of :meth:`_invert` has derivatives; if not, they are those of the true inverse."""
 
     def transform(self, X: Any) -> Any:
         """Return the (approximate) inverse of every matrix.
@@ -80,9 +71,8 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         ValueError
             If X is empty, complex, not finite, not made of square matrices, or of a size that was not fitted.
         """
-        self._check_ready()
-        inverses = self._through_door(X, self._invert_and_settle, keeps_shape=True)
-        return inverses if output_container(self) is None else to_numpy(inverses)
+        inverses = self._apply(X, lambda A, start: self._settle(A, self._invert(A), start), keeps_shape=True)
+        return inverses if self._table() is None else to_numpy(inverses)
 
     def invert(self, A: Tensor) -> Tensor:
         """Invert tensors directly: differentiable, without scikit-learn's validation, never warning.
@@ -122,12 +112,10 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
                 f"invert takes a dense torch tensor of real floating dtype, got {fault[0]}. Try {fault[1]}; "
                 f"transform takes arrays."
             )
-        if A.ndim < 2 or A.shape[-1] != A.shape[-2] or A.shape[-1] == 0:
-            advice = f" {RECTANGULAR_ADVICE}" if A.ndim > 1 and A.shape[-1] != A.shape[-2] else ""
-            raise ValueError(f"invert takes square matrices, shape (..., m, m), got shape {tuple(A.shape)}.{advice}")
+        check_square("A", A, nonempty=True)
         stack = A.reshape(-1, *A.shape[-2:])
         finite = ~missing(stack)[:, None, None]
-        X = self._invert_in_dtype(torch.where(finite, stack, 0.0))
+        X = self._inverse(torch.where(finite, stack, 0.0))
         return torch.where(finite, X, torch.nan).reshape(A.shape)
 
     def residual_norms(self, X: Any) -> Any:
@@ -142,10 +130,7 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         norms : array of shape (n_matrices,), float64, in the container of X
             NaN where there is no inverse.
         """
-        self._check_ready()
-        return self._through_door(
-            X, lambda A, start: frobenius_residuals(A, self._invert_in_dtype(A)), keeps_shape=False
-        )
+        return self._apply(X, lambda A, start: frobenius_residuals(A, self._invert(A).inverse), keeps_shape=False)
 
     def score(self, X: Any, y: Any = None) -> float:
         """Return minus the mean residual norm over the stack: larger is better, 0 is perfect.
@@ -161,38 +146,87 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         del y
         norms = to_numpy(self.residual_norms(X))
         *_, last = shape = np.shape(X)
-        return -float(with_missing_as_zero(norms, last if len(shape) == 3 else math.isqrt(last)).mean())
+        return -float(with_missing_as_zero(norms, last if len(shape) == 3 else side_of(last)).mean())
 
-    def _invert(self, A: Tensor) -> Tensor:
-        """Invert a finite float32 or float64 stack ``(n_matrices, m, m)``; NaN where there is no inverse."""
+    def _invert(self, A: Tensor) -> Any:
+        """Return the :class:`Answer` for a finite stack ``(n_matrices, m, m)`` of real floating dtype."""
         raise NotImplementedError
 
-    def _settle(self, A: Tensor, X: Tensor, start: int) -> Tensor:
-        """Say or mend what is missing in X, the inverses of A, in A's dtype; A is X's stack from index ``start``."""
+    def _settle(self, A: Tensor, answer: Any, start: int) -> Tensor:
+        """Return the inverses of an answer, after saying or mending what is missing; A begins at index ``start``."""
         del A, start
-        return X
+        inverse: Tensor = answer.inverse
+        return inverse
 
-    def _invert_in_dtype(self, A: Tensor) -> Tensor:
-        """Invert a finite stack in its own dtype; an inverse beyond the range of that dtype is missing too."""
-        X = self._invert(computable(A)).to(A.dtype)
-        return torch.where(missing(X)[:, None, None], torch.nan, X)
+    def _size(self) -> int | None:
+        """Return the size that the inverter keeps to; None where it takes any, or is not fitted."""
+        return getattr(self, "matrix_size_", None)
 
-    def _invert_and_settle(self, A: Tensor, start: int) -> Tensor:
-        return self._settle(A, self._invert_in_dtype(A), start)
+    def _named_size(self) -> int | None:
+        """Return the size that a fit will fix, as parameters name it; the largest of several."""
+        size = getattr(self, "matrix_size", None)
+        return max(size) if isinstance(size, tuple | list) else size
 
     def _check_ready(self) -> None:
         check_is_fitted(self)
 
+    def _inverse(self, A: Tensor) -> Tensor:
+        """Return the inverses of an answer, with derivatives."""
+        if self._derives_itself:
+            inverse: Tensor = self._invert(A).inverse
+            return inverse
+        return with_exact_gradient(A, lambda A: self._invert(A).inverse)
+
+    def _apply(self, X: Any, function: Callable[[Tensor, int], Tensor], *, keeps_shape: bool) -> Any:
+        """Return ``function(stack, start)`` in the container of X: of its shape, or one number a matrix."""
+        self._check_ready()
+        container = container_of(X)
+        X = container.check(X)
+        table = self._table() if keeps_shape else None
+        check_layout(X.shape, self._size(), type(self).__name__, table=table)
+
+        def answer(part: Any, start: int) -> Tensor:
+            stack = self._read(container, part, start=start)
+            with torch.no_grad():
+                found = function(stack, start)
+            return found.reshape(part.shape) if keeps_shape else found
+
+        return container.apply(answer, X, keeps_shape)
+
+    def _open(self, X: Any, *, reset: bool) -> tuple[Tensor, Container, tuple[int, ...]]:
+        """Check a whole X and return it as a tensor ``(n_matrices, m, m)``, with its container and shape."""
+        container = container_of(X)
+        X = container.compute(container.check(X))
+        size = self._size()
+        if reset:  # A fit takes any size; what parameters name tells one square matrix from a flat stack.
+            size = self._named_size() if X.ndim == 2 and X.shape[0] == X.shape[1] else None
+        check_layout(X.shape, size, type(self).__name__)
+        return self._read(container, X, reset=reset), container, tuple(X.shape)
+
     def _open_stack(self, X: Any, *, reset: bool = True) -> Tensor:
         """Check the X of a fit and return it as a tensor ``(n_matrices, m, m)``; with ``reset`` it fixes the size."""
-        if is_dask(X):
-            X = X.compute()
         if reset:
             self._set_size(None)
-        stack = computable(Door.open(self, X, reset=reset).stack)
+        stack = computable(self._open(X, reset=reset)[0])
         if reset:
             self.matrix_size_ = stack.shape[-1]
         return stack
+
+    def _read(self, container: Container, X: Any, *, reset: bool = False, start: int = 0) -> Tensor:
+        """Return X, of a layout that is checked, as a tensor ``(n_matrices, m, m)``; messages count from ``start``."""
+
+        def validate(X: Any, **options: Any) -> Any:
+            is_tensor = isinstance(X, Tensor)
+            if not (reset or hasattr(self, "n_features_in_")):
+                return X if is_tensor else check_array(X, estimator=self, input_name="X", **options)
+            if not is_tensor and not reset and getattr(self, "_size_is_named", False):
+                X = np.asarray(X)  # The fit saw no column names, so none can be missed.
+            return validate_data(self, X, reset=reset, **options)
+
+        flat = container.read(X, validate)
+        m = side_of(flat.shape[1])
+        refuse_non_finite(flat, start)
+        return flat.reshape(-1, m, m)
 
     def _set_size(self, m: int | None) -> None:
         """Fix the size without X, or with None forget it."""
@@ -203,10 +237,10 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             self.n_features_in_ = self.matrix_size_**2
             self._size_is_named = True
 
-    def _through_door(self, X: Any, function: Callable[[Tensor, int], Tensor], *, keeps_shape: bool) -> Any:
-        if is_dask(X):
-            return through_dask(self, X, function, keeps_shape=keeps_shape)
-        return Door.open(self, X, keeps_shape=keeps_shape).pass_through(function, keeps_shape=keeps_shape)
+    def _table(self) -> str | None:
+        """Return the kind of table that ``set_output`` or the global configuration asks for, if any."""
+        container = _get_output_config("transform", self)["dense"]
+        return None if container == "default" else container
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Return the names of the columns of a flat stack of inverses: those of the stack itself.
@@ -253,90 +287,11 @@ def unchanged_on_error(estimator: BaseEstimator) -> Iterator[None]:
         raise
 
 
-def settle_singular(
-    A: Tensor, X: Tensor, policy: str, start: int = 0, *, reason: str = SINGULAR, hint: str = ""
-) -> Tensor:
-    """Deal with the members of A whose inverse in X is missing, as ``singular=policy`` asks.
+def in_dtype_of(A: Tensor, X: Tensor) -> Tensor:
+    """Return inverses in the dtype and on the device of A; one beyond its range is missing, like one that has a NaN.
 
-    A pseudo-inverse beyond the range of the dtype of X is missing too: NaN, with the warning. Messages say ``reason``
-    of the missing, and end with ``hint``.
-
-    Raises
-    ------
-    SingularMatrixError
-        Under ``"raise"``, naming the indices, counted from ``start``.
+    >>> in_dtype_of(torch.ones(1, 1, 1), torch.full((1, 1, 1), 1e300, dtype=torch.float64))
+    tensor([[[nan]]])
     """
-    chosen = missing(X)
-    if not chosen.any():
-        return X
-    if policy == "raise":
-        found = name_singular(X, start, reason)
-        raise SingularMatrixError(f"{found} singular='warn' returns NaN for them, 'pinv' pseudo-inverses.{hint}")
-    if policy == "pinv":
-        X = X.clone()
-        X[chosen] = pseudo_inverse(A[chosen]).inverse.to(X)
-        X[missing(X)] = torch.nan
-        warn_singular(X, start, "Their pseudo-inverses are beyond the range of the dtype, so they are NaN; scale X.")
-    else:
-        warn_singular(X, start, f"Their inverses are NaN; singular='pinv' returns pseudo-inverses.{hint}", reason)
-    return X
-
-
-def float64_hint(A: Tensor, n_rescued: int) -> str:
-    """Say, at the end of a message, how many of the missing inverses of A there would be in float64; or nothing.
-
-    >>> float64_hint(torch.eye(2), 3)
-    ' In float64, 3 of them would have an inverse: try A.astype(float64).'
-    """
-    if A.dtype == torch.float64 or n_rescued == 0:
-        return ""
-    return f" In float64, {n_rescued} of them would have an inverse: try A.astype(float64)."
-
-
-def warn_inaccurate(chosen: Tensor, dtype: torch.dtype, start: int, what: str) -> None:
-    """Warn once, at the user's line, of inverses whose error may be large; indices count from ``start``."""
-    if chosen.any():
-        advice = "" if dtype == torch.float64 else " Try A.astype(float64), which holds the same numbers."
-        warnings.warn(
-            f"{int(chosen.sum())} of {len(chosen)} inverses {what} their relative error may exceed {INACCURATE:g}, at "
-            f"index {name_indices(chosen, start)}. These matrices are singular but for the last digits of their "
-            f"entries; RefinedInverter().report(A).error_bound has bounds.{advice} Scale or pose the problem so that "
-            f"it is better conditioned.",
-            InaccurateInverseWarning,
-            stacklevel=_users_stacklevel(),
-        )
-
-
-def warn_singular(X: Tensor, start: int, advice: str, reason: str = SINGULAR) -> None:
-    """Warn once of the missing members of X, if any, at the user's line; ``advice`` says what they are, what to try."""
-    if missing(X).any():
-        message = f"{name_singular(X, start, reason)} {advice}"
-        warnings.warn(message, SingularMatrixWarning, stacklevel=_users_stacklevel())
-
-
-def _users_stacklevel() -> int:
-    """Return the ``stacklevel`` at which a warning of the calling function points to the user's line."""
-    frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_NOT_THE_USERS):
-        frame, level = frame.f_back, level + 1
-    return level
-
-
-def name_singular(X: Tensor, start: int = 0, reason: str = SINGULAR) -> str:
-    """Say which members of X, the inverses of a stack from index ``start`` on, are missing.
-
-    >>> name_singular(torch.tensor([[[1.0]], [[torch.nan]]]))
-    '1 of 2 matrices are singular to working precision, at index 1.'
-    """
-    chosen = missing(X)
-    return f"{int(chosen.sum())} of {len(X)} matrices {reason}, at index {name_indices(chosen, start)}."
-
-
-def name_indices(chosen: Tensor, start: int = 0) -> str:
-    """Name the first ten of the indices chosen by a mask, counted from ``start``.
-
-    >>> name_indices(torch.tensor([True, False, True]), start=5)
-    '5, 7'
-    """
-    indices = (chosen.nonzero().flatten() + start).tolist()
-    return ", ".join(map(str, indices[:10])) + (", ..." if len(indices) > 10 else "")
+    X = X.to(A)
+    return torch.where(missing(X)[:, None, None], torch.nan, X)

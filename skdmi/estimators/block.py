@@ -3,23 +3,24 @@
 from collections.abc import Callable
 from functools import partial
 from numbers import Integral
-from typing import Any, Self
+from typing import Any
 
+import numpy as np
 import torch
 from sklearn.base import clone
-from sklearn.frozen import FrozenEstimator
 from sklearn.utils._param_validation import HasMethods, Interval
 from torch import Tensor
 
-from skdmi.containers import check_dask, is_dask
-from skdmi.estimators.base import BaseInverter, unchanged_on_error, warn_singular
+from skdmi.containers import container_of, dask_dtype, is_dask, to_numpy
+from skdmi.estimators.base import BaseInverter
 from skdmi.estimators.dask_blocks import invert_chunked
 from skdmi.estimators.exact import ExactInverter
-from skdmi.estimators.meta import clone_and_fit, fitted_inner, invert_with, pinv_advice, requires_fit
+from skdmi.estimators.meta import MetaInverter, clone_and_fit, invert_with, named_size, requires_fit
+from skdmi.estimators.singular import pinv_advice, warn_singular
 from skdmi.estimators.solution import REFINED, Solution
 from skdmi.iteration.refinement import refine
-from skdmi.linalg.gradient import with_exact_gradient
 from skdmi.linalg.recursion import block_inverse, collect_leaves, polish_
+from skdmi.validation import check_layout
 
 __all__ = ["BlockInverter"]
 
@@ -28,7 +29,7 @@ MAX_STEPS = 3
 """Of refinement; what the recursion leaves further off is better begun anew by LAPACK."""
 
 
-class BlockInverter(BaseInverter):
+class BlockInverter(MetaInverter):
     r"""Invert N x N matrices, any N, with an inverter of m x m ones, by recursive Schur complements.
 
     .. math:: \begin{pmatrix} A & B \\ C & D \end{pmatrix}^{-1} =
@@ -104,56 +105,19 @@ class BlockInverter(BaseInverter):
         self.inverter = inverter
         self.block_size = block_size
 
-    def fit(self, X: Any = None, y: Any = None) -> Self:
-        """Fit the inner inverter on the leaves of X, the m x m pivots that the recursion meets; at most 10,000.
+    def _fit_wrapped(self, stack: np.ndarray | None, y: Any) -> None:
+        """Fit the inner inverter on the leaves of X, the m x m pivots that the recursion meets; at most 10,000."""
+        del y  # The leaves have none.
+        inner = self._given()[0]
+        m = self._resolve_block_size()
+        leaves = None
+        if stack is not None and requires_fit(inner):
+            leaves = to_numpy(collect_leaves(torch.from_numpy(stack), m))
+        self.inverter_ = clone_and_fit(inner, leaves)
+        invert_with(self.inverter_, torch.eye(m, dtype=torch.float64)[None])  # refuses m here, or takes it
+        self.block_size_ = m
 
-        Parameters
-        ----------
-        X : array-like of shape (n_matrices, N, N) or (n_matrices, N * N), optional
-            Fixes the size. Without it the inner inverter is fitted without X, too.
-        y : ignored
-            Present for scikit-learn; the leaves have none.
-
-        Returns
-        -------
-        self : BlockInverter
-
-        Raises
-        ------
-        ValueError
-            If no m can be found, or the inner inverter does not take m x m matrices.
-        """
-        del y
-        with unchanged_on_error(self):
-            self._validate_params()
-            inner = ExactInverter() if self.inverter is None else self.inverter
-            m = _resolve_block_size(self.block_size, inner)
-            leaves = None
-            if X is None:
-                self._set_size(None)
-            else:
-                stack = self._open_stack(X)
-                if requires_fit(inner):
-                    leaves = collect_leaves(stack, m).cpu().numpy()
-            self.inverter_ = clone_and_fit(inner, leaves)
-            invert_with(self.inverter_, torch.eye(m, dtype=torch.float64)[None])  # refuses m here, or takes it
-            self.block_size_ = m
-        return self
-
-    def _invert_in_dtype(self, A: Tensor) -> Tensor:
-        return with_exact_gradient(A, lambda A: self._solve(A).inverse)
-
-    def _invert_and_settle(self, A: Tensor, start: int) -> Tensor:
-        solution = self._solve(A)
-        solution.warn_if_inaccurate(start)
-        warn_singular(solution.inverse, start, pinv_advice(self) + solution.hint())
-        return solution.inverse
-
-    def _guess(self, A: Tensor) -> Tensor:
-        ready = self._ready()
-        return block_inverse(A, ready.block_size_, partial(invert_leaf, ready.inverter_))
-
-    def _solve(self, A: Tensor) -> Solution:
+    def _invert(self, A: Tensor) -> Solution:
         refined = refine(A, self._guess(A), max_steps=MAX_STEPS)
         solution = Solution.of(A, refined, torch.full_like(refined.n_steps, REFINED))
         wanting = solution.wanting()
@@ -161,27 +125,49 @@ class BlockInverter(BaseInverter):
             solution = solution.with_exact(A, wanting)
         return solution.without(~solution.certified)
 
-    def _through_door(self, X: Any, function: Callable[[Tensor, int], Tensor], *, keeps_shape: bool) -> Any:
-        if not (keeps_shape and is_dask(X) and X.ndim == 3 and X.numblocks[1:] != (1, 1)):
-            return super()._through_door(X, function, keeps_shape=keeps_shape)
-        dtype = check_dask(self, X, keeps_shape=True)
+    def _guess(self, A: Tensor) -> Tensor:
+        """Return unrefined inverses, float64; a caller that refines need no more."""
         ready = self._ready()
-        return invert_chunked(X, lambda block: ready.invert(torch.tensor(block)).numpy(), dtype=dtype)
+        return block_inverse(A, ready.block_size_, partial(invert_leaf, ready.inverter_))
+
+    def _settle(self, A: Tensor, solution: Solution, start: int) -> Tensor:
+        solution.warn_if_inaccurate(start)
+        warn_singular(solution.inverse, start, pinv_advice(self) + solution.hint())
+        return solution.inverse
+
+    def _apply(self, X: Any, function: Callable[[Tensor, int], Tensor], *, keeps_shape: bool) -> Any:
+        if not (keeps_shape and is_dask(X) and X.ndim == 3 and X.numblocks[1:] != (1, 1)):
+            return super()._apply(X, function, keeps_shape=keeps_shape)
+        self._check_ready()
+        X = container_of(X).check(X)
+        check_layout(X.shape, self._size(), type(self).__name__, table=self._table())
+        ready = self._ready()
+        return invert_chunked(X, lambda block: ready.invert(torch.tensor(block)).numpy(), dtype=dask_dtype(X))
+
+    def _given(self) -> list[Any]:
+        return super()._given() or [ExactInverter()]
+
+    def _inner_size(self) -> int | None:
+        return BaseInverter._size(self)
+
+    def _named_size(self) -> int | None:
+        return None
 
     def _ready(self) -> "BlockInverter":
         """Return self, or where no fit was needed and none was made, a fitted copy; always the same one."""
-        if hasattr(self, "inverter_"):
-            return self
-        return clone(self).fit()
+        return self if hasattr(self, "inverter_") else clone(self).fit()
 
-    def _check_ready(self) -> None:
-        self._validate_params()
-        fitted_inner(self)
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.requires_fit = requires_fit(self.inverter)
-        return tags
+    def _resolve_block_size(self) -> int:
+        (inner,) = self._given()
+        m = named_size(inner) if self.block_size is None else self.block_size
+        if m is None and not requires_fit(inner):
+            m = DEFAULT_BLOCK_SIZE
+        if m is None:
+            raise ValueError(
+                f"The size of the blocks is not known: block_size=None, and matrix_size of the inner inverter "
+                f"{inner!r} names none. Try block_size=3, or matrix_size=3 for the inner inverter."
+            )
+        return int(m)
 
 
 def invert_leaf(inverter: Any, A: Tensor) -> Tensor:
@@ -191,30 +177,3 @@ def invert_leaf(inverter: Any, A: Tensor) -> Tensor:
     if poor.any():
         X[poor] = refine(A[poor], X[poor]).inverse
     return X
-
-
-def _resolve_block_size(block_size: int | None, inverter: Any) -> int:
-    m = _named_size(inverter) if block_size is None else block_size
-    if m is None and not requires_fit(inverter):
-        m = DEFAULT_BLOCK_SIZE
-    if m is None:
-        raise ValueError(
-            f"The size of the blocks is not known: block_size=None, and matrix_size of the inner inverter {inverter!r} "
-            f"names none. Try block_size=3, or matrix_size=3 for the inner inverter."
-        )
-    return int(m)
-
-
-def _named_size(inverter: Any) -> int | None:
-    """Return the size that a frozen inverter is fitted for, or the parameter ``matrix_size`` of the innermost one."""
-    if isinstance(inverter, FrozenEstimator):
-        inverter = inverter.estimator
-        if hasattr(inverter, "matrix_size_"):
-            return inverter.matrix_size_
-    inner = getattr(inverter, "inverter", None)
-    if isinstance(inner, list | tuple):  # the members of an ensemble
-        inner = inner[0]
-    if inner is not None:
-        return _named_size(inner)
-    size = getattr(inverter, "matrix_size", None)
-    return max(size) if isinstance(size, tuple | list) else size

@@ -17,6 +17,14 @@ if TYPE_CHECKING:
 __all__ = ["fitted_from_config", "parameters_from_config", "to_config"]
 
 NOT_STORED = ("device", "callbacks")
+ONLY_IN_0_1_0 = {"block": ("gated",), "start": ("characteristic",)}
+IN_NET_PARAMS = {
+    "expansion": ("module__expansion", 2),
+    "normalize": ("module__normalize", "frobenius"),
+    "precision": ("module__precision", "float32"),
+    "compile": ("compile", False),
+}
+"""Where parameters of 0.1.0 are today, and what they are by default."""
 FITTED = (
     "matrix_size_",
     "n_features_in_",
@@ -49,7 +57,7 @@ def to_config(inverter: "NeuralMatrixInverter") -> dict[str, Any]:
 
 def parameters_from_config(config: dict[str, Any]) -> dict[str, Any]:
     """Return the constructor's arguments; a distribution that was a function is None, which ``fit`` refuses."""
-    parameters = dict(config["parameters"])
+    parameters = _of_this_version(config["parameters"])
     parameters["distribution"] = _undescribe(parameters["distribution"])
     if isinstance(parameters["matrix_size"], list):
         parameters["matrix_size"] = tuple(parameters["matrix_size"])
@@ -57,12 +65,44 @@ def parameters_from_config(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def fitted_from_config(config: dict[str, Any]) -> dict[str, Any]:
-    """Return the fitted attributes, all but the network."""
+    """Return the fitted attributes, all but the network.
+
+    Raises
+    ------
+    ValueError
+        If the network is of a kind that only skdmi 0.1.0 has.
+    """
     fitted = dict(config["fitted"])
+    architecture = dict(fitted["_architecture"])
+    gone = [name for name, values in ONLY_IN_0_1_0.items() if architecture.get(name) in values]
+    if architecture.pop("n_squarings", 1) != 1:
+        gone.append("n_squarings")
+    if gone:
+        raise ValueError(
+            f"The network is of a kind ({', '.join(gone)}) that only skdmi 0.1.0 has. Use that version, or "
+            f"train the model anew."
+        )
+    fitted["_architecture"] = architecture
     fitted["distribution_"] = _undescribe(fitted["distribution_"])
     if "feature_names_in_" in fitted:
         fitted["feature_names_in_"] = np.array(fitted["feature_names_in_"], dtype=object)
     return fitted
+
+
+def _of_this_version(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters of a card, of 0.1.0 perhaps, as those of today."""
+    parameters = dict(given)
+    if not parameters.pop("early_stopping", True):
+        parameters["patience"] = None
+    parameters.pop("validation_fraction", None)
+    moved = {}
+    for name, (target, default) in IN_NET_PARAMS.items():
+        value = parameters.pop(name, default)
+        if value != default:
+            moved[target] = value
+    if moved:
+        parameters["net_params"] = moved | (parameters["net_params"] or {})
+    return parameters
 
 
 def _describe(distribution: Any) -> Any:

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from skdmi.containers import first_index, refuse_non_finite
-from skdmi.estimators.base import warn_singular
+from skdmi.containers import first_index
+from skdmi.estimators.singular import warn_singular
+from skdmi.validation import refuse_non_finite
 
 ADVICE = (
     "Their inverses are NaN: across chunks there is neither pivoting nor LAPACK, so a singular leading block of whole "
@@ -107,7 +108,7 @@ def _named_if_missing(found: np.ndarray, block_info: Any = None) -> np.ndarray:
 
 
 def schur_inverse(A: Any, invert_chunk: Callable[[np.ndarray], np.ndarray]) -> Any:
-    """Invert by recursive Schur complements, half and half in whole chunks: :func:`skdmi.linalg.schur_inverse_`."""
+    """Invert by recursive Schur complements, half and half in whole chunks (see `skdmi.linalg.recursion`)."""
     import dask.array as da
 
     sizes = A.chunks[1]

@@ -2,12 +2,14 @@
 
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import torch
 
 from skdmi.exceptions import DeviceFallbackWarning
 
-__all__ = ["resolve_device"]
+__all__ = ["apart", "resolve_device"]
 
 
 _AVAILABLE: dict[str, Callable[[], bool]] = {
@@ -45,3 +47,16 @@ def resolve_device(name: str, *, loaded: bool) -> torch.device:
         stacklevel=2,
     )
     return torch.device("cpu")
+
+
+_Result = TypeVar("_Result")
+
+
+def apart(move: Callable[[], _Result]) -> _Result:
+    """Move a network in a thread of its own: transforms of ``torch.func``, which forbid it, belong to one thread.
+
+    >>> apart(lambda: torch.eye(1).to("cpu"))
+    tensor([[1.]])
+    """
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(move).result()

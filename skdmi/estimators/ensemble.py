@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from numbers import Integral
 from typing import Any, Self
 
+import numpy as np
 import torch
 from sklearn.base import clone
 from sklearn.ensemble._base import _set_random_states
@@ -12,14 +13,14 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.parallel import Parallel, delayed
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from skdmi import __version__
-from skdmi.containers import to_numpy
-from skdmi.estimators.base import BaseInverter, unchanged_on_error, warn_singular
-from skdmi.estimators.meta import check_size, clone_and_fit, invert_with, known_size, pinv_advice, requires_fit
+from skdmi.containers import computable
+from skdmi.estimators.base import Answer, BaseInverter, in_dtype_of
+from skdmi.estimators.meta import MetaInverter, clone_and_fit, invert_with, requires_fit
 from skdmi.estimators.neural import NeuralMatrixInverter
+from skdmi.estimators.singular import pinv_advice, warn_singular
 from skdmi.linalg.residuals import missing
 from skdmi.metrics import frobenius_residuals
 from skdmi.persistence import member_directories, read_card, save_ensemble
@@ -90,7 +91,7 @@ def best_inverse(A: Tensor, inverses: Iterable[Tensor]) -> Tensor:
 COMBINATIONS: dict[str, Callable[[Tensor, Iterable[Tensor]], Tensor]] = {"mean": mean_inverse, "best": best_inverse}
 
 
-class EnsembleInverter(BaseInverter):
+class EnsembleInverter(MetaInverter):
     r"""Independently trained copies of an inverter, whose answers are averaged or the best taken.
 
     ``fit`` clones the inverter ``n_estimators`` times, gives every parameter named ``random_state`` of every copy,
@@ -145,6 +146,7 @@ class EnsembleInverter(BaseInverter):
         "random_state": ["random_state"],
     }
 
+    _derives_itself = True
     estimators_: list[Any]
 
     def __init__(
@@ -215,38 +217,6 @@ class EnsembleInverter(BaseInverter):
         members = [load_fitted(member) for member in member_directories(directory)]
         return cls.from_fitted(members, combine=config["combine"])
 
-    def fit(self, X: Any = None, y: Any = None) -> Self:
-        """Fit every member, each to all of X.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_matrices, m, m) or (n_matrices, m * m), optional
-            Handed on to the members as a numpy stack.
-        y : array-like, optional
-            Handed on.
-
-        Returns
-        -------
-        self : EnsembleInverter
-
-        Raises
-        ------
-        ValueError
-            If a parameter is not allowed, a frozen inverter is to be copied, or sizes disagree; the estimator is then
-            as it was.
-        """
-        with unchanged_on_error(self):
-            self._validate_params()
-            self._set_size(None)
-            stack = None if X is None else to_numpy(self._open_stack(X))
-            members = [clone(inner) for inner in self._inners()]
-            random = check_random_state(self.random_state)
-            for member in members:
-                _set_random_states(member, random)
-            self.estimators_ = Parallel(n_jobs=self.n_jobs)(delayed(clone_and_fit)(one, stack, y) for one in members)
-            self._agree_on_size()
-        return self
-
     def save_pretrained(self, directory: str | os.PathLike[str]) -> None:
         """Write the members as model directories inside one directory, whole or not at all.
 
@@ -265,7 +235,7 @@ class EnsembleInverter(BaseInverter):
             If a member is neither a NeuralMatrixInverter nor an ensemble of them.
         """
         self._check_ready()
-        members = [one.estimator if isinstance(one, FrozenEstimator) else one for one in self._members()]
+        members = [one.estimator if isinstance(one, FrozenEstimator) else one for one in self._wrapped()]
         for member in members:
             if not isinstance(member, NeuralMatrixInverter | EnsembleInverter):
                 raise TypeError(
@@ -280,14 +250,24 @@ class EnsembleInverter(BaseInverter):
         }
         save_ensemble(directory, config, (member.save_pretrained for member in members))
 
-    def _invert(self, A: Tensor) -> Tensor:
-        return COMBINATIONS[self.combine](A, (invert_with(member, A) for member in self._members()))
+    def _fit_wrapped(self, stack: np.ndarray | None, y: Any) -> None:
+        """Fit every member, each to all of X."""
+        members = [clone(inner) for inner in self._given()]
+        random = check_random_state(self.random_state)
+        for member in members:
+            _set_random_states(member, random)
+        self.estimators_ = Parallel(n_jobs=self.n_jobs)(delayed(clone_and_fit)(one, stack, y) for one in members)
 
-    def _settle(self, A: Tensor, X: Tensor, start: int) -> Tensor:
-        warn_singular(X, start, pinv_advice(self))
-        return X
+    def _invert(self, A: Tensor) -> Answer:
+        given = computable(A)
+        inverses = (invert_with(member, given) for member in self._wrapped())
+        return Answer(in_dtype_of(A, COMBINATIONS[self.combine](given, inverses)))
 
-    def _inners(self) -> list[Any]:
+    def _settle(self, A: Tensor, answer: Answer, start: int) -> Tensor:
+        warn_singular(answer.inverse, start, pinv_advice(self))
+        return answer.inverse
+
+    def _given(self) -> list[Any]:
         """Return what each member is a clone of."""
         inner = NeuralMatrixInverter() if self.inverter is None else self.inverter
         if isinstance(inner, list | tuple):
@@ -303,33 +283,11 @@ class EnsembleInverter(BaseInverter):
             )
         return [inner] * self.n_estimators
 
-    def _members(self) -> list[Any]:
-        """Return the fitted members; before a fit the inverters themselves, where they are ready for use."""
-        return self.estimators_ if hasattr(self, "estimators_") else self._inners()
-
-    def _agree_on_size(self) -> None:
-        """Check the sizes of the members against X and each other; without X, theirs is the ensemble's."""
-        size = self._inner_size()
-        if hasattr(self, "matrix_size_"):
-            for one in self.estimators_:
-                check_size(one, self.matrix_size_)
-        elif size is not None:
-            self._set_size(size)
-
-    def _inner_size(self) -> int | None:
-        """Return the size that the members keep to, None where they take any."""
-        sizes = {m for one in self._members() if (m := known_size(one)) is not None}
-        if len(sizes) > 1:
-            raise ValueError(f"The members are fitted for different sizes, m = {sorted(sizes)}; expected one.")
-        return next(iter(sizes), None)
-
-    def _check_ready(self) -> None:
-        self._validate_params()
-        if requires_fit(self):
-            check_is_fitted(self, "estimators_")
+    def _wrapped(self) -> list[Any]:
+        return self.estimators_ if hasattr(self, "estimators_") else self._given()
 
     def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
+        tags = BaseInverter.__sklearn_tags__(self)
         inners = self.inverter if isinstance(self.inverter, list | tuple) else [self.inverter]
         tags.requires_fit = any(inner is None or requires_fit(inner) for inner in inners)
         return tags

@@ -7,16 +7,10 @@ from sklearn.utils._param_validation import StrOptions
 from torch import Tensor
 
 from skdmi.containers import computable
-from skdmi.estimators.base import (
-    SINGULAR_POLICIES,
-    BaseInverter,
-    float64_hint,
-    settle_singular,
-    unchanged_on_error,
-    warn_inaccurate,
-)
+from skdmi.estimators.base import BaseInverter, in_dtype_of, unchanged_on_error
 from skdmi.estimators.report import INACCURATE
-from skdmi.linalg.exact import exact_inverse, lu_inverse
+from skdmi.estimators.singular import SINGULAR_POLICIES, float64_hint, settle_singular, warn_inaccurate
+from skdmi.linalg.exact import LUInverse, lu_inverse
 from skdmi.linalg.residuals import missing
 
 __all__ = ["ExactInverter"]
@@ -92,18 +86,19 @@ class ExactInverter(BaseInverter):
                 self._open_stack(X)
         return self
 
-    def _invert(self, A: Tensor) -> Tensor:
-        return exact_inverse(A)
+    def _invert(self, A: Tensor) -> LUInverse:
+        found = lu_inverse(computable(A))
+        return found._replace(inverse=in_dtype_of(A, found.inverse))
 
-    def _invert_and_settle(self, A: Tensor, start: int) -> Tensor:
-        given = computable(A)
-        found, norm = lu_inverse(given)
-        X = found.to(A)
-        X = torch.where(missing(X)[:, None, None], torch.nan, X)
-        warn_inaccurate(~missing(X) & (norm > INACCURATE), A.dtype, start, "have a residual that tells that")
+    def _settle(self, A: Tensor, answer: LUInverse, start: int) -> Tensor:
+        X = answer.inverse
+        absent = missing(X)
+        warn_inaccurate(
+            ~absent & (answer.residual_norm > INACCURATE), A.dtype, start, "have a residual that tells that"
+        )
         n_rescued = 0
-        if A.dtype != torch.float64 and missing(X).any():
-            n_rescued = int((~missing(lu_inverse(given[missing(X)].double())[0])).sum())
+        if A.dtype != torch.float64 and absent.any():
+            n_rescued = int((~missing(lu_inverse(A[absent].double()).inverse)).sum())
         return settle_singular(A, X, self.singular, start, hint=float64_hint(A, n_rescued))
 
     def _check_ready(self) -> None:

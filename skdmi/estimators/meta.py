@@ -1,7 +1,8 @@
-"""What every inverter around an inverter needs: fit the inner one, know whether it must be, call it."""
+"""``MetaInverter``, the base of what wraps an inverter, and how one inverter calls another."""
 
 import warnings
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -9,12 +10,105 @@ from sklearn import config_context
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import get_tags
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from skdmi.containers import to_numpy
+from skdmi.estimators.base import BaseInverter, unchanged_on_error
 from skdmi.exceptions import InaccurateInverseWarning, SingularMatrixWarning
 
-__all__ = ["check_size", "clone_and_fit", "fitted_inner", "invert_with", "known_size", "pinv_advice", "requires_fit"]
+__all__ = ["MetaInverter", "clone_and_fit", "invert_with", "named_size", "requires_fit", "size_of"]
+
+
+class MetaInverter(BaseInverter):
+    """Base of what wraps an inverter: it fits a clone, keeps to its size, and is ready when it is.
+
+    A subclass has a parameter ``inverter`` and implements ``_invert``, in which :meth:`_wrapped` are what to call, with
+    :func:`invert_with`.
+
+    Attributes
+    ----------
+    inverter_ : estimator or None
+        The fitted clone of ``inverter``.
+
+    Examples
+    --------
+    >>> from skdmi.estimators.base import Answer
+    >>> class Negative(MetaInverter):
+    ...     def __init__(self, inverter=None):
+    ...         self.inverter = inverter
+    ...
+    ...     def _invert(self, A):
+    ...         return Answer(-invert_with(self._wrapped()[0], -A))
+    >>> from skdmi import ExactInverter
+    >>> Negative(ExactInverter()).transform(np.array([[[4.0]]]))
+    array([[[0.25]]])
+    """
+
+    _parameter_constraints: dict[str, Any] = {}
+    inverter: Any
+
+    def fit(self, X: Any = None, y: Any = None) -> Self:
+        """Fit a clone of ``inverter``, and with X fix the size of the matrices.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_matrices, m, m) or (n_matrices, m * m), optional
+            Handed on as a numpy stack.
+        y : array-like, optional
+            Handed on.
+
+        Returns
+        -------
+        self : estimator
+
+        Raises
+        ------
+        ValueError
+            If a parameter is not allowed, or sizes disagree; the estimator is then as it was.
+        """
+        with unchanged_on_error(self):
+            self._validate_params()
+            self._set_size(None)
+            stack = None if X is None else to_numpy(self._open_stack(X))
+            self._fit_wrapped(stack, y)
+            size = self._inner_size()
+            if stack is None:
+                self._set_size(size)
+        return self
+
+    def _fit_wrapped(self, stack: np.ndarray | None, y: Any) -> None:
+        """Fit what is inside."""
+        self.inverter_ = None if self.inverter is None else clone_and_fit(self.inverter, stack, y)
+
+    def _given(self) -> list[Any]:
+        """Return the inverters that are parameters."""
+        return [] if self.inverter is None else [self.inverter]
+
+    def _wrapped(self) -> list[Any]:
+        """Return the inverters inside: those that ``fit`` made, before a fit those given."""
+        if not hasattr(self, "inverter_"):
+            return self._given()
+        return [] if self.inverter_ is None else [self.inverter_]
+
+    def _size(self) -> int | None:
+        own = super()._size()
+        return self._inner_size() if own is None else own
+
+    def _inner_size(self) -> int | None:
+        """Return the size that what is inside keeps to, which is that of the X of a fit; None where it takes any."""
+        return agreed_size(self._wrapped(), super()._size())
+
+    def _named_size(self) -> int | None:
+        return next(map(named_size, self._given()), None)
+
+    def _check_ready(self) -> None:
+        self._validate_params()
+        super()._check_ready()
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = any(map(requires_fit, self._given()))
+        return tags
 
 
 def clone_and_fit(inverter: Any, X: Any, y: Any = None) -> Any:
@@ -31,7 +125,7 @@ def clone_and_fit(inverter: Any, X: Any, y: Any = None) -> Any:
 
 
 def requires_fit(inverter: Any) -> bool:
-    """Return whether the inverter must be fitted before use; ``None``, an untrained default, need not.
+    """Return whether the inverter must be fitted before use.
 
     The tags of a frozen estimator are those of what it holds, so it is asked whether that is fitted.
 
@@ -39,54 +133,59 @@ def requires_fit(inverter: Any) -> bool:
     >>> requires_fit(ExactInverter()), requires_fit(NeuralMatrixInverter())
     (False, True)
     """
-    if inverter is None:
-        return False
     if isinstance(inverter, FrozenEstimator):
         return requires_fit(inverter.estimator) and not inverter.__sklearn_is_fitted__()
     return bool(get_tags(inverter).requires_fit)
 
 
-def fitted_inner(meta: Any) -> Any:
-    """Return what ``meta.fit`` made, ``inverter_``; before a fit ``inverter`` itself, where that is ready for use.
-
-    Raises
-    ------
-    NotFittedError
-        If it is not.
-    """
-    if requires_fit(meta):
-        check_is_fitted(meta, "inverter_")
-    return getattr(meta, "inverter_", meta.inverter)
-
-
-def known_size(inverter: Any) -> int | None:
+def size_of(inverter: Any) -> int | None:
     """Return the size that an inverter, a frozen one perhaps, keeps to; None where it takes any, or is not fitted.
 
-    One that was not fitted, as it need not be, may be kept to a size by what it wraps; it says so by ``_inner_size``.
-
     >>> from skdmi import RefinedInverter, load_pretrained
-    >>> known_size(RefinedInverter(load_pretrained("uniform-3x3"))), known_size(RefinedInverter())
+    >>> size_of(RefinedInverter(load_pretrained("uniform-3x3"))), size_of(RefinedInverter())
     (3, None)
     """
     if isinstance(inverter, FrozenEstimator):
-        return known_size(inverter.estimator)
-    size = getattr(inverter, "matrix_size_", None)
-    if size is None and hasattr(inverter, "_inner_size"):
-        size = inverter._inner_size()
-    return size
+        inverter = inverter.estimator
+    return inverter._size() if hasattr(inverter, "_size") else getattr(inverter, "matrix_size_", None)
 
 
-def check_size(inverter: Any, m: int) -> None:
-    """Refuse m x m matrices for a fitted inner inverter, a frozen one perhaps, that keeps to another size.
+def named_size(inverter: Any) -> int | None:
+    """Return the size that a frozen inverter is fitted for, or that parameters of the innermost one name.
+
+    >>> from skdmi import NeuralMatrixInverter, RefinedInverter
+    >>> named_size(RefinedInverter(NeuralMatrixInverter(matrix_size=5)))
+    5
+    """
+    if isinstance(inverter, FrozenEstimator):
+        return size_of(inverter) or named_size(inverter.estimator)
+    return inverter._named_size() if hasattr(inverter, "_named_size") else getattr(inverter, "matrix_size", None)
+
+
+def agreed_size(inverters: Iterable[Any], m: int | None = None) -> int | None:
+    """Return the size that inverters keep to; m, or None, where they take any.
 
     Raises
     ------
     ValueError
-        Naming both sizes.
+        If they keep to different sizes, or to another than m, that of the X of a fit.
+
+    Examples
+    --------
+    >>> from skdmi import ExactInverter
+    >>> agreed_size([ExactInverter()]), agreed_size([ExactInverter().fit(np.eye(2)[None])])
+    (None, 2)
     """
-    fitted = known_size(inverter)
-    if fitted not in (None, m):
-        raise ValueError(f"X holds {m} x {m} matrices, but the inner inverter is fitted for {fitted} x {fitted}.")
+    sizes = {size for one in inverters if (size := size_of(one)) is not None}
+    if m is not None and sizes - {m}:
+        k = min(sizes - {m})
+        raise ValueError(
+            f"X holds {m} x {m} matrices, but the inner inverter is fitted for {k} x {k}. Leave it unfrozen, or see "
+            f"BlockInverter."
+        )
+    if len(sizes) > 1:
+        raise ValueError(f"The members are fitted for different sizes, m = {sorted(sizes)}; expected one.")
+    return next(iter(sizes), m)
 
 
 def invert_with(inverter: Any, A: Tensor, *, to_refine: bool = False) -> Tensor:
@@ -105,10 +204,3 @@ def invert_with(inverter: Any, A: Tensor, *, to_refine: bool = False) -> Tensor:
             warnings.simplefilter("ignore", category)
         X = inverter.transform(A.detach().cpu().numpy().copy())
     return torch.as_tensor(np.asarray(X), dtype=A.dtype, device=A.device).reshape(A.shape)
-
-
-def pinv_advice(meta: Any) -> str:
-    """Say, after the names of singular matrices, what became of them, and who puts pseudo-inverses there."""
-    return (
-        f"Their inverses are NaN; RefinedInverter({type(meta).__name__}(...), singular='pinv') returns pseudo-inverses."
-    )

@@ -1,40 +1,32 @@
 """``RefinedInverter``: refine to a tolerance, certify each matrix, hand the few others to an exact method, report."""
 
 from numbers import Integral, Real
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from torch import Tensor
 
-from skdmi.containers import Door, computable, is_dask, to_numpy
-from skdmi.estimators.base import (
-    SINGULAR,
-    SINGULAR_POLICIES,
-    BaseInverter,
-    name_indices,
-    settle_singular,
-    unchanged_on_error,
-)
-from skdmi.estimators.meta import check_size, clone_and_fit, fitted_inner, invert_with, known_size, requires_fit
+from skdmi.containers import computable, to_numpy
+from skdmi.estimators.meta import MetaInverter, invert_with
 from skdmi.estimators.report import SOURCES, InversionReport
+from skdmi.estimators.singular import SINGULAR, SINGULAR_POLICIES, settle_singular
 from skdmi.estimators.solution import NETWORK, PINV, REFINED, Solution
-from skdmi.exceptions import UncertifiedError
+from skdmi.exceptions import UncertifiedError, name_indices
 from skdmi.iteration.refinement import refine
 from skdmi.linalg.certificate import rounded_error_bound
 from skdmi.linalg.exact import pseudo_inverse
-from skdmi.linalg.gradient import with_exact_gradient
 from skdmi.linalg.residuals import double, missing, wide_frobenius_norm
 from skdmi.metrics import frobenius_residuals
 
-__all__ = ["UNCERTIFIED_POLICIES", "InversionReport", "RefinedInverter"]
+__all__ = ["UNCERTIFIED_POLICIES", "RefinedInverter"]
 
 PART_ENTRIES = 2**18
 UNCERTIFIED_POLICIES = ("exact", "nan", "keep", "raise")
 
 
-class RefinedInverter(BaseInverter):
+class RefinedInverter(MetaInverter):
     r"""Finish and certify the inverses of another inverter.
 
     1. *Start* with the inverses of ``inverter``, or without one with :math:`c A^T`.
@@ -131,36 +123,6 @@ class RefinedInverter(BaseInverter):
         self.uncertified = uncertified
         self.singular = singular
 
-    def fit(self, X: Any = None, y: Any = None) -> Self:
-        """Fit a clone of ``inverter``, and with X fix the size of the matrices.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_matrices, m, m) or (n_matrices, m * m), optional
-            Handed on as a numpy stack.
-        y : array-like, optional
-            Handed on.
-
-        Returns
-        -------
-        self : RefinedInverter
-
-        Raises
-        ------
-        ValueError
-            If X holds matrices of another size than a frozen ``inverter`` takes.
-        """
-        self._validate_params()
-        with unchanged_on_error(self):
-            stack = None if X is None else to_numpy(self._open_stack(X))
-            inner = None if self.inverter is None else clone_and_fit(self.inverter, stack, y)
-            if stack is None:
-                self._set_size(getattr(inner, "matrix_size_", None))
-            else:
-                check_size(inner, stack.shape[-1])
-            self.inverter_ = inner
-        return self
-
     def report(self, X: Any, *, left: bool = False) -> InversionReport:
         """Return the inverses together with what is known of each.
 
@@ -176,12 +138,10 @@ class RefinedInverter(BaseInverter):
         report : InversionReport
         """
         self._check_ready()
-        X = X.compute() if is_dask(X) else X
-        door = Door.open(self, X)
-        A = door.stack
+        A, container, shape = self._open(X, reset=False)
         with torch.no_grad():
-            solution = self._solve(A)
-            inverse = self._settle_solution(A, solution, 0)
+            solution = self._invert(A)
+            inverse = self._settle(A, solution, 0)
             is_pinv = missing(solution.inverse) & ~missing(inverse)
             error_bound = solution.error_bound
             if is_pinv.any():
@@ -192,7 +152,7 @@ class RefinedInverter(BaseInverter):
             goal = _rounding(A, inverse, left=left) if self.tol == "auto" else torch.full_like(norm, float(self.tol))
             source = torch.where(is_pinv, PINV, solution.source)
             return InversionReport(
-                inverse=door.pass_through(lambda A, start: inverse, keeps_shape=True),
+                inverse=container.give(inverse.reshape(shape)),
                 residual_norm=to_numpy(norm),
                 error_bound=to_numpy(error_bound),
                 certified=to_numpy(solution.certified),
@@ -201,51 +161,20 @@ class RefinedInverter(BaseInverter):
                 source=np.array(SOURCES)[to_numpy(source)],
             )
 
-    def _invert_in_dtype(self, A: Tensor) -> Tensor:
-        return with_exact_gradient(A, lambda A: self._solve(A).inverse)
-
-    def _invert_and_settle(self, A: Tensor, start: int) -> Tensor:
-        return self._settle_solution(A, self._solve(A), start)
-
-    def _settle_solution(self, A: Tensor, solution: Solution, start: int) -> Tensor:
-        """Warn of what is not accurate, and say or mend what is missing."""
-        solution.warn_if_inaccurate(start)
-        X = solution.inverse
-        chosen = missing(X)
-        if self.uncertified == "raise" and chosen.any():
-            raise UncertifiedError(
-                f"{int(chosen.sum())} of {len(A)} inverses have no certificate after refinement, "
-                f"at index {name_indices(chosen, start)}. "
-                f"uncertified='exact' inverts those matrices by LAPACK, 'nan' and 'keep' do not raise."
-            )
-        reason = SINGULAR if self.uncertified == "exact" else "have no certificate after refinement"
-        return settle_singular(A, X, self.singular, start, reason=reason, hint=solution.hint())
-
-    def _check_ready(self) -> None:
-        self._validate_params()
-        fitted_inner(self)
-
-    def _inner_size(self) -> int | None:
-        return known_size(getattr(self, "inverter_", self.inverter))
-
-    def _solve(self, A: Tensor) -> Solution:
-        """Start, refine, certify, fall back; A of any real floating dtype, finite, shape ``(n_matrices, m, m)``.
-
-        In parts, so that what is needed beside the stack does not grow with it.
-        """
+    def _invert(self, A: Tensor) -> Solution:
+        """Start, refine, certify, fall back, in parts: what is needed beside the stack does not grow with it."""
         n_part = max(1, PART_ENTRIES // A.shape[-1] ** 2)
-        return Solution.joined([self._solve_part(part) for part in A.split(n_part)])
+        return Solution.joined([self._invert_part(part) for part in A.split(n_part)])
 
-    def _solve_part(self, A: Tensor) -> Solution:
-        inner = fitted_inner(self)
-        given = computable(A)
-        start = None if inner is None else invert_with(inner, given, to_refine=self.max_steps > 0)
+    def _invert_part(self, A: Tensor) -> Solution:
+        given, start, source = computable(A), None, REFINED
+        for inner in self._wrapped():
+            start, source = invert_with(inner, given, to_refine=self.max_steps > 0), NETWORK
         tol = 0.0 if self.tol == "auto" else float(self.tol)
         refined = refine(given, start, tol=tol, max_steps=self.max_steps)
         if start is not None and self.max_steps == 0:  # what is certified is the answer, not what refine begins with
             refined = refined._replace(inverse=torch.where(missing(start)[:, None, None], torch.nan, refined.inverse))
-        source = torch.where(refined.n_steps > 0, REFINED, NETWORK if inner is not None else REFINED)
-        solution = Solution.of(A, refined, source)
+        solution = Solution.of(A, refined, torch.where(refined.n_steps > 0, REFINED, source))
         if self.uncertified == "keep":
             return solution.without(missing(solution.inverse))
         if self.uncertified == "exact":
@@ -254,17 +183,26 @@ class RefinedInverter(BaseInverter):
                 solution = solution.with_exact(A, wanting, tol)
         return solution.without(~solution.certified)
 
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.requires_fit = requires_fit(self.inverter)
-        return tags
+    def _settle(self, A: Tensor, solution: Solution, start: int) -> Tensor:
+        """Warn of what is not accurate, and say or mend what is missing."""
+        solution.warn_if_inaccurate(start)
+        X = solution.inverse
+        chosen = missing(X)
+        if self.uncertified == "raise" and chosen.any():
+            raise UncertifiedError(
+                f"{int(chosen.sum())} of {len(A)} inverses have no certificate after refinement, "
+                f"at index {name_indices(chosen.nonzero(), start)}. "
+                f"uncertified='exact' inverts those matrices by LAPACK, 'nan' and 'keep' do not raise."
+            )
+        reason = SINGULAR if self.uncertified == "exact" else "have no certificate after refinement"
+        return settle_singular(A, X, self.singular, start, reason=reason, hint=solution.hint())
 
 
 def _rounding(A: Tensor, X: Tensor, *, left: bool) -> Tensor:
     r"""Return :math:`10 u \| |A|\,|X| \|_F`, or with ``left`` :math:`10 u \| |X|\,|A| \|_F`, u that of A's dtype.
 
-    The very norm that ``tol="auto"`` promises. Refinement stops at half of :func:`skdmi.linalg.residuals.rounding_floor`, which
-    needs no product and is at most a fifth of it.
+    The very norm that ``tol="auto"`` promises. Refinement stops at half of
+    :func:`skdmi.linalg.residuals.rounding_floor`, which needs no product and is at most a fifth of it.
     """
     first, second = (X, A) if left else (A, X)
     return 5 * torch.finfo(A.dtype).eps * wide_frobenius_norm(double(first).abs() @ double(second).abs())

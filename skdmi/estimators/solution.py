@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from skdmi.containers import computable
-from skdmi.estimators.base import float64_hint, warn_inaccurate
 from skdmi.estimators.report import INACCURATE, SOURCES
+from skdmi.estimators.singular import float64_hint, warn_inaccurate
 from skdmi.iteration.refinement import Refinement, refine
 from skdmi.linalg.certificate import certify, rounded_error_bound
 from skdmi.linalg.exact import exact_inverse

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from skdmi.iteration.loop import count_products, iterate
 from skdmi.iteration.norm import LayerNorm
 from skdmi.iteration.starts import TRANSPOSE, Start
-from skdmi.iteration.steps import LeastSquares, Rule
+from skdmi.iteration.steps import LeastSquares, Rule, least_residual
 from skdmi.linalg.residuals import frobenius_norm, trace
 
 __all__ = ["PolynomialInverse"]
@@ -46,8 +46,6 @@ class PolynomialInverse(nn.Module):
         Bound of :math:`\|\delta\|`.
     """
 
-    takes_any_size = True
-
     def __init__(
         self,
         depth: int,
@@ -76,8 +74,8 @@ class PolynomialInverse(nn.Module):
         """Return the inverses of A, ``(n, m, m)``, scaled near 1."""
         m = A.shape[-1]
         learned = self.smallest <= m and (self.largest is None or m <= self.largest)
-        options = {"choose": self.rule(A)} if learned else {}
-        return iterate(A, self.depth, start=self.start, rank=self.rank, **options)
+        choose = self.rule(A) if learned else least_residual
+        return iterate(A, self.depth, start=self.start, rank=self.rank, choose=choose)
 
     def rule(self, A: Tensor) -> Rule:
         """Return the rule for one pass over A: it remembers what the steps before have read."""

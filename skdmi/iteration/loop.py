@@ -5,8 +5,9 @@ from torch import Tensor
 
 from skdmi.iteration.starts import TRANSPOSE, Start
 from skdmi.iteration.steps import STEP_PRODUCTS, Rule, deflate, least_residual, take_step
-from skdmi.linalg.residuals import check_square, frobenius_norm, identity_like
+from skdmi.linalg.residuals import frobenius_norm, identity_like
 from skdmi.linalg.scaling import scale_by_power_of_two, split_exponent
+from skdmi.validation import check_square
 
 __all__ = ["count_products", "iterate", "keep_better", "minimal_residual", "newton_schulz", "recomputation_schedule"]
 

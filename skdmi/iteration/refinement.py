@@ -10,8 +10,9 @@ from skdmi.iteration.promise import keeps_promise
 from skdmi.iteration.starts import TRANSPOSE
 from skdmi.iteration.steps import STEP_PRODUCTS, take_step
 from skdmi.linalg.accurate import correct
-from skdmi.linalg.residuals import check_square, double, frobenius_norm, residual, rounding_floor
+from skdmi.linalg.residuals import double, frobenius_norm, residual, rounding_floor
 from skdmi.linalg.scaling import equilibrate, exponents, scale_both
+from skdmi.validation import check_square
 
 PLAIN = 0.03
 """Below this residual norm plain steps, R to ``R^2`` for two products, beat minimal-residual steps (measured)."""

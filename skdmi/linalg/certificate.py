@@ -5,8 +5,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from skdmi.linalg.residuals import check_square, double, frobenius_norm
+from skdmi.linalg.residuals import double, frobenius_norm
 from skdmi.linalg.scaling import equilibrate, near_one, power_of_two, scale_both, scale_by_power_of_two, split_exponent
+from skdmi.validation import check_square
 
 _UNIT = 2.0**-53
 """The unit roundoff of float64, in which everything here is computed."""

@@ -5,7 +5,8 @@ import math
 import torch
 from torch import Tensor
 
-from skdmi.linalg.residuals import check_square, identity_like
+from skdmi.linalg.residuals import identity_like
+from skdmi.validation import check_square
 
 
 def characteristic_inverse(A: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skdmi.linalg.residuals import check_square
+from skdmi.validation import check_square
 
 _COMPLEX = ("complex64", "complex128")
 _REAL = ("float32", "float64")

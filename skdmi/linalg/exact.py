@@ -42,17 +42,23 @@ def exact_inverse(A: Tensor) -> Tensor:
             [[   nan,    nan],
              [   nan,    nan]]])
     """
-    return with_exact_gradient(A, lambda A: lu_inverse(A)[0].to(A))
+    return with_exact_gradient(A, lambda A: lu_inverse(A).inverse.to(A))
 
 
-def lu_inverse(A: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what :func:`exact_inverse` does, in float64, and the residual norm after equilibration, (...).
+class LUInverse(NamedTuple):
+    """What :func:`lu_inverse` returns, for each matrix."""
 
-    The norm, with its allowance for rounding, is a bound on the relative error of the inverse after equilibration.
+    inverse: Tensor
+    """X, shape (..., m, m), float64."""
+    residual_norm: Tensor
+    """After equilibration, with an allowance for its rounding: a bound on the relative error of X there."""
 
-    >>> X, norm = lu_inverse(torch.tensor([[4.0]]))
-    >>> X, norm < 1e-6
-    (tensor([[0.2500]], dtype=torch.float64), tensor(True))
+
+def lu_inverse(A: Tensor) -> LUInverse:
+    """Return what :func:`exact_inverse` does, in float64, with the residual norm.
+
+    >>> lu_inverse(torch.tensor([[4.0]])).inverse
+    tensor([[0.2500]], dtype=torch.float64)
     """
     scaled, row_exponent, column_exponent = equilibrate(double(A))
     scaled_inverse, info = torch.linalg.inv_ex(scaled)
@@ -63,7 +69,7 @@ def lu_inverse(A: Tensor) -> tuple[Tensor, Tensor]:
     norm = frobenius_norm(residual(scaled, scaled_inverse)) + 4 * 2.0**-53 * size
     rounding_of_A = 0.0 if A.dtype == torch.float64 else 2.0**-24
     found = (info == 0) & (norm + rounding_of_A * size < 1) & ~missing(X.to(A.dtype))
-    return torch.where(found[..., None, None], X, torch.nan), norm
+    return LUInverse(torch.where(found[..., None, None], X, torch.nan), norm)
 
 
 class PseudoInverse(NamedTuple):

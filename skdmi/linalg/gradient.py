@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.autograd.forward_ad import _set_fwd_grad_enabled
 
-from skdmi.linalg.residuals import check_square, missing
+from skdmi.linalg.residuals import missing
+from skdmi.validation import check_square
 
 
 def with_exact_gradient(A: Tensor, solve: Callable[[Tensor], Tensor]) -> Tensor:

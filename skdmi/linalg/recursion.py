@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from skdmi.linalg.exact import exact_inverse
-from skdmi.linalg.residuals import check_square, double, frobenius_norm, missing, rounding_floor
+from skdmi.linalg.residuals import double, frobenius_norm, missing, rounding_floor
 from skdmi.linalg.scaling import equilibrate, scale_both
+from skdmi.validation import check_square
 
 
 @torch.no_grad()

@@ -1,9 +1,9 @@
 """Products, residuals and norms."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
+
+from skdmi.validation import check_square
 
 
 def identity_like(A: Tensor) -> Tensor:
@@ -106,30 +106,3 @@ def rounding_floor(A: Tensor, X: Tensor, unit: float = 2.0**-53) -> Tensor:
     """
     row_sums = X.abs().sum(dim=-1, keepdim=True)  # before |A| is formed: both are large
     return 4 * unit * (A.abs() @ row_sums).square().mean(dim=(-2, -1)).sqrt()
-
-
-RECTANGULAR_ADVICE = (
-    "A rectangular matrix has no inverse: see numpy.linalg.pinv, or damped least squares, (A^T A + l^2 I)^-1 A^T."
-)
-
-
-def check_square(name: str, A: Any) -> None:
-    """Refuse an array that does not hold square matrices, ``(..., m, m)``.
-
-    Raises
-    ------
-    ValueError
-        Naming the array and its shape.
-
-    Examples
-    --------
-    >>> check_square("A", torch.zeros(2, 3, 3))
-    >>> check_square("A", torch.zeros(2, 3, 4))
-    Traceback (most recent call last):
-        ...
-    ValueError: Expected A of square matrices, shape (..., m, m), got shape (2, 3, 4). A rectangular matrix has ...
-    """
-    shape = tuple(A.shape)
-    if len(shape) < 2 or shape[-1] != shape[-2]:
-        advice = RECTANGULAR_ADVICE if len(shape) > 1 else "One number is a matrix as A.reshape(1, 1)."
-        raise ValueError(f"Expected {name} of square matrices, shape (..., m, m), got shape {shape}. {advice}")

@@ -43,8 +43,6 @@ class FeedbackInverse(nn.Module):
     depth, width, expansion : int
     """
 
-    takes_any_size = False
-
     def __init__(self, matrix_size: int, depth: int, width: int, expansion: int = 2) -> None:
         super().__init__()
         entries = matrix_size**2
@@ -100,7 +98,6 @@ class DenseInverse(nn.Module):
     """
 
     layers_per_block = 4
-    takes_any_size = False
 
     def __init__(self, matrix_size: int, depth: int, width: int, expansion: int = 2) -> None:
         super().__init__()

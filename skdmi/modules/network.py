@@ -1,7 +1,8 @@
 """``InverterResNet``: exact scaling around one of three residual networks."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,12 +15,20 @@ from skdmi.modules.entrywise import DenseInverse, FeedbackInverse
 
 __all__ = ["BLOCKS", "NORMALIZATIONS", "PRECISIONS", "InverterResNet"]
 
-BLOCKS: dict[str, type[PolynomialInverse | FeedbackInverse | DenseInverse]] = {
-    "polynomial": PolynomialInverse,
-    "feedback": FeedbackInverse,
-    "dense": DenseInverse,
+
+class Block(NamedTuple):
+    """A kind of residual block, and so of network."""
+
+    make: Callable[..., PolynomialInverse | FeedbackInverse | DenseInverse]
+    """Of ``(depth, width, expansion, *, start, rank, sizes)``, or ``(matrix_size, depth, width, expansion)``."""
+    takes_any_size: bool
+
+
+BLOCKS = {
+    "polynomial": Block(PolynomialInverse, takes_any_size=True),
+    "feedback": Block(FeedbackInverse, takes_any_size=False),
+    "dense": Block(DenseInverse, takes_any_size=False),
 }
-"""By name; the class says by ``takes_any_size`` whether it is tied to one m."""
 NORMALIZATIONS = ("frobenius", "none")
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 
@@ -94,9 +103,9 @@ class InverterResNet(nn.Module):
         kind = BLOCKS[block]
         if kind.takes_any_size:
             sizes = (matrix_size, matrix_size) if isinstance(matrix_size, int) else matrix_size or (1, None)
-            self.core = kind(depth, width, expansion, start=STARTS[start], rank=rank, sizes=sizes)
+            self.core = kind.make(depth, width, expansion, start=STARTS[start], rank=rank, sizes=sizes)
         elif isinstance(matrix_size, int):
-            self.core = kind(matrix_size, depth, width, expansion)
+            self.core = kind.make(matrix_size, depth, width, expansion)
         else:
             raise ValueError(
                 f"block={block!r} reads entries, so it needs one size, matrix_size=m, got {matrix_size!r}; "

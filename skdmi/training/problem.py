@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,9 @@ from skdmi.linalg.residuals import frobenius_norm
 from skdmi.linalg.scaling import split_exponent
 from skdmi.training.stream import Draw, MatrixBatches, draw_stack, stream_seed
 
-__all__ = ["Problem", "pose_problem"]
+__all__ = ["Problem", "pose_problem", "resolve_sizes"]
 
+VALIDATION_FRACTION = 0.1
 DOMAIN_MATRICES = 4096
 DOMAIN_QUANTILES = (0.0, 0.01, 0.5, 0.99, 1.0)
 
@@ -84,13 +86,12 @@ def pose_problem(
     sizes: Sequence[int],
     stack: Tensor | None,
     *,
-    validation_fraction: float,
     scale_free: bool,
     seed: int,
 ) -> Problem:
     """Decide what the X of a fit, a checked stack ``(n_matrices, m, m)`` or None, is for.
 
-    With a distribution that makes matrices from X, members of X are training material and a share is held out to
+    With a distribution that makes matrices from X, members of X are training material and a tenth is held out to
     validate (none of fewer than two matrices); with any other, X validates, and may set the range.
 
     Parameters
@@ -119,9 +120,35 @@ def pose_problem(
         draw = distribution if bind is None else bind(stack.numpy())
         described = draw if isinstance(draw, Distribution) else distribution
         return Problem(described, draw, sizes, seed, checks=scaled)
-    n_held_out = min(max(1, round(validation_fraction * len(stack))), len(stack) - 1)
+    n_held_out = min(max(1, round(VALIDATION_FRACTION * len(stack))), len(stack) - 1)
     order = np.random.default_rng(stream_seed("held out", seed)).permutation(len(stack))
     held_out, kept = torch.from_numpy(order[:n_held_out]), torch.from_numpy(order[n_held_out:])
     draw = bind(scaled[kept].numpy())
     checks = scaled[held_out] if n_held_out else None
     return Problem(distribution, draw, (stack.shape[-1],), seed, members=stack[kept], checks=checks)
+
+
+def resolve_sizes(named: Any, seen: int | None = None, fitted: int | None = None) -> tuple[int, ...]:
+    """Return the sizes to train for: those named, or else that of X, or else, where training goes on, the fitted one.
+
+    Raises
+    ------
+    ValueError
+        If there is none of these, the named ones are no sizes, or that of X is not among them.
+
+    Examples
+    --------
+    >>> resolve_sizes((3, 5)), resolve_sizes(None, seen=4)
+    ((3, 5), (4,))
+    """
+    if named is None:
+        known = fitted if seen is None else seen
+        if known is None:
+            raise ValueError("matrix_size=None and no X: name the size, matrix_size=3, or give fit an X that has it.")
+        return (known,)
+    sizes: tuple[Any, ...] = tuple(named) if isinstance(named, tuple | list) else (named,)
+    if not sizes or not all(isinstance(m, Integral) and int(m) > 0 for m in sizes):
+        raise ValueError(f"matrix_size={named!r}; expected a positive int, or a tuple of them.")
+    if seen is not None and seen not in sizes:
+        raise ValueError(f"X holds {seen} x {seen} matrices, but matrix_size={named!r}. Leave one of the two out.")
+    return sizes

@@ -24,7 +24,6 @@ SMALL = 16  # Up to this size further threads gain nothing, and on busy cores co
 NETWORKS: dict[str, dict[str, Any]] = {
     "polynomial": {"depth": 3},
     "feedback": {"depth": 8, "width": 32},
-    "gated": {"depth": 4, "width": 64},
     "dense": {"depth": 7, "width": 128, "optimizer": "adam", "learning_rate": 1e-4, "log_weight": 0.0},
 }
 

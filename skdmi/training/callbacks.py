@@ -1,0 +1,110 @@
+"""What happens during training beside the steps: callbacks of skorch."""
+
+import copy
+import math
+import re
+from typing import Any
+
+import torch
+from sklearn.base import clone
+from skorch import NeuralNet
+from skorch.callbacks import Callback
+from torch import Tensor
+
+from skdmi.modules import InverterResNet
+from skdmi.training.stream import MatrixBatches, MatrixStream
+
+__all__ = ["BestWeights", "DivergedError", "FiniteGradients", "copied", "print_plain"]
+
+
+class DivergedError(Exception):
+    """The loss is not finite."""
+
+
+class FiniteGradients(Callback):
+    """Drop what is not finite of a gradient: a deep network on nearly singular matrices can overflow in it."""
+
+    def on_grad_computed(self, net: NeuralNet, *, named_parameters: Any, **kwargs: Any) -> None:
+        """Run after each backward pass."""
+        for _, parameter in named_parameters:
+            if parameter.grad is not None:
+                parameter.grad.nan_to_num_(0.0, 0.0, 0.0)
+
+
+class BestWeights(Callback):
+    """Keep the weights with the lowest validation loss, those before the first epoch included; stop at a NaN loss."""
+
+    def __init__(self, validation: MatrixBatches) -> None:
+        self.validation = validation
+
+    @staticmethod
+    def module(net: NeuralNet) -> InverterResNet:
+        """Return the network, not what compiled it."""
+        return getattr(net.module_, "_orig_mod", net.module_)
+
+    def weights(self, net: NeuralNet) -> dict[str, Tensor]:
+        """Return a copy of the weights on the CPU."""
+        return {name: value.detach().cpu().clone() for name, value in self.module(net).state_dict().items()}
+
+    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Measure the first weights."""
+        self.best_loss = math.inf
+        self._keep(net)
+        losses = [net.validation_step(batch)["loss"].item() for batch in net.get_iterator(self.validation)]
+        self.first_losses = torch.tensor(losses)
+        self.best_loss = self.first_losses.mean().item()
+        if not math.isfinite(self.best_loss):
+            raise ValueError(
+                "The loss of the untrained network is not finite. The distribution or X yields matrices that are not "
+                "finite, or so large that float32 overflows: look at a sample."
+            )
+
+    def on_epoch_begin(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Forget the learning rate of the epoch before."""
+        self.learning_rate = 0.0
+
+    def on_batch_begin(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Note the largest learning rate."""
+        self.learning_rate = max(self.learning_rate, net.optimizer_.param_groups[0]["lr"])
+
+    def on_batch_end(self, net: NeuralNet, *, training: bool, loss: Tensor, **kwargs: Any) -> None:
+        """Stop at a loss that is not finite."""
+        if training and not math.isfinite(net.history[-1, "batches", -1, "train_loss"]):
+            raise DivergedError
+
+    def on_epoch_end(self, net: NeuralNet, *, dataset_train: MatrixStream, **kwargs: Any) -> None:
+        """Keep the weights if they are better."""
+        net.history.record("learning_rate", self.learning_rate)
+        net.history.record("n_matrices", dataset_train.n_matrices_seen)
+        loss = float(net.history[-1, "valid_loss"])
+        if not math.isfinite(loss):
+            raise DivergedError
+        if loss < self.best_loss and self._beats_first(net):
+            self.best_loss = loss
+            self._keep(net)
+
+    def _beats_first(self, net: NeuralNet) -> bool:
+        """Return whether the gain over the first weights is beyond two standard errors, batch by batch.
+
+        Heavy tails make validation losses noisy: without this, weights that are merely lucky would win.
+        """
+        losses = [row["valid_loss"] for row in net.history[-1]["batches"] if "valid_loss" in row]
+        gain = self.first_losses - torch.tensor(losses)
+        error = gain.std() / len(gain) ** 0.5 if len(gain) > 1 else 0.0
+        return bool(gain.mean() > 2 * error)
+
+    def _keep(self, net: NeuralNet) -> None:
+        self.best_state = self.weights(net)
+
+
+def copied(callback: Any) -> Any:
+    """Return a clone of a callback, or where it holds what cannot be copied, one that shares it."""
+    try:
+        return clone(callback, safe=False)
+    except TypeError:
+        return copy.copy(callback)
+
+
+def print_plain(text: str) -> None:
+    """Print a line of skorch's log without its colours."""
+    print(re.sub("\x1b\\[[0-9;]*m", "", text), flush=True)

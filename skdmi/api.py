@@ -2,6 +2,7 @@
 
 import os
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from sklearn import config_context
 from sklearn.frozen import FrozenEstimator
 from torch import Tensor
 
+from skdmi import persistence
 from skdmi.arrays import as_array
 from skdmi.containers import is_dask
 from skdmi.estimators.block import DEFAULT_BLOCK_SIZE, BlockInverter
@@ -127,7 +129,7 @@ def choose_model(matrix_size: int) -> tuple[str | None, int]:
     >>> choose_model(3), choose_model(1)
     (('uniform-3x3', 3), (None, 1))
     """
-    models = _models_by_size()
+    models = _models_by_size(persistence.SHIPPED)
     fitting = [(high - low, name) for name, (low, high) in models.items() if low <= matrix_size <= high]
     if fitting:
         return min(fitting)[1], matrix_size
@@ -137,9 +139,9 @@ def choose_model(matrix_size: int) -> tuple[str | None, int]:
 
 
 @cache
-def _models_by_size() -> dict[str, tuple[int, int]]:
+def _models_by_size(shipped: Path) -> dict[str, tuple[int, int]]:
     """Return the least and the largest size of the shipped models among which the size alone may choose."""
-    cards = {name: read_card(shipped_directory(name)) for name in pretrained_names()}
+    cards = {name: read_card(shipped / name) for name in pretrained_names()}
     return {
         name: trained_sizes(card["fitted"]["_architecture"])
         for name, card in cards.items()

@@ -33,7 +33,7 @@ class Container(NamedTuple):
     give: Callable[[Tensor], Any]
     """Returns a tensor as such a container."""
     apply: Callable[[Answer, Any, bool], Any]
-    """``apply(answer, X, keeps_shape)`` returns the answer for X, which has its shape or one number a matrix."""
+    """``apply(answer, X, keeps_shape)`` returns the answer for X, in its shape or one number a matrix."""
 
 
 def container_of(X: Any) -> Container:
@@ -76,6 +76,10 @@ def _as_it_is(X: Any) -> Any:
     return X
 
 
+def _shaped(found: Tensor, X: Any, keeps_shape: bool) -> Tensor:
+    return found.reshape(X.shape) if keeps_shape else found
+
+
 def _read_numpy(X: Any, validate: Validate) -> Tensor:
     if len(X.shape) == 3:
         X = np.asarray(X).reshape(X.shape[0], X.shape[1] * X.shape[2])
@@ -101,7 +105,8 @@ def _check_dask(X: Any) -> Any:
             "to be known: dask.array.ma.filled(X, value), or dask.array.ma.getdata(X) if nothing is masked."
         )
     as_array(X._meta)
-    refuse_empty(X.shape[:1])
+    if X.shape[0] == 0:
+        refuse_empty(X.shape)
     return X
 
 
@@ -112,7 +117,8 @@ def _apply_dask(answer: Answer, X: Any, keeps_shape: bool) -> Any:
     def through(block: np.ndarray, block_info: Any = None) -> np.ndarray:
         if len(block) == 0:
             return block.astype(dtype) if keeps_shape else np.empty(0)
-        return to_numpy(answer(as_array(block), first_index(block_info) if block_info else 0))
+        start = first_index(block_info) if block_info else 0
+        return to_numpy(_shaped(answer(as_array(block), start), block, keeps_shape))
 
     whole = X.rechunk(dict.fromkeys(range(1, X.ndim), -1))
     dropped = [] if keeps_shape else list(range(1, X.ndim))
@@ -127,7 +133,7 @@ CONTAINERS = {
         compute=_as_it_is,
         read=_read_torch,
         give=_as_it_is,
-        apply=lambda answer, X, keeps_shape: answer(X, 0),
+        apply=lambda answer, X, keeps_shape: _shaped(answer(X, 0), X, keeps_shape),
     ),
     "dask": Container(
         holds=is_dask,
@@ -143,7 +149,7 @@ CONTAINERS = {
         compute=_as_it_is,
         read=_read_numpy,
         give=to_numpy,
-        apply=lambda answer, X, keeps_shape: to_numpy(answer(X, 0)),
+        apply=lambda answer, X, keeps_shape: to_numpy(_shaped(answer(X, 0), X, keeps_shape)),
     ),
 }
 """The first that holds X is taken, so numpy, which reads what the others do not, comes last."""

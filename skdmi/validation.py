@@ -101,6 +101,8 @@ def _check_stack(shape: tuple[int, ...], size: int | None, name: str, table: str
 def _check_flat(shape: tuple[int, ...], size: int | None, name: str) -> None:
     """Refuse another number of columns, and a square X where it is, or may be meant as, one matrix."""
     n_rows, n_columns = shape
+    if n_columns == 0:
+        return
     one_matrix = n_rows == n_columns > 1
     if size is not None and n_columns != size**2:
         advice = ""
@@ -116,6 +118,7 @@ def _check_flat(shape: tuple[int, ...], size: int | None, name: str) -> None:
             f"A {n_columns} x {n_columns} array is ambiguous: one {n_columns} x {n_columns} matrix, or {n_columns} "
             f"flat matrices of {root} x {root}? Pass X[None] or X.reshape(-1, {root}, {root})."
         )
+    side_of(n_columns)
 
 
 def side_of(n_columns: int) -> int:

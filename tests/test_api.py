@@ -15,12 +15,12 @@ from sklearn.utils._param_validation import InvalidParameterError
 
 import skdmi
 from skdmi import BlockInverter, EnsembleInverter, ExactInverter, NeuralMatrixInverter, RefinedInverter
-from skdmi.api import certified_inverter
+from skdmi.api import certified_inverter, choose_model
 from skdmi.exceptions import SingularMatrixError, SingularMatrixWarning, UncertifiedError
 from skdmi.metrics import frobenius_residuals
-from skdmi.persistence import choose_model
 from tests.marks import slow_but
 from tests.matrices import make_stack
+from tests.models import choose_by_size
 
 SIZES = (1, 2, 3, 7, 40)
 DEVICES = [
@@ -178,7 +178,7 @@ def test_policies_are_checked(policy):
     [
         (3.0, r"got shape \(\)"),
         (np.ones(3), r"got shape \(3,\)"),
-        (np.ones((2, 3)), r"\(m, m\).*got shape \(2, 3\)"),
+        (np.ones((2, 3)), r"m, m\).*got shape \(2, 3\)"),
         (torch.ones(4, 2, 3), r"got shape \(4, 2, 3\)"),
         (np.ones((2, 0, 0)), r"got shape \(2, 0, 0\)"),
         (np.ones((0, 3, 3)), "0 sample"),
@@ -246,6 +246,8 @@ def test_the_model_trained_for_a_size_is_chosen_before_a_general_one(tmp_path, m
     tiny = {"depth": 1, "width": 4, "max_epochs": 1, "batches_per_epoch": 1, "batch_size": 8, "random_state": 0}
     for name, size in (("three", 3), ("small", (2, 6)), ("wide", (2, 16)), ("twenty", 20)):
         NeuralMatrixInverter(matrix_size=size, **tiny).fit().save_pretrained(tmp_path / name)
+        choose_by_size(tmp_path / name)
+    NeuralMatrixInverter(matrix_size=3, **tiny).fit().save_pretrained(tmp_path / "for those who name it")
     monkeypatch.setattr("skdmi.persistence.SHIPPED", tmp_path)
     chosen = {m: choose_model(m) for m in (1, 2, 3, 5, 10, 18, 20, 100)}
     assert chosen == {
@@ -277,5 +279,11 @@ def test_a_local_model_of_the_same_name_changes_no_choice(tiny_network, tmp_path
 def test_without_shipped_models_the_untrained_iteration_serves(tmp_path, monkeypatch):
     monkeypatch.setattr("skdmi.persistence.SHIPPED", tmp_path)
     assert choose_model(40) == (None, 40)
+
+
+def test_cards_are_read_once(monkeypatch):
+    chosen = choose_model(3)
+    monkeypatch.setattr("skdmi.api.read_card", lambda *_: pytest.fail("read again"))
+    assert choose_model(3) == chosen == ("uniform-3x3", 3)
     A = make_stack("uniform", n_matrices=2, m=40)
     np.testing.assert_allclose(skdmi.inv(A), np.linalg.inv(A), rtol=1e-7, atol=1e-9)

@@ -14,7 +14,8 @@ from sklearn import config_context
 from sklearn.exceptions import NotFittedError
 
 from skdmi import BlockInverter, ExactInverter, NeuralMatrixInverter, RefinedInverter
-from skdmi.estimators.base import BaseInverter
+from skdmi.containers import computable
+from skdmi.estimators.base import Answer, BaseInverter, in_dtype_of
 from skdmi.exceptions import SingularMatrixWarning
 from skdmi.metrics import frobenius_residuals, neg_mean_frobenius_residual
 from tests.matrices import make_stack
@@ -35,10 +36,10 @@ class Doubler(BaseInverter):
         return self
 
     def _invert(self, A):
-        assert A.dtype in (torch.float32, torch.float64)
+        assert A.is_floating_point()
         assert A.ndim == 3
         assert A.isfinite().all()
-        return torch.where((A[:, 0, 0] == 0)[:, None, None], torch.nan, 2 * A)
+        return Answer(in_dtype_of(A, torch.where((A[:, 0, 0] == 0)[:, None, None], torch.nan, 2 * computable(A))))
 
     def _check_ready(self):
         pass
@@ -233,7 +234,7 @@ def test_invert_takes_dense_real_floating_tensors(inverter, A):
 
 @pytest.mark.parametrize("shape", [(3,), (2, 3), (2, 3, 4), (), (2, 0, 0)])
 def test_invert_takes_square_matrices(inverter, shape):
-    with pytest.raises(ValueError, match=r"invert takes square matrices, shape \(\.\.\., m, m\), got shape"):
+    with pytest.raises(ValueError, match=r"Expected A of square matrices, shape \(\.\.\., m, m\), got shape"):
         inverter.invert(torch.ones(shape))
 
 

@@ -14,6 +14,7 @@ from sklearn.utils._param_validation import InvalidParameterError
 
 from benchmarks.blocks import normal_equations
 from skdmi import BlockInverter, ExactInverter, NeuralMatrixInverter, RefinedInverter, load_pretrained
+from skdmi.estimators.base import Answer
 from skdmi.exceptions import InaccurateInverseWarning, SingularMatrixWarning
 from skdmi.linalg import complex_to_real, real_to_complex
 from tests.marks import slow_but
@@ -119,7 +120,7 @@ def test_singular_values_over_ten_decades(shipped):
 def test_lapack_is_the_last_resort():
     class Useless(ExactInverter):
         def _invert(self, A):
-            return torch.zeros_like(A)
+            return Answer(torch.zeros_like(A))
 
     A = make_stack("uniform", m=6)
     np.testing.assert_allclose(
@@ -280,7 +281,7 @@ def test_an_unknown_block_size_names_both_parameters(inverter):
 
 
 def test_a_network_that_cannot_take_the_blocks_is_refused_in_fit():
-    entrywise = NeuralMatrixInverter(**TINY, block="gated", matrix_size=3).fit()
+    entrywise = NeuralMatrixInverter(**TINY, block="dense", matrix_size=3).fit()
     for arguments in ((), (make_stack(m=8),)):
         with pytest.raises(ValueError, match="takes 3 x 3 matrices, got 4 x 4"):
             BlockInverter(FrozenEstimator(entrywise), block_size=4).fit(*arguments)

@@ -48,7 +48,7 @@ class Foreign(TransformerMixin, BaseEstimator):
 
 def network(**parameters):
     """Return a network whose first weights, unlike a polynomial's, already differ by seed."""
-    return NeuralMatrixInverter(**TINY | {"block": "gated"} | parameters)
+    return NeuralMatrixInverter(**TINY | {"block": "dense"} | parameters)
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,9 @@ from sklearn.frozen import FrozenEstimator
 from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, stack_module_state, vjp, vmap
 
 from skdmi import BlockInverter, EnsembleInverter, ExactInverter, RefinedInverter
+from skdmi.iteration import STARTS
 from skdmi.linalg import with_exact_gradient
-from skdmi.modules import BLOCKS, STARTS, InverterResNet
+from skdmi.modules import BLOCKS, InverterResNet
 from tests.marks import slow_but
 from tests.matrices import make_stack
 
@@ -194,7 +195,7 @@ def test_a_loaded_network_may_be_used_first_inside_a_transform(tiny_network):
 # The networks themselves
 
 NETWORKS = [{"block": block} for block in BLOCKS] + [{"start": start} for start in STARTS]
-NETWORKS += [{"normalize": "none"}, {"n_squarings": 3}, {"rank": 0}]
+NETWORKS += [{"normalize": "none"}, {"rank": 0}]
 
 
 def make_network(seed=0, **options):

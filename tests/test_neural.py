@@ -22,7 +22,7 @@ from skdmi import NeuralMatrixInverter, load_pretrained
 from skdmi.distributions import Mixture, Normal, Resampled, Uniform, Wishart
 from skdmi.estimators.devices import resolve_device
 from skdmi.exceptions import DeviceFallbackWarning
-from skdmi.iteration import minimal_residual
+from skdmi.iteration import STARTS, minimal_residual
 from skdmi.metrics import frobenius_residuals
 from skdmi.modules import IdentityLoss, InverterResNet
 from skdmi.persistence import pretrained_names
@@ -114,7 +114,7 @@ class TestFit:
             inverter.fit()
 
     def test_a_tuple_of_one_size_fixes_it_where_the_network_does(self):
-        assert make_tiny(block="gated", matrix_size=(3,)).fit().matrix_size_ == 3
+        assert make_tiny(block="dense", matrix_size=(3,)).fit().matrix_size_ == 3
         assert not hasattr(make_tiny(matrix_size=(3,)).fit(), "matrix_size_")
 
     def test_a_named_size_takes_any_column_names(self, tiny_network):
@@ -130,9 +130,9 @@ class TestFit:
 
     def test_only_polynomial_takes_several_sizes(self):
         with pytest.raises(ValueError, match="only 'polynomial' takes several"):
-            make_tiny(matrix_size=(2, 3), block="gated").fit()
+            make_tiny(matrix_size=(2, 3), block="dense").fit()
 
-    @pytest.mark.parametrize("block", ["feedback", "gated", "dense"])
+    @pytest.mark.parametrize("block", ["feedback", "dense"])
     def test_entrywise_blocks_are_tied_to_one_size(self, block):
         inverter = make_tiny(block=block, matrix_size=2).fit()
         assert inverter.transform(make_stack("well", 5, 2)).shape == (5, 2, 2)
@@ -152,16 +152,16 @@ class TestFit:
         [
             ({"depth": 0}, ["depth", "0", "range [1"]),
             ({"width": 2.5}, ["width", "2.5"]),
-            ({"block": "transformer"}, ["block", "transformer", "polynomial", "feedback", "gated", "dense"]),
-            ({"start": "inverse"}, ["start", "inverse", "transpose", "identity", "characteristic"]),
-            ({"normalize": "max"}, ["normalize", "max", "frobenius", "none"]),
+            ({"block": "transformer"}, ["block", "transformer", "polynomial", "feedback", "dense"]),
+            ({"start": "inverse"}, ["start", "inverse", "transpose", "identity"]),
+            ({"net_params": {"module__normalize": "max"}}, ["normalize", "max", "frobenius", "none"]),
             ({"optimizer": "lbfgs"}, ["optimizer", "lbfgs", "adamw"]),
-            ({"precision": "half"}, ["precision", "half", "float32", "float64"]),
+            ({"net_params": {"module__precision": "half"}}, ["precision", "half", "float32", "float64"]),
             ({"distribution": "uniform"}, ["distribution", "uniform", "auto"]),
             ({"distribution": None}, ["distribution", "None"]),
             ({"distribution": Uniform}, ["distribution", "Uniform", "instance"]),
             ({"learning_rate": 0}, ["learning_rate", "0"]),
-            ({"validation_fraction": 1.0}, ["validation_fraction", "1.0"]),
+            ({"patience": 0}, ["patience", "0"]),
             ({"matrix_size": 0}, ["matrix_size", "0"]),
             ({"matrix_size": (2, "3")}, ["matrix_size", "'3'"]),
             ({"device": "abacus"}, ["device", "abacus", "auto"]),
@@ -170,9 +170,11 @@ class TestFit:
     )
     def test_a_bad_parameter_is_named_with_its_value_and_what_is_allowed(self, parameters, words):
         inverter = NeuralMatrixInverter(**(TINY | {"matrix_size": 3} | parameters))
+        before = set(vars(inverter))
         with pytest.raises(ValueError, match=re.escape(words[0])) as error:
             inverter.fit()
         assert all(word in str(error.value) for word in words)
+        assert set(vars(inverter)) == before
 
     def test_a_failed_fit_changes_nothing(self, tiny_network):
         inverter = copy.deepcopy(tiny_network)
@@ -188,29 +190,16 @@ class TestFit:
     def test_float64_precision_reaches_float64_residuals(self):
         A = make_stack("well", 50, 3)
         single = make_tiny(depth=3, matrix_size=3).fit().residual_norms(A)
-        double = make_tiny(depth=3, matrix_size=3, precision="float64").fit().residual_norms(A)
+        double = make_tiny(depth=3, matrix_size=3, net_params={"module__precision": "float64"}).fit().residual_norms(A)
         assert double.max() < 1e-9 < 1e-8 < single.max()
 
-    @pytest.mark.parametrize("start", ["transpose", "identity", "characteristic"])
+    @pytest.mark.parametrize("start", STARTS)
     def test_any_start_is_trained_and_serves_any_size(self, start):
         inverter = make_tiny(start=start, matrix_size=(2, 4), distribution=Wishart()).fit()
-        assert inverter.module_.core.start == start
+        assert inverter.module_.core.start is STARTS[start]
         for m in (1, 2, 3, 6):
             A = make_stack("spd", 5, m)
             assert inverter.residual_norms(A).max() < 0.2
-
-    def test_without_deflation_it_is_trained_on_singular_values_and_validated_on_matrices(self):
-        seen = []
-
-        class Watch(Callback):
-            def on_batch_end(self, net, batch, training, **kwargs):
-                seen.append((training, batch[0].shape[1:]))
-
-        make_tiny(matrix_size=5, net_params={"module__rank": 0}, callbacks=[Watch()]).fit()
-        assert set(seen) == {(True, (5, 1)), (False, (5, 5))}
-        seen.clear()
-        make_tiny(matrix_size=5, callbacks=[Watch()]).fit()
-        assert set(seen) == {(True, (5, 5)), (False, (5, 5))}
 
     def test_net_params_have_the_last_word(self):
         overruled = make_tiny(matrix_size=3, net_params={"module__width": 5, "max_epochs": 1}).fit()
@@ -228,7 +217,7 @@ class TestFit:
     # torch's own tracing reads .grad of tensors that have none.
     @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
     def test_compile_gives_the_same_kind_of_model(self):
-        inverter = make_tiny(matrix_size=3, compile=True, net_params={"compile__backend": "eager"}).fit()
+        inverter = make_tiny(matrix_size=3, net_params={"compile": True, "compile__backend": "eager"}).fit()
         assert_same_weights(inverter, make_tiny(matrix_size=3).fit())
 
     def test_verbose_prints_an_epoch_a_line(self, capsys):
@@ -433,12 +422,13 @@ class TestFiles:
             assert getattr(loaded, name) == getattr(tiny_network, name)
         assert_same_weights(loaded.partial_fit(), copy.deepcopy(tiny_network).partial_fit())
 
-    @pytest.mark.parametrize("start", ["transpose", "identity", "characteristic"])
+    @pytest.mark.parametrize("start", STARTS)
     def test_the_start_is_stored(self, start, tmp_path):
         inverter = make_tiny(matrix_size=3, start=start).fit()
         inverter.save_pretrained(tmp_path / "model")
         loaded = NeuralMatrixInverter.from_pretrained(tmp_path / "model")
-        assert loaded.start == loaded.module_.core.start == start
+        assert loaded.start == start
+        assert loaded.module_.core.start is STARTS[start]
         A = make_stack("uniform", 5, 3)
         for copied in (loaded, pickle.loads(pickle.dumps(inverter))):
             np.testing.assert_array_equal(copied.transform(A), inverter.transform(A))
@@ -494,6 +484,26 @@ class TestFiles:
             path.write_text(json.dumps(damaged))
             with pytest.raises(ValueError, match="model"):
                 NeuralMatrixInverter.from_pretrained(tmp_path / "model")
+
+    def test_a_card_of_0_1_0_loads_with_the_parameters_of_today(self, tiny_network, tmp_path):
+        tiny_network.save_pretrained(tmp_path / "model")
+        path = tmp_path / "model" / "config.json"
+        card = json.loads(path.read_text())
+        old = {"expansion": 2, "normalize": "none", "early_stopping": False, "patience": 10}
+        old |= {"validation_fraction": 0.1, "precision": "float32", "compile": False}
+        path.write_text(json.dumps(card | {"parameters": card["parameters"] | old}))
+        loaded = NeuralMatrixInverter.from_pretrained(tmp_path / "model")
+        assert loaded.get_params() == tiny_network.get_params() | {"net_params": {"module__normalize": "none"}}
+
+    @pytest.mark.parametrize("gone", [{"block": "gated"}, {"start": "characteristic"}, {"n_squarings": 3}], ids=str)
+    def test_a_network_that_only_0_1_0_has_is_refused_with_advice(self, gone, tiny_network, tmp_path):
+        tiny_network.save_pretrained(tmp_path / "model")
+        path = tmp_path / "model" / "config.json"
+        card = json.loads(path.read_text())
+        card["fitted"]["_architecture"] |= gone
+        path.write_text(json.dumps(card))
+        with pytest.raises(ValueError, match=rf"model.*{next(iter(gone))}.*only skdmi 0\.1\.0 has"):
+            NeuralMatrixInverter.from_pretrained(tmp_path / "model")
 
     def test_saving_needs_a_fitted_model(self, tmp_path):
         with pytest.raises(NotFittedError):

@@ -9,7 +9,6 @@ import pytest
 from skdmi import persistence
 from skdmi.persistence import (
     check_writable,
-    choose_model,
     find_model,
     load_model,
     pretrained_names,
@@ -119,12 +118,6 @@ def test_a_name_that_means_two_models_is_refused(tmp_path, monkeypatch):
         assert read_card(local) == CONFIG
     assert read_card(persistence.shipped_directory("uniform-3x3")) != CONFIG
     assert "uniform-5x5" in pretrained_names()
-
-
-def test_cards_are_read_once(monkeypatch):
-    chosen = choose_model(3)
-    monkeypatch.setattr("skdmi.persistence.read_card", lambda *_: pytest.fail("read again"))
-    assert choose_model(3) == chosen == ("uniform-3x3", 3)
 
 
 def test_an_unknown_model_says_which_there_are(tmp_path):

@@ -1,5 +1,6 @@
 """``BaseInverter``, the one shape of every inverter."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -146,7 +147,7 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         del y
         norms = to_numpy(self.residual_norms(X))
         *_, last = shape = np.shape(X)
-        return -float(with_missing_as_zero(norms, last if len(shape) == 3 else side_of(last)).mean())
+        return -float(with_missing_as_zero(norms, last if len(shape) == 3 else math.isqrt(last)).mean())
 
     def _invert(self, A: Tensor) -> Any:
         """Return the :class:`Answer` for a finite stack ``(n_matrices, m, m)`` of real floating dtype."""
@@ -188,8 +189,7 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         def answer(part: Any, start: int) -> Tensor:
             stack = self._read(container, part, start=start)
             with torch.no_grad():
-                found = function(stack, start)
-            return found.reshape(part.shape) if keeps_shape else found
+                return function(stack, start)
 
         return container.apply(answer, X, keeps_shape)
 

@@ -177,15 +177,15 @@ def agreed_size(inverters: Iterable[Any], m: int | None = None) -> int | None:
     (None, 2)
     """
     sizes = {size for one in inverters if (size := size_of(one)) is not None}
-    if m is not None and sizes - {m}:
-        k = min(sizes - {m})
-        raise ValueError(
-            f"X holds {m} x {m} matrices, but the inner inverter is fitted for {k} x {k}. Leave it unfrozen, or see "
-            f"BlockInverter."
-        )
     if len(sizes) > 1:
         raise ValueError(f"The members are fitted for different sizes, m = {sorted(sizes)}; expected one.")
-    return next(iter(sizes), m)
+    size = next(iter(sizes), m)
+    if m not in (None, size):
+        raise ValueError(
+            f"X holds {m} x {m} matrices, but the inner inverter is fitted for {size} x {size}. Leave it unfrozen, or "
+            f"see BlockInverter."
+        )
+    return size
 
 
 def invert_with(inverter: Any, A: Tensor, *, to_refine: bool = False) -> Tensor:

@@ -17,7 +17,7 @@ from skdmi.modules import InverterResNet
 from skdmi.persistence import load_model, save_model
 from skdmi.training import prediction_net
 
-__all__ = ["NetworkInverter", "to_arrays"]
+__all__ = ["NetworkInverter", "build_network", "to_arrays"]
 
 CHUNK_ENTRIES = 2**17
 _PLACING = threading.Lock()
@@ -114,8 +114,7 @@ class NetworkInverter(BaseInverter):
 
     def _rebuild(self, weights: dict[str, np.ndarray]) -> None:
         """Make the network on the CPU from its architecture and weights; the device comes at first use."""
-        with torch.random.fork_rng(devices=[]):
-            network = InverterResNet(**self._architecture)
+        network = build_network(self._architecture)
         network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
         self.module_ = network.eval()
         self.net_ = prediction_net(network, torch.device("cpu"))
@@ -147,6 +146,21 @@ class NetworkInverter(BaseInverter):
         super().__setstate__(state)
         if weights is not None:
             self._rebuild(weights)
+
+
+def build_network(architecture: dict[str, Any]) -> InverterResNet:
+    """Return a network with first weights, without touching the global random state.
+
+    Raises
+    ------
+    ValueError
+        If an argument is unknown or not allowed.
+    """
+    with torch.random.fork_rng(devices=[]):
+        try:
+            return InverterResNet(**architecture)
+        except TypeError as error:
+            raise ValueError(f"The network does not take these arguments: {error}. See InverterResNet.") from error
 
 
 def to_arrays(state: dict[str, Tensor]) -> dict[str, np.ndarray]:

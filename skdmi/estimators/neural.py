@@ -14,8 +14,8 @@ from torch import Tensor
 from skdmi.distributions import Distribution
 from skdmi.estimators.base import unchanged_on_error
 from skdmi.estimators.devices import resolve_device
-from skdmi.estimators.network import NetworkInverter, to_arrays
-from skdmi.modules import BLOCKS, PRECISIONS
+from skdmi.estimators.network import NetworkInverter, build_network, to_arrays
+from skdmi.modules import BLOCKS
 from skdmi.training import (
     OPTIMIZERS,
     MatrixStream,
@@ -288,7 +288,7 @@ class NeuralMatrixInverter(NetworkInverter):
         architecture = self._build_architecture(sizes, resuming=resuming)
         problem = self._pose(sizes, stack, resuming=resuming, scale_free=architecture["normalize"] != "none")
         domain = problem.domain()
-        device, dtype = resolve_device(self.device, loaded=False), PRECISIONS[architecture["precision"]]
+        device, dtype = resolve_device(self.device, loaded=False), build_network(architecture).dtype
         stream = MatrixStream(
             problem.draw,
             problem.sizes,

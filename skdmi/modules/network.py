@@ -132,16 +132,17 @@ class InverterResNet(nn.Module):
             )
         with torch.autocast(A.device.type, enabled=False):
             if self.normalize == "none":
-                limit = torch.finfo(self._dtype).max ** 0.25
-                return _saturate(self.core(A.to(self._dtype).clamp(-limit, limit)).to(A.dtype))
+                limit = torch.finfo(self.dtype).max ** 0.25
+                return _saturate(self.core(A.to(self.dtype).clamp(-limit, limit)).to(A.dtype))
             B, exponent = split_exponent(A)
             norms = frobenius_norm(B)
             scale = torch.where(norms > 0, math.sqrt(A.shape[-1]) / norms.clamp_min(0.5), 0.0)[:, None, None]
-            Y = self.core((scale * B).to(self._dtype)).to(A.dtype)
+            Y = self.core((scale * B).to(self.dtype)).to(A.dtype)
             return _saturate(scale_by_power_of_two(scale * Y, -exponent))
 
     @property
-    def _dtype(self) -> torch.dtype:
+    def dtype(self) -> torch.dtype:
+        """That of the parameters, in which all is computed."""
         return next(self.parameters()).dtype
 
 

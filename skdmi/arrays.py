@@ -10,8 +10,6 @@ from scipy.sparse import issparse
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-__all__ = ["STACK", "as_array", "check_dtypes", "check_tensor", "described", "object_numbers", "tensor_fault"]
-
 STACK = "(n_matrices, m, m) or (n_matrices, m * m)"
 _CONTAINERS = "a numpy array, torch tensor, dask array, list or DataFrame"
 _TENSOR_DTYPES = {

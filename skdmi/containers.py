@@ -11,8 +11,6 @@ from torch import Tensor
 from skdmi.arrays import as_array, check_dtypes
 from skdmi.validation import refuse_empty
 
-__all__ = ["CONTAINERS", "Container", "computable", "container_of", "first_index", "is_dask", "to_numpy"]
-
 Validate: TypeAlias = Callable[..., Any]
 """``validate(X, **options)``: scikit-learn's ``validate_data`` for one estimator."""
 Answer: TypeAlias = Callable[[Any, int], Tensor]

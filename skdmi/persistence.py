@@ -12,19 +12,6 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-__all__ = [
-    "check_writable",
-    "find_model",
-    "load_model",
-    "member_directories",
-    "pretrained_names",
-    "read_card",
-    "save_ensemble",
-    "save_model",
-    "shipped_directory",
-    "trained_sizes",
-]
-
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 MEMBER = "member-"

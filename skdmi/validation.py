@@ -5,8 +5,6 @@ from typing import Any
 
 from torch import Tensor
 
-__all__ = ["check_layout", "check_square", "refuse_empty", "refuse_non_finite", "side_of"]
-
 RECTANGULAR_ADVICE = (
     "A rectangular matrix has no inverse: see numpy.linalg.pinv, or damped least squares, (A^T A + l^2 I)^-1 A^T."
 )

@@ -21,8 +21,6 @@ from skdmi.linalg.residuals import missing
 from skdmi.metrics import frobenius_residuals, with_missing_as_zero
 from skdmi.validation import check_layout, check_square, refuse_non_finite, side_of
 
-__all__ = ["Answer", "BaseInverter", "in_dtype_of", "unchanged_on_error"]
-
 
 class Answer(NamedTuple):
     """What :meth:`BaseInverter._invert` finds; another class with an ``inverse`` may know more."""
@@ -178,13 +176,17 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             return inverse
         return with_exact_gradient(A, lambda A: self._invert(A).inverse)
 
+    def _guess(self, A: Tensor) -> Tensor:
+        """Return inverses for a caller that refines them."""
+        return self._inverse(A)
+
     def _apply(self, X: Any, function: Callable[[Tensor, int], Tensor], *, keeps_shape: bool) -> Any:
         """Return ``function(stack, start)`` in the container of X: of its shape, or one number a matrix."""
         self._check_ready()
+        size, table = self._size(), self._table() if keeps_shape else None
         container = container_of(X)
         X = container.check(X)
-        table = self._table() if keeps_shape else None
-        check_layout(X.shape, self._size(), type(self).__name__, table=table)
+        check_layout(X.shape, size, type(self).__name__, table=table)
 
         def answer(part: Any, start: int) -> Tensor:
             stack = self._read(container, part, start=start)

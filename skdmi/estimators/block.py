@@ -17,12 +17,10 @@ from skdmi.estimators.dask_blocks import invert_chunked
 from skdmi.estimators.exact import ExactInverter
 from skdmi.estimators.meta import MetaInverter, clone_and_fit, invert_with, named_size, requires_fit
 from skdmi.estimators.singular import pinv_advice, warn_singular
-from skdmi.estimators.solution import REFINED, Solution
+from skdmi.estimators.solution import REFINED, Solution, in_parts
 from skdmi.iteration.refinement import refine
 from skdmi.linalg.recursion import block_inverse, collect_leaves, polish_
 from skdmi.validation import check_layout
-
-__all__ = ["BlockInverter"]
 
 DEFAULT_BLOCK_SIZE = 32
 MAX_STEPS = 3
@@ -118,8 +116,8 @@ class BlockInverter(MetaInverter):
         self.block_size_ = m
 
     def _invert(self, A: Tensor) -> Solution:
-        refined = refine(A, self._guess(A), max_steps=MAX_STEPS)
-        solution = Solution.of(A, refined, torch.full_like(refined.n_steps, REFINED))
+        parts = zip(in_parts(A), in_parts(self._guess(A)), strict=True)
+        solution = Solution.joined([Solution.refined(*part, REFINED, max_steps=MAX_STEPS) for part in parts])
         wanting = solution.wanting()
         if wanting.any():
             solution = solution.with_exact(A, wanting)

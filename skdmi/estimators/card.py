@@ -14,8 +14,6 @@ from skdmi.distributions import from_dict
 if TYPE_CHECKING:
     from skdmi.estimators.neural import NeuralMatrixInverter
 
-__all__ = ["fitted_from_config", "parameters_from_config", "to_config"]
-
 NOT_STORED = ("device", "callbacks")
 ONLY_IN_0_1_0 = {"block": ("gated",), "start": ("characteristic",)}
 IN_NET_PARAMS = {

@@ -9,9 +9,6 @@ import torch
 
 from skdmi.exceptions import DeviceFallbackWarning
 
-__all__ = ["apart", "resolve_device"]
-
-
 _AVAILABLE: dict[str, Callable[[], bool]] = {
     "cuda": lambda: torch.cuda.is_available(),
     "mps": lambda: torch.backends.mps.is_available(),

@@ -25,8 +25,6 @@ from skdmi.linalg.residuals import missing
 from skdmi.metrics import frobenius_residuals
 from skdmi.persistence import member_directories, read_card, save_ensemble
 
-__all__ = ["EnsembleInverter", "best_inverse", "load_fitted", "mean_inverse"]
-
 
 def mean_inverse(A: Tensor, inverses: Iterable[Tensor]) -> Tensor:
     r"""Return the mean of several inverses of each matrix, those that are NaN left out.

@@ -13,8 +13,6 @@ from skdmi.estimators.singular import SINGULAR_POLICIES, float64_hint, settle_si
 from skdmi.linalg.exact import LUInverse, lu_inverse
 from skdmi.linalg.residuals import missing
 
-__all__ = ["ExactInverter"]
-
 
 class ExactInverter(BaseInverter):
     r"""Invert by LU factorisation: the yardstick of every other inverter, behind the same interface.

@@ -16,8 +16,6 @@ from skdmi.containers import to_numpy
 from skdmi.estimators.base import BaseInverter, unchanged_on_error
 from skdmi.exceptions import InaccurateInverseWarning, SingularMatrixWarning
 
-__all__ = ["MetaInverter", "clone_and_fit", "invert_with", "named_size", "requires_fit", "size_of"]
-
 
 class MetaInverter(BaseInverter):
     """Base of what wraps an inverter: it fits a clone, keeps to its size, and is ready when it is.
@@ -91,19 +89,20 @@ class MetaInverter(BaseInverter):
         return [] if self.inverter_ is None else [self.inverter_]
 
     def _size(self) -> int | None:
-        own = super()._size()
+        own = getattr(self, "matrix_size_", None)
         return self._inner_size() if own is None else own
 
     def _inner_size(self) -> int | None:
         """Return the size that what is inside keeps to, which is that of the X of a fit; None where it takes any."""
-        return agreed_size(self._wrapped(), super()._size())
+        return agreed_size(self._wrapped(), getattr(self, "matrix_size_", None))
 
     def _named_size(self) -> int | None:
         return next(map(named_size, self._given()), None)
 
     def _check_ready(self) -> None:
         self._validate_params()
-        super()._check_ready()
+        if any(map(requires_fit, self._given())):
+            super()._check_ready()
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -127,14 +126,14 @@ def clone_and_fit(inverter: Any, X: Any, y: Any = None) -> Any:
 def requires_fit(inverter: Any) -> bool:
     """Return whether the inverter must be fitted before use.
 
-    The tags of a frozen estimator are those of what it holds, so it is asked whether that is fitted.
+    The tags of a frozen estimator are those of what it holds, so it is asked whether that is ready.
 
     >>> from skdmi import ExactInverter, NeuralMatrixInverter
     >>> requires_fit(ExactInverter()), requires_fit(NeuralMatrixInverter())
     (False, True)
     """
     if isinstance(inverter, FrozenEstimator):
-        return requires_fit(inverter.estimator) and not inverter.__sklearn_is_fitted__()
+        return not inverter.__sklearn_is_fitted__()
     return bool(get_tags(inverter).requires_fit)
 
 
@@ -191,12 +190,14 @@ def agreed_size(inverters: Iterable[Any], m: int | None = None) -> int | None:
 def invert_with(inverter: Any, A: Tensor, *, to_refine: bool = False) -> Tensor:
     """Return the inverses that any inverter, ours or foreign, finds for A, ``(n_matrices, m, m)``.
 
-    Through ``inverter.invert`` where there is one, else through ``transform`` on a numpy stack of its own. Members
-    without an inverse are NaN; it is for the outermost inverter to warn of them. With ``to_refine`` an inverter that
-    refines its own answers may leave that to the caller.
+    A is finite. A foreign inverter is called by ``invert`` where it has that, else by ``transform`` on a numpy stack of
+    its own. Members without an inverse are NaN; it is for the outermost inverter to warn of them. With ``to_refine``
+    one of ours that refines its own answers may leave that to the caller.
     """
-    if to_refine and hasattr(inverter, "_guess"):
-        return inverter._guess(A)
+    ours = inverter.estimator if isinstance(inverter, FrozenEstimator) else inverter
+    if isinstance(ours, BaseInverter):
+        ours._check_ready()
+        return ours._guess(A) if to_refine else ours._inverse(A)
     if hasattr(inverter, "invert"):
         return inverter.invert(A)
     with config_context(transform_output="default"), warnings.catch_warnings():

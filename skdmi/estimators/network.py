@@ -17,8 +17,6 @@ from skdmi.modules import InverterResNet
 from skdmi.persistence import load_model, save_model
 from skdmi.training import prediction_net
 
-__all__ = ["NetworkInverter", "build_network", "to_arrays"]
-
 CHUNK_ENTRIES = 2**17
 _PLACING = threading.Lock()
 

@@ -29,8 +29,6 @@ from skdmi.training import (
     train,
 )
 
-__all__ = ["NeuralMatrixInverter"]
-
 
 class NeuralMatrixInverter(NetworkInverter):
     r"""A residual network that learns to invert matrices from matrices generated on the fly.

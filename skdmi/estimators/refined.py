@@ -12,17 +12,13 @@ from skdmi.containers import computable, to_numpy
 from skdmi.estimators.meta import MetaInverter, invert_with
 from skdmi.estimators.report import SOURCES, InversionReport
 from skdmi.estimators.singular import SINGULAR, SINGULAR_POLICIES, settle_singular
-from skdmi.estimators.solution import NETWORK, PINV, REFINED, Solution
+from skdmi.estimators.solution import NETWORK, PINV, REFINED, Solution, in_parts
 from skdmi.exceptions import UncertifiedError, name_indices
-from skdmi.iteration.refinement import refine
 from skdmi.linalg.certificate import rounded_error_bound
 from skdmi.linalg.exact import pseudo_inverse
 from skdmi.linalg.residuals import double, missing, wide_frobenius_norm
 from skdmi.metrics import frobenius_residuals
 
-__all__ = ["UNCERTIFIED_POLICIES", "RefinedInverter"]
-
-PART_ENTRIES = 2**18
 UNCERTIFIED_POLICIES = ("exact", "nan", "keep", "raise")
 
 
@@ -163,18 +159,14 @@ class RefinedInverter(MetaInverter):
 
     def _invert(self, A: Tensor) -> Solution:
         """Start, refine, certify, fall back, in parts: what is needed beside the stack does not grow with it."""
-        n_part = max(1, PART_ENTRIES // A.shape[-1] ** 2)
-        return Solution.joined([self._invert_part(part) for part in A.split(n_part)])
+        return Solution.joined([self._invert_part(part) for part in in_parts(A)])
 
     def _invert_part(self, A: Tensor) -> Solution:
-        given, start, source = computable(A), None, REFINED
+        start, source = None, REFINED
         for inner in self._wrapped():
-            start, source = invert_with(inner, given, to_refine=self.max_steps > 0), NETWORK
+            start, source = invert_with(inner, computable(A), to_refine=self.max_steps > 0), NETWORK
         tol = 0.0 if self.tol == "auto" else float(self.tol)
-        refined = refine(given, start, tol=tol, max_steps=self.max_steps)
-        if start is not None and self.max_steps == 0:  # what is certified is the answer, not what refine begins with
-            refined = refined._replace(inverse=torch.where(missing(start)[:, None, None], torch.nan, refined.inverse))
-        solution = Solution.of(A, refined, torch.where(refined.n_steps > 0, REFINED, source))
+        solution = Solution.refined(A, start, source, tol=tol, max_steps=self.max_steps)
         if self.uncertified == "keep":
             return solution.without(missing(solution.inverse))
         if self.uncertified == "exact":

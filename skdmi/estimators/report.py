@@ -5,8 +5,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["INACCURATE", "SOURCES", "InversionReport"]
-
 SOURCES = ("network", "refined", "exact", "pinv", "none")
 INACCURATE = 1e-2
 """An error bound above this is worth a warning."""

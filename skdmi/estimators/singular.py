@@ -14,16 +14,6 @@ from skdmi.exceptions import InaccurateInverseWarning, SingularMatrixError, Sing
 from skdmi.linalg.exact import pseudo_inverse
 from skdmi.linalg.residuals import missing
 
-__all__ = [
-    "SINGULAR",
-    "SINGULAR_POLICIES",
-    "float64_hint",
-    "pinv_advice",
-    "settle_singular",
-    "warn_inaccurate",
-    "warn_singular",
-]
-
 SINGULAR = "are singular to working precision"
 SINGULAR_POLICIES = ("warn", "raise", "pinv")
 _NOT_THE_USERS = tuple(f"{folder}{os.sep}" for folder in (Path(__file__).parents[1], Path(sklearn.__file__).parent))

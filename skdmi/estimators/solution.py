@@ -8,13 +8,13 @@ from torch import Tensor
 from skdmi.containers import computable
 from skdmi.estimators.report import INACCURATE, SOURCES
 from skdmi.estimators.singular import float64_hint, warn_inaccurate
-from skdmi.iteration.refinement import Refinement, refine
-from skdmi.linalg.certificate import certify, rounded_error_bound
+from skdmi.iteration.refinement import refine_equilibrated
+from skdmi.linalg.certificate import certify_equilibrated, rounded_error_bound
 from skdmi.linalg.exact import exact_inverse
 from skdmi.linalg.residuals import double, missing
+from skdmi.linalg.scaling import equilibrate
 
-__all__ = ["EXACT", "NETWORK", "NONE", "PINV", "REFINED", "Solution"]
-
+PART_ENTRIES = 2**18
 NETWORK, REFINED, EXACT, PINV, NONE = range(len(SOURCES))
 
 
@@ -33,16 +33,29 @@ class Solution(NamedTuple):
     n_steps: Tensor
 
     @classmethod
-    def of(cls, A: Tensor, refined: Refinement, source: Tensor) -> Self:
-        """Certify refined inverses, and bound the error of what they are in the dtype of A."""
-        certificate = certify(computable(A), refined.inverse)
-        X = refined.inverse.to(A)
+    def refined(cls, A: Tensor, start: Tensor | None, source: int, *, tol: float = 0.0, max_steps: int = 50) -> Self:
+        """Refine from a start, certify, and bound the error of what the inverses are in the dtype of A.
+
+        ``source`` says where an inverse comes from that takes no step.
+        """
+        given = computable(A)
+        A64 = double(given)
+        equilibrated = equilibrate(A64)
+        with torch.autocast(A.device.type, enabled=False):
+            begun = None if start is None else double(start)
+            refined = refine_equilibrated(equilibrated, begun, tol=tol, max_steps=max_steps)
+            inverse = refined.inverse
+            if begun is not None and max_steps == 0:  # what is certified is the answer, not what refinement begins with
+                inverse = torch.where(missing(begun)[:, None, None], torch.nan, inverse)
+            certificate = certify_equilibrated(A64, inverse, equilibrated, given.dtype)
+        X = inverse.to(A)
         error_bound = certificate.error_bound
         if A.dtype != torch.float64:
-            error_bound = rounded_error_bound(error_bound, refined.inverse, X)
+            error_bound = rounded_error_bound(error_bound, inverse, X)
         certified = certificate.certified.to(A.device) & ~missing(X)
-        known = (certificate.nonsingular, error_bound, refined.converged, source, refined.n_steps)
-        return cls(X, certified, *(t.to(A.device) for t in known))
+        sources = torch.where(refined.n_steps > 0, REFINED, source)
+        known = (certificate.nonsingular, error_bound, refined.converged, sources, refined.n_steps)
+        return cls(X, certified, *[t.to(A.device) for t in known])
 
     @classmethod
     def joined(cls, parts: list[Self]) -> Self:
@@ -67,8 +80,8 @@ class Solution(NamedTuple):
         start = exact_inverse(double(A[chosen]))
         found = ~missing(start)
         index = chosen.nonzero().flatten()[found]
-        source = torch.full_like(self.source[index], EXACT)
-        theirs = type(self).of(A[index], refine(A[index], start[found], tol=tol, max_steps=1), source)
+        theirs = type(self).refined(A[index], start[found], EXACT, tol=tol, max_steps=1)
+        theirs = theirs._replace(source=torch.full_like(theirs.source, EXACT))
         mine = type(self)(*(field[index] for field in self))
         better = theirs.certified & (~mine.certified | (theirs.converged & ~mine.converged))
         better |= theirs.certified & (theirs.converged == mine.converged) & (theirs.error_bound < mine.error_bound)
@@ -85,3 +98,8 @@ class Solution(NamedTuple):
     def hint(self) -> str:
         """Say how many of the missing inverses would be certified if the same numbers came in float64."""
         return float64_hint(self.inverse, int((missing(self.inverse) & self.nonsingular).sum()))
+
+
+def in_parts(A: Tensor) -> tuple[Tensor, ...]:
+    """Return a stack in parts, so that what refinement and certificates need beside it does not grow with it."""
+    return A.split(max(1, PART_ENTRIES // A.shape[-1] ** 2))

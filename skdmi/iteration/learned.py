@@ -9,8 +9,6 @@ from skdmi.iteration.starts import TRANSPOSE, Start
 from skdmi.iteration.steps import LeastSquares, Rule, least_residual
 from skdmi.linalg.residuals import frobenius_norm, trace
 
-__all__ = ["PolynomialInverse"]
-
 
 class PolynomialInverse(nn.Module):
     r"""Deflated minimal-residual steps with foresight: a network moves the best coefficients by what it has learned.

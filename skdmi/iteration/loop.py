@@ -5,11 +5,9 @@ from torch import Tensor
 
 from skdmi.iteration.starts import TRANSPOSE, Start
 from skdmi.iteration.steps import STEP_PRODUCTS, Rule, deflate, least_residual, take_step
-from skdmi.linalg.residuals import frobenius_norm, identity_like
+from skdmi.linalg.residuals import frobenius_norm, residual
 from skdmi.linalg.scaling import scale_by_power_of_two, split_exponent
 from skdmi.validation import check_square
-
-__all__ = ["count_products", "iterate", "keep_better", "minimal_residual", "newton_schulz", "recomputation_schedule"]
 
 GROWTH = 100.0
 """A residual that rounding has made larger, but not so many times, is best left to the next step, which is a
@@ -59,7 +57,7 @@ def iterate(
     >>> frobenius_norm(torch.eye(2) - A @ iterate(A, 2)).item() < 1e-5
     True
     """
-    identity = identity_like(A)
+    identity = torch.eye(A.shape[-1], dtype=A.dtype, device=A.device)
     X, R = start.function(A)
     best = X if X.shape == A.shape else X * identity, R
     recomputed = recomputation_schedule(n_steps)
@@ -96,7 +94,7 @@ def count_products(n_steps: int, start: Start = TRANSPOSE) -> int:
     return start.n_products + STEP_PRODUCTS * n_steps + len(recomputation_schedule(n_steps))
 
 
-def recomputation_schedule(n_steps: int) -> frozenset[int]:
+def recomputation_schedule(n_steps: int) -> set[int]:
     """Return after which steps (counted from 1) ``R = I - A X`` is recomputed.
 
     Between recomputations R is only updated, which saves a product a step and lets rounding drift: steps bear two or
@@ -106,7 +104,7 @@ def recomputation_schedule(n_steps: int) -> frozenset[int]:
     [[1], [2], [3], [2, 4], [3, 5], [3, 6], [3, 5, 7]]
     """
     groups = -(-n_steps // 3)
-    return frozenset(-(-n_steps * (i + 1) // groups) for i in range(groups))
+    return {-(-n_steps * (i + 1) // groups) for i in range(groups)}
 
 
 def minimal_residual(A: Tensor, n_steps: int, *, rank: int = 0, n_coefficients: int = 3) -> Tensor:
@@ -183,8 +181,6 @@ def newton_schulz(A: Tensor, X: Tensor, n_steps: int) -> Tensor:
     [0.8452, 0.0573, 0.0]
     """
     check_square("A", A)
-    check_square("X", X)
-    identity = identity_like(A)
     for _ in range(n_steps):
-        X = X + X @ (identity - A @ X)
+        X = X + X @ residual(A, X)
     return X

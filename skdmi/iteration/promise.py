@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from skdmi.linalg.residuals import frobenius_norm, residual
+from skdmi.linalg.residuals import frobenius_norm
 from skdmi.linalg.scaling import exponents, power_of_two, scale_both, scale_by_power_of_two
 
 _UNIT = 2.0**-53
@@ -38,50 +38,46 @@ def keeps_promise(A: Tensor, X: Tensor, units: list[Tensor], tol: float = 0.0, k
     (tensor([True]), tensor([False]))
     """
     rows, columns = units
-    sizes = A.abs(), X.abs()
     unknown = torch.ones(len(A), dtype=torch.bool, device=A.device)
     kept = unknown.clone()
-    for matrices, abs_, exponent, asked in (
-        ((A, X), sizes, rows, unknown if known is None else ~known),
-        ((X, A), sizes[::-1], -columns, unknown),
+    for first, second, exponent, asked in (
+        (A, X, rows, unknown if known is None else ~known),
+        (X, A, -columns, unknown),
     ):
         graded = exponent.amax(dim=-1) > exponent.amin(dim=-1)
         for chosen, e in ((asked, torch.zeros_like(exponent)), (graded, exponent)):
-            if chosen.any():
-                first, second, first_abs, second_abs = (_some(T, chosen) for T in (*matrices, *abs_))
-                R = residual(first, second)
-                kept[chosen] &= _is_explained(R, first_abs, second_abs, _some(e, chosen), tol)
+            if chosen.all():
+                kept &= _is_explained(first, second, e, tol)
+            elif chosen.any():
+                kept[chosen] &= _is_explained(first[chosen], second[chosen], e[chosen], tol)
     return kept
 
 
-def _some(T: Tensor, chosen: Tensor) -> Tensor:
-    return T if chosen.all() else T[chosen]
-
-
-def _is_explained(R: Tensor, first: Tensor, second: Tensor, exponent: Tensor, tol: float) -> Tensor:
+def _is_explained(first: Tensor, second: Tensor, exponent: Tensor, tol: float) -> Tensor:
     r"""Return whether ``||D^-1 R D||_F <= 10 u || D^-1 |A| |X| D ||_F`` or ``tol``, ``D = diag(2^exponent)``.
 
     :math:`\|D^{-1} |A| |X| D e\|_2 / \sqrt m` stands for the norm on the right, which is no smaller, unless the scales
     are too far apart for products with them.
     """
-    span = exponent.amax(dim=-1) - exponent.amin(dim=-1)
+    m = first.shape[-1]
+    R = torch.eye(m, dtype=first.dtype, device=first.device) - first @ second
+    first, second = first.abs(), second.abs()
+    largest, smallest = exponent.amax(dim=-1, keepdim=True), exponent.amin(dim=-1, keepdim=True)
+    span = (largest - smallest).squeeze(-1)
     wide = span > _WIDEST
-    after = _power_up_to_one(exponent - exponent.amax(dim=-1, keepdim=True)).unsqueeze(-1)
-    before = _power_up_to_one(exponent.amin(dim=-1, keepdim=True) - exponent).unsqueeze(-1)
-    allowed = before * (first @ (second @ after)) / R.shape[-1] ** 0.5
+    powers = torch.stack([exponent - largest, smallest - exponent]).clamp_min(-_WIDEST)
+    after, before = power_of_two(powers, torch.float64).unsqueeze(-1)
+    allowed = before * (first @ (second @ after)) / m**0.5
     measured = before * R * after.mT
     if wide.any():
         e = exponent[wide]
         P = first[wide] @ second[wide]
         highest = (exponents(P) - e.unsqueeze(-1) + e.unsqueeze(-2)).amax(dim=(-2, -1))
         measured[wide] = scale_both(R[wide], -e, e - highest.unsqueeze(-1))
-        allowed[wide] = frobenius_norm(scale_both(P, -e, e - highest.unsqueeze(-1)))[:, None, None] / P.shape[-1] ** 0.5
+        allowed[wide] = frobenius_norm(scale_both(P, -e, e - highest.unsqueeze(-1)))[:, None, None] / m**0.5
         span = span.index_put((wide,), highest)
     unit = -torch.frexp(allowed.amax(dim=(-2, -1))).exponent
-    measured, explained = (frobenius_norm(scale_by_power_of_two(T, unit)) for T in (measured, allowed))
+    measured = frobenius_norm(scale_by_power_of_two(measured, unit))
+    explained = frobenius_norm(scale_by_power_of_two(allowed, unit))
     by_tolerance = torch.log2(measured) <= math.log2(tol) - span + unit if tol > 0 else measured == 0
     return (measured <= 10 * _UNIT * explained) | by_tolerance
-
-
-def _power_up_to_one(exponent: Tensor) -> Tensor:
-    return power_of_two(exponent.clamp_min(-_WIDEST), torch.float64)

@@ -10,8 +10,8 @@ from skdmi.iteration.promise import keeps_promise
 from skdmi.iteration.starts import TRANSPOSE
 from skdmi.iteration.steps import STEP_PRODUCTS, take_step
 from skdmi.linalg.accurate import correct
-from skdmi.linalg.residuals import double, frobenius_norm, residual, rounding_floor
-from skdmi.linalg.scaling import equilibrate, exponents, scale_both
+from skdmi.linalg.residuals import double, frobenius_norm, rounding_floor
+from skdmi.linalg.scaling import Equilibrated, equilibrate, exponents, scale_both
 from skdmi.validation import check_square
 
 PLAIN = 0.03
@@ -116,9 +116,12 @@ def refine(A: Tensor, X: Tensor | None = None, *, tol: float = 0.0, max_steps: i
         flat = (math.prod(leading), m, m)
         parts = double(A).reshape(flat).split(n_chunk)
         starts = [None] * len(parts) if X is None else double(X).reshape(flat).split(n_chunk)
-        chunks = [_refine(part, start, _Goal(tol), max_steps) for part, start in zip(parts, starts, strict=True)]
-        joined = (torch.cat(field) for field in zip(*chunks, strict=True))
-        return Refinement(*(field.reshape((*leading, *field.shape[1:])) for field in joined))
+        chunks = [
+            refine_equilibrated(equilibrate(part), start, tol=tol, max_steps=max_steps)
+            for part, start in zip(parts, starts, strict=True)
+        ]
+        joined = map(torch.cat, zip(*chunks, strict=True))
+        return Refinement(*[field.reshape((*leading, *field.shape[1:])) for field in joined])
 
 
 class _Goal(NamedTuple):
@@ -138,8 +141,17 @@ class _Goal(NamedTuple):
         return torch.maximum(rounding_floor(A, X) / 2, self.by_tolerance(A, X))
 
 
-def _refine(A: Tensor, X: Tensor | None, goal: _Goal, max_steps: int) -> Refinement:
-    A, rows, columns = equilibrate(A)
+@torch.no_grad()
+def refine_equilibrated(
+    equilibrated: Equilibrated, X: Tensor | None, *, tol: float = 0.0, max_steps: int = 50
+) -> Refinement:
+    """Return what :func:`refine` does of a stack ``(n_matrices, m, m)`` in float64; X, of A itself, is the start.
+
+    >>> refine_equilibrated(equilibrate(torch.eye(2, dtype=torch.float64)[None]), None).n_steps
+    tensor([0])
+    """
+    A, rows, columns = equilibrated
+    goal = _Goal(tol)
     members = _start(A, None if X is None else scale_both(X, -columns, -rows), goal)
     near = members.norm < PLAIN
     groups = _take(members, near), _approach(_take(members, ~near), goal, max_steps)
@@ -147,6 +159,10 @@ def _refine(A: Tensor, X: Tensor | None, goal: _Goal, max_steps: int) -> Refinem
     outcome = _take(outcome, outcome.position.argsort())
     refined = _finish(A, outcome, (rows, columns), goal, max_steps)
     return refined._replace(inverse=scale_both(refined.inverse, columns, rows))
+
+
+def _residual(A: Tensor, X: Tensor) -> Tensor:
+    return torch.eye(A.shape[-1], dtype=A.dtype, device=A.device) - A @ X
 
 
 class _Outcome(NamedTuple):
@@ -195,7 +211,7 @@ def _take(fields: _Fields, chosen: Tensor) -> _Fields:
         if chosen.all():
             return fields
         chosen = chosen.nonzero().flatten()
-    return type(fields)(*(field.index_select(0, chosen) for field in fields))
+    return type(fields)(*[field.index_select(0, chosen) for field in fields])
 
 
 def _join(parts: list[_Fields]) -> _Fields:
@@ -210,7 +226,7 @@ def _start(A: Tensor, X: Tensor | None, goal: _Goal) -> _Members:
         X, R = TRANSPOSE.function(A)
         is_guess = zero.bool()
     else:
-        R = residual(A, X)
+        R = _residual(A, X)
         is_guess = frobenius_norm(R) < USELESS
         if not is_guess.all():
             X = X.clone()
@@ -277,7 +293,7 @@ def _plain_step(members: _Members) -> _Members:
 
 def _judge(members: _Members, goal: _Goal) -> _Members:
     """Recompute R, keep the better iterate, and find who has finished; a hopeless guess begins anew."""
-    R = residual(members.A, members.X)
+    R = _residual(members.A, members.X)
     norm, before = frobenius_norm(R), members.best_norm
     better = norm < before
     best = torch.where(better[:, None, None], members.X, members.best)
@@ -306,7 +322,8 @@ def _judge(members: _Members, goal: _Goal) -> _Members:
 
 def _finish(A: Tensor, outcome: _Outcome, units: tuple[Tensor, Tensor], goal: _Goal, max_steps: int) -> Refinement:
     """Measure both residuals, correct what does not keep its promise or is delicate, and say what does."""
-    X, norm, n_steps, n_products = (T.clone() for T in (outcome.X, outcome.norm, outcome.n_steps, outcome.n_products))
+    X, norm = outcome.X.clone(), outcome.norm.clone()
+    n_steps, n_products = outcome.n_steps.clone(), outcome.n_products.clone()
     span = torch.stack([e.amax(dim=-1) - e.amin(dim=-1) for e in units]).amax(dim=0)
     converged = torch.log2(norm) + span < torch.log2(goal.by_tolerance(A, X))
     open_question = ~converged & (norm < 0.5)
@@ -325,7 +342,7 @@ def _finish(A: Tensor, outcome: _Outcome, units: tuple[Tensor, Tensor], goal: _G
         if len(chosen) == 0:
             continue
         corrected, n_more = _corrected(A[chosen], X[chosen], thoroughly=is_thorough)
-        corrected_norm = frobenius_norm(residual(A[chosen], corrected))
+        corrected_norm = frobenius_norm(_residual(A[chosen], corrected))
         kept = keeps_promise(A[chosen], corrected, [e[chosen] for e in units], goal.tol)
         better = kept | (~converged[chosen] & (corrected_norm < 0.5))
         taken = chosen[better]

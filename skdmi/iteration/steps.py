@@ -6,10 +6,6 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from skdmi.linalg.residuals import identity_like
-
-__all__ = ["LeastSquares", "Rule", "deflate", "fit_directions", "least_residual", "orthonormalize", "take_step"]
-
 STEP_PRODUCTS = 3
 """Products of m x m matrices in a step."""
 
@@ -78,14 +74,14 @@ def fit_directions(R: Tensor, directions: Tensor) -> LeastSquares:
     norms = squares.clamp_min(floor).sqrt()
     gram = gram / (norms.unsqueeze(-1) * norms.unsqueeze(-2))
     cosines = gram[..., :-1, -1]
-    factor = []
+    factor, coordinates = [], []
     for _ in range(directions.shape[-3]):
         pivot = (gram[..., :1, 0] + ridge).clamp_min(ridge).sqrt()
         below = gram[..., 1:, 0] / pivot
         gram = gram[..., 1:, 1:] - below.unsqueeze(-1) * below.unsqueeze(-2)
         factor.append(torch.cat([pivot, below], dim=-1))
-    coordinates = torch.stack([column[..., -1] for column in factor], dim=-1)
-    return LeastSquares(cosines, coordinates, factor, norms[..., -1:] / norms[..., :-1])
+        coordinates.append(below[..., -1])
+    return LeastSquares(cosines, torch.stack(coordinates, dim=-1), factor, norms[..., -1:] / norms[..., :-1])
 
 
 Rule: TypeAlias = Callable[[int, Tensor, LeastSquares], Tensor]
@@ -124,7 +120,7 @@ def take_step(
     tensor([[True]])
     """
     S = R @ R
-    identity = identity_like(R)
+    identity = torch.eye(R.shape[-1], dtype=R.dtype, device=R.device)
     powers = torch.stack([R, S, identity.expand_as(R)][:n_coefficients], dim=-3)
     directions = powers - torch.stack([S, R @ S, R][:n_coefficients], dim=-3)
     problem = fit_directions(R, directions)
@@ -189,15 +185,17 @@ def orthonormalize(U: Tensor, W: Tensor) -> tuple[Tensor, Tensor]:
             [ 0.0000,  1.0000]]), tensor([[1., 0.],
             [0., 1.]]))
     """
-    done: list[tuple[Tensor, Tensor]] = []
+    us: list[Tensor] = []
+    ws: list[Tensor] = []
     eps = torch.finfo(W.dtype).eps
     for u, w in zip(U.split(1, dim=-1), W.split(1, dim=-1), strict=True):
         before = torch.linalg.vector_norm(w, dim=-2, keepdim=True)
-        for u_done, w_done in done:
+        for u_done, w_done in zip(us, ws, strict=True):
             along = (w_done * w).sum(dim=-2, keepdim=True)
             u, w = u - along * u_done, w - along * w_done
         norm = torch.linalg.vector_norm(w, dim=-2, keepdim=True)
         independent = norm > eps**0.75 * before.clamp_min(eps)
         scale = torch.where(independent, 1 / torch.where(independent, norm, 1.0), 0.0)
-        done.append((u * scale, w * scale))
-    return torch.cat([u for u, _ in done], dim=-1), torch.cat([w for _, w in done], dim=-1)
+        us.append(u * scale)
+        ws.append(w * scale)
+    return torch.cat(us, dim=-1), torch.cat(ws, dim=-1)

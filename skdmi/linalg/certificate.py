@@ -6,7 +6,15 @@ import torch
 from torch import Tensor
 
 from skdmi.linalg.residuals import double, frobenius_norm
-from skdmi.linalg.scaling import equilibrate, near_one, power_of_two, scale_both, scale_by_power_of_two, split_exponent
+from skdmi.linalg.scaling import (
+    Equilibrated,
+    equilibrate,
+    near_one,
+    power_of_two,
+    scale_both,
+    scale_by_power_of_two,
+    split_exponent,
+)
 from skdmi.validation import check_square
 
 _UNIT = 2.0**-53
@@ -118,16 +126,28 @@ def certify(A: Tensor, X: Tensor) -> Certificate:
     """
     check_square("A", A)
     check_square("X", X)
+    A64 = double(A)
+    return certify_equilibrated(A64, double(X), equilibrate(A64), A.dtype)
+
+
+@torch.no_grad()
+def certify_equilibrated(A: Tensor, X: Tensor, equilibrated: Equilibrated, dtype: torch.dtype) -> Certificate:
+    """Return what :func:`certify` does of A and X in float64, for every matrix that rounds to A in a dtype.
+
+    >>> I = torch.eye(2, dtype=torch.float64)
+    >>> certify_equilibrated(I, I, equilibrate(I), torch.float32).certified
+    tensor(True)
+    """
     m = A.shape[-1]
-    A64, X64 = double(A), double(X)
-    scaled, row_exponent, column_exponent = equilibrate(A64)
-    bound = _ResidualBound.of(scaled, scale_both(X64, -column_exponent, -row_exponent))
+    scaled, row_exponent, column_exponent = equilibrated
+    bound = _ResidualBound.of(scaled, scale_both(X, -column_exponent, -row_exponent))
     ones = scaled.new_ones(m, 1)
-    rho, rho_of_all = (bound.norms(ones, g) for g in ((m + 3) * _UNIT, (m + 3) * _UNIT + torch.finfo(A.dtype).eps / 2))
+    rho = bound.norms(ones, (m + 3) * _UNIT)
+    rho_of_all = bound.norms(ones, (m + 3) * _UNIT + torch.finfo(dtype).eps / 2)
     nonsingular, certified = rho.smaller < 1, rho_of_all.smaller < 1
     error_bound = _error_bound(bound, rho, row_exponent, column_exponent)
     error_bound = torch.where(certified, error_bound, torch.nan)
-    interval = _condition_interval(A64, X64, error_bound)
+    interval = _condition_interval(A, X, error_bound)
     return Certificate(certified, rho_of_all.smaller, error_bound, *interval, nonsingular)
 
 
@@ -202,7 +222,7 @@ class _ResidualBound(NamedTuple):
 
 def _error_bound(bound: _ResidualBound, rho: _Rho, row_exponent: Tensor, column_exponent: Tensor) -> Tensor:
     """Return the bound on the relative error of X, infinite where there is none."""
-    D1, D2 = (_beside_largest(e).unsqueeze(-1) for e in (row_exponent, column_exponent))
+    D1, D2 = _beside_largest(torch.stack([row_exponent, column_exponent])).unsqueeze(-1)
     h = (D1.shape[-2] + 3) * _UNIT
     z = bound.times(D1, h)
     v = torch.fmin(_geometric(rho.row_sum) * z.amax(dim=(-2, -1)), _geometric(rho.frobenius) * frobenius_norm(z))
@@ -266,8 +286,8 @@ def _condition_interval(A: Tensor, X: Tensor, error_bound: Tensor) -> tuple[Tens
     m = A.shape[-1]
     # Each near 1: the product may be in range where one of the norms is not.
     (A, A_exponent), (X, X_exponent) = near_one(A), near_one(X)
-    of_A, of_X = (_column_sums(T.abs()).amax(dim=(-2, -1)) for T in (A, X))
-    product = scale_by_power_of_two((of_A * of_X)[..., None, None], A_exponent + X_exponent).squeeze((-2, -1))
+    norms = _column_sums(A.abs()).amax(dim=(-2, -1)) * _column_sums(X.abs()).amax(dim=(-2, -1))
+    product = scale_by_power_of_two(norms[..., None, None], A_exponent + X_exponent).squeeze((-2, -1))
     slack = _rounded_up(m * error_bound, m)
     lower = (product.clamp_max(torch.finfo(product.dtype).max) / _rounded_up(1 + slack, m)).clamp_min(1)
     upper = torch.where(slack < 1, _rounded_up(product, m) / (1 - slack), torch.inf)

@@ -1,5 +1,7 @@
 """Scaling by powers of two, exactly: one matrix, its rows, its columns, and both so that units cost no digits."""
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -64,7 +66,7 @@ def scale_by_power_of_two(A: Tensor, exponent: Tensor) -> Tensor:
     True
     """
     half = torch.div(exponent, 2, rounding_mode="floor")
-    first, second = (power_of_two(part, A.dtype)[..., None, None] for part in (half, exponent - half))
+    first, second = power_of_two(torch.stack([half, exponent - half]), A.dtype)[..., None, None]
     return A * first * second
 
 
@@ -121,7 +123,7 @@ def scale_both(A: Tensor, row_exponent: Tensor, column_exponent: Tensor) -> Tens
     field = (bits >> 52) & _ALL_ONES
     new_field = field + exponent
     moved = (bits + (exponent << 52)).view(torch.float64)
-    if _are_of_normal_numbers(field) and _are_of_normal_numbers(new_field):
+    if _are_of_normal_numbers(field, new_field):
         return moved
     usual = (field > 0) & (field < _ALL_ONES) & (new_field > 0) & (new_field < _ALL_ONES)
     B, shift = _without_subnormals(A)
@@ -132,11 +134,14 @@ def scale_both(A: Tensor, row_exponent: Tensor, column_exponent: Tensor) -> Tens
     return torch.where(usual, moved, B)
 
 
-def _are_of_normal_numbers(fields: Tensor) -> bool:
-    if fields.numel() == 0:
-        return True
-    smallest, largest = fields.aminmax()
-    return bool((smallest > 0) & (largest < _ALL_ONES))
+def _are_of_normal_numbers(*fields: Tensor) -> bool:
+    """Return whether exponent fields are all those of normal numbers."""
+    for field in fields:
+        if field.numel() > 0:
+            smallest, largest = field.aminmax()
+            if not (smallest > 0) & (largest < _ALL_ONES):
+                return False
+    return True
 
 
 def _without_subnormals(A: Tensor) -> tuple[Tensor, Tensor]:
@@ -173,7 +178,18 @@ def near_one(A: Tensor) -> tuple[Tensor, Tensor]:
     return scale_both(A, -exponent.unsqueeze(-1).expand_as(row_exponent), torch.zeros_like(row_exponent)), exponent
 
 
-def equilibrate(A: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+class Equilibrated(NamedTuple):
+    """What :func:`equilibrate` returns, for each matrix."""
+
+    scaled: Tensor
+    """``A' = D1 A D2``, shape (..., m, m), in the dtype of A. Exact, save what lies below the normal numbers there."""
+    row_exponent: Tensor
+    """Of ``D1``: r, int32, shape (..., m); 0 for rows of zeros."""
+    column_exponent: Tensor
+    """Of ``D2``: c, int32, shape (..., m); 0 for columns of zeros."""
+
+
+def equilibrate(A: Tensor) -> Equilibrated:
     r"""Bring the largest entry of every row and of every column to [1/2, 1) by powers of two: units cost no digits.
 
     .. math:: A' = D_1 A D_2, \quad A^{-1} = D_2 A'^{-1} D_1, \quad
@@ -194,13 +210,6 @@ def equilibrate(A: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     ----------
     A : Tensor of shape (..., m, m)
         Finite, float32 or float64.
-
-    Returns
-    -------
-    scaled : Tensor of shape (..., m, m)
-        A', in the dtype of A. Exact, save what lies below the normal numbers there.
-    row_exponent, column_exponent : int32 Tensors of shape (..., m)
-        r and c; 0 for rows and columns of zeros.
 
     References
     ----------
@@ -229,7 +238,7 @@ def equilibrate(A: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         where[unbalanced] = better
         rows[where], columns[where] = (e[better] for e in other)
     scaled = scale_both(A64, rows, columns)
-    return scaled.to(A), rows, columns
+    return Equilibrated(scaled.to(A), rows, columns)
 
 
 def _by_maxima(E: Tensor) -> tuple[Tensor, Tensor]:

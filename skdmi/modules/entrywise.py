@@ -8,8 +8,6 @@ from skdmi.iteration.norm import LayerNorm
 from skdmi.iteration.starts import TRANSPOSE
 from skdmi.linalg.residuals import frobenius_norm, residual
 
-__all__ = ["DenseInverse", "FeedbackInverse"]
-
 
 class _GatedUnit(nn.Module):
     r"""Add products of learned features: :math:`h + V ((U \tilde h) \odot (G \tilde h))`, :math:`\tilde h` normed."""

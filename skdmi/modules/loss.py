@@ -3,9 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from skdmi.linalg.residuals import frobenius_norm, identity_like
-
-__all__ = ["IdentityLoss"]
+from skdmi.linalg.residuals import frobenius_norm, residual
 
 
 class IdentityLoss(nn.Module):
@@ -37,7 +35,7 @@ class IdentityLoss(nn.Module):
 
     def forward(self, X_pred: Tensor, A: Tensor) -> Tensor:
         """Return the loss of the computed inverses ``X_pred`` of A, both ``(n, m, m)``, as a scalar."""
-        norms = frobenius_norm(identity_like(A) - A @ X_pred)
+        norms = frobenius_norm(residual(A, X_pred))
         loss = norms.mean()
         if self.log_weight:
             loss = loss + self.log_weight * torch.log1p(norms / self.log_scale).mean()

@@ -13,8 +13,6 @@ from skdmi.linalg.residuals import frobenius_norm
 from skdmi.linalg.scaling import scale_by_power_of_two, split_exponent
 from skdmi.modules.entrywise import DenseInverse, FeedbackInverse
 
-__all__ = ["BLOCKS", "NORMALIZATIONS", "PRECISIONS", "InverterResNet"]
-
 
 class Block(NamedTuple):
     """A kind of residual block, and so of network."""

@@ -14,8 +14,6 @@ from torch import Tensor
 from skdmi.modules import InverterResNet
 from skdmi.training.stream import MatrixBatches, MatrixStream
 
-__all__ = ["BestWeights", "DivergedError", "FiniteGradients", "copied", "print_plain"]
-
 
 class DivergedError(Exception):
     """The loss is not finite."""

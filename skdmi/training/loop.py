@@ -16,8 +16,6 @@ from skdmi.modules import IdentityLoss, InverterResNet
 from skdmi.training.callbacks import BestWeights, DivergedError, FiniteGradients, copied, print_plain
 from skdmi.training.stream import MatrixBatches, MatrixStream, stream_seed
 
-__all__ = ["OPTIMIZERS", "Outcome", "Settings", "constant", "cosine", "prediction_net", "train"]
-
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 
 

@@ -14,8 +14,6 @@ from skdmi.linalg.residuals import frobenius_norm
 from skdmi.linalg.scaling import split_exponent
 from skdmi.training.stream import Draw, MatrixBatches, draw_stack, stream_seed
 
-__all__ = ["Problem", "pose_problem", "resolve_sizes"]
-
 VALIDATION_FRACTION = 0.1
 DOMAIN_MATRICES = 4096
 DOMAIN_QUANTILES = (0.0, 0.01, 0.5, 0.99, 1.0)

@@ -9,8 +9,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
-__all__ = ["Draw", "MatrixBatches", "MatrixStream", "draw_stack", "stream_seed"]
-
 Draw = Callable[..., Tensor]
 
 

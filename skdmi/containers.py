@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skdmi.arrays import as_array, check_dtypes
-from skdmi.validation import refuse_empty
+from skdmi.arrays import STACK, as_array, check_dtypes
+from skdmi.validation import refuse_empty, side_of
 
 Validate: TypeAlias = Callable[..., Any]
 """``validate(X, **options)``: scikit-learn's ``validate_data`` for one estimator."""
@@ -46,6 +46,24 @@ def container_of(X: Any) -> Container:
 def computable(stack: Tensor) -> Tensor:
     """Return half precision as float32, which LAPACK and the network need, and anything else as it is."""
     return stack.float() if stack.dtype in (torch.float16, torch.bfloat16) else stack
+
+
+def as_stack(X: Any, *, name: str = "X", shape: str = STACK) -> Tensor:
+    """Return a stack as a tensor, a flat one, where ``shape`` allows it, as ``(n_matrices, m, m)``; no check of axes.
+
+    In its own dtype if that is float32 or float64; half precision as float32, all else as float64.
+
+    >>> as_stack([[1, 2, 3, 4]])
+    tensor([[[1., 2.],
+             [3., 4.]]], dtype=torch.float64)
+    """
+    X = as_array(X, name=name, shape=shape)
+    if not isinstance(X, Tensor):
+        X = np.asarray(X)
+        # torch warns of read-only arrays, such as joblib's memory maps, and refuses negative strides: those are copied.
+        X = torch.from_numpy(np.require(X, np.float32 if X.dtype == np.float32 else np.float64, ["C", "W"]))
+    stack = computable(X if X.is_floating_point() else X.double())
+    return stack.reshape(len(stack), side_of(stack.shape[1]), -1) if stack.ndim == 2 and shape == STACK else stack
 
 
 def to_numpy(array: Any) -> np.ndarray:

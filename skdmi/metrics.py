@@ -13,7 +13,7 @@ import torch
 from sklearn.pipeline import Pipeline
 from torch import Tensor
 
-from skdmi.arrays import as_array
+from skdmi.containers import as_stack
 from skdmi.iteration.refinement import refine
 from skdmi.linalg.certificate import certify
 from skdmi.linalg.exact import exact_inverse
@@ -192,7 +192,7 @@ def neg_mean_frobenius_residual(estimator: Any, X: Any, y: Any = None) -> float:
     True
     """
     del y
-    A, inverses = (_as_stack(array) for array in (X, estimator.transform(X)))
+    A, inverses = as_stack(X), as_stack(estimator.transform(X))
     return -mean_frobenius_residual(A, inverses)
 
 
@@ -229,7 +229,7 @@ def neg_mean_refinement_steps(estimator: Any, X: Any, y: Any = None) -> float:
         return -float(final.report(final_X).n_steps.mean())
     if not hasattr(estimator, "transform"):
         raise TypeError(f"{estimator!r} has neither report nor transform; expected an inverter, or a Pipeline of one.")
-    A, inverses = (_certifiable(array) for array in (X, estimator.transform(X)))
+    A, inverses = as_stack(X), as_stack(estimator.transform(X))
     return 0.0 - refine(A, inverses).n_steps.double().mean().item()
 
 
@@ -253,7 +253,7 @@ def certified_share(estimator: Any, X: Any, y: Any = None) -> float:
     1.0
     """
     del y
-    A, inverses = (_certifiable(array) for array in (X, estimator.transform(X)))
+    A, inverses = as_stack(X), as_stack(estimator.transform(X))
     return certify(A, inverses).certified.double().mean().item()
 
 
@@ -265,39 +265,16 @@ def _final_step(estimator: Any, X: Any) -> tuple[Any, Any]:
     return estimator, X
 
 
-def _certifiable(array: Any) -> Tensor:
-    """Return a stack in a dtype that can be certified: its own, or the one that holds it exactly."""
-    array = _as_stack(array)
-    if isinstance(array, Tensor):
-        return array.float() if array.dtype in (torch.float16, torch.bfloat16) else array
-    return torch.from_numpy(np.require(array, np.float32 if array.dtype == np.float32 else np.float64, ["C", "W"]))
-
-
-def _as_stack(array: Any) -> Any:
-    array = as_array(array)
-    array = array if isinstance(array, Tensor) else np.asarray(array)
-    if array.ndim == 3:
-        return array
-    m = math.isqrt(array.shape[-1])
-    return array.reshape(len(array), m, m)
-
-
 def _stacks(A: Any, X: Any) -> tuple[Tensor, Tensor]:
-    A64, X64 = (_as_double(array, name) for array, name in ((A, "A"), (X, "X")))
+    """Return two stacks in float64."""
+    shape = "(n_matrices, m, m)"
+    A64, X64 = (as_stack(array, name=name, shape=shape).double() for array, name in ((A, "A"), (X, "X")))
     if A64.ndim != 3 or A64.shape[-1] != A64.shape[-2] or A64.shape != X64.shape:
         raise ValueError(
-            f"Expected two stacks of one shape (n_matrices, m, m), got {tuple(A64.shape)} and {tuple(X64.shape)}. "
-            f"A flat stack is X.reshape(-1, m, m)."
+            f"Expected two stacks of one shape {shape}, got {tuple(A64.shape)} and {tuple(X64.shape)}. A flat stack is "
+            f"X.reshape(-1, m, m)."
         )
     return A64, X64
-
-
-def _as_double(array: Any, name: str) -> Tensor:
-    array = as_array(array, name=name, shape="(n_matrices, m, m)")
-    if isinstance(array, Tensor):
-        return array.double()
-    # torch warns of read-only arrays, such as joblib's memory maps, and refuses negative strides: those are copied.
-    return torch.from_numpy(np.require(array, np.float64, ["C", "W"]))
 
 
 def _like(container: Any, values: Tensor) -> Any:

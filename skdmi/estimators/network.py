@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skdmi.chunks import chunk_size
 from skdmi.containers import computable
 from skdmi.estimators.base import Answer, BaseInverter, in_dtype_of
 from skdmi.estimators.card import fitted_from_config, parameters_from_config, to_config
@@ -106,7 +107,7 @@ class NetworkInverter(BaseInverter):
         device = home if A.device.type == "cpu" else A.device
         if device != home:
             network = apart(lambda: copy.deepcopy(self.module_).to(device))
-        n_chunk = max(1, CHUNK_ENTRIES // (m * m)) if device.type == "cpu" else len(A)
+        n_chunk = chunk_size(m, CHUNK_ENTRIES) if device.type == "cpu" else len(A)
         parts = computable(A).split(n_chunk)
         return Answer(in_dtype_of(A, torch.cat([network(part.to(device)).to(A.device) for part in parts])))
 

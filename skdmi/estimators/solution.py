@@ -5,6 +5,7 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor
 
+from skdmi.chunks import chunk_size
 from skdmi.containers import computable
 from skdmi.estimators.report import INACCURATE, SOURCES
 from skdmi.estimators.singular import float64_hint, warn_inaccurate
@@ -14,7 +15,6 @@ from skdmi.linalg.exact import exact_inverse
 from skdmi.linalg.residuals import double, missing
 from skdmi.linalg.scaling import equilibrate
 
-PART_ENTRIES = 2**18
 NETWORK, REFINED, EXACT, PINV, NONE = range(len(SOURCES))
 
 
@@ -102,4 +102,4 @@ class Solution(NamedTuple):
 
 def in_parts(A: Tensor) -> tuple[Tensor, ...]:
     """Return a stack in parts, so that what refinement and certificates need beside it does not grow with it."""
-    return A.split(max(1, PART_ENTRIES // A.shape[-1] ** 2))
+    return A.split(chunk_size(A.shape[-1]))

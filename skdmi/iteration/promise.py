@@ -77,7 +77,8 @@ def _is_explained(first: Tensor, second: Tensor, exponent: Tensor, tol: float) -
         allowed[wide] = frobenius_norm(scale_both(P, -e, e - highest.unsqueeze(-1)))[:, None, None] / m**0.5
         span = span.index_put((wide,), highest)
     unit = -torch.frexp(allowed.amax(dim=(-2, -1))).exponent
-    measured = frobenius_norm(scale_by_power_of_two(measured, unit))
-    explained = frobenius_norm(scale_by_power_of_two(allowed, unit))
+    measured, explained = map(
+        frobenius_norm, scale_by_power_of_two(torch.cat([measured, allowed], -1), unit).split(m, -1)
+    )
     by_tolerance = torch.log2(measured) <= math.log2(tol) - span + unit if tol > 0 else measured == 0
     return (measured <= 10 * _UNIT * explained) | by_tolerance

@@ -6,6 +6,7 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+from skdmi.chunks import chunk_size
 from skdmi.iteration.promise import keeps_promise
 from skdmi.iteration.starts import TRANSPOSE
 from skdmi.iteration.steps import STEP_PRODUCTS, take_step
@@ -25,7 +26,6 @@ DELICATE = 2.0**16
 MAX_AGAIN = 3
 """Corrections after the first of a matrix that may lean on small entries."""
 _FEW_BITS = 10
-_CHUNK_ENTRIES = 2**18
 
 
 class Refinement(NamedTuple):
@@ -112,10 +112,9 @@ def refine(A: Tensor, X: Tensor | None = None, *, tol: float = 0.0, max_steps: i
     check_square("A", A)
     *leading, m, _ = A.shape
     with torch.autocast(A.device.type, enabled=False):
-        n_chunk = max(1, _CHUNK_ENTRIES // m**2)
         flat = (math.prod(leading), m, m)
-        parts = double(A).reshape(flat).split(n_chunk)
-        starts = [None] * len(parts) if X is None else double(X).reshape(flat).split(n_chunk)
+        parts = double(A).reshape(flat).split(chunk_size(m))
+        starts = [None] * len(parts) if X is None else double(X).reshape(flat).split(chunk_size(m))
         chunks = [
             refine_equilibrated(equilibrate(part), start, tol=tol, max_steps=max_steps)
             for part, start in zip(parts, starts, strict=True)
@@ -154,7 +153,9 @@ def refine_equilibrated(
     goal = _Goal(tol)
     members = _start(A, None if X is None else scale_both(X, -columns, -rows), goal)
     near = members.norm < PLAIN
-    groups = _take(members, near), _approach(_take(members, ~near), goal, max_steps)
+    groups = [_take(members, near)]
+    if not near.all():
+        groups.append(_approach(_take(members, ~near), goal, max_steps))
     outcome = _join([_converge(group, goal, max_steps) for group in groups])
     outcome = _take(outcome, outcome.position.argsort())
     refined = _finish(A, outcome, (rows, columns), goal, max_steps)
@@ -215,7 +216,8 @@ def _take(fields: _Fields, chosen: Tensor) -> _Fields:
 
 
 def _join(parts: list[_Fields]) -> _Fields:
-    parts = [part for part in parts if len(part.norm)] or parts[:1]
+    if len(parts) > 1:
+        parts = [part for part in parts if len(part.norm)] or parts[:1]
     return parts[0] if len(parts) == 1 else type(parts[0])(*map(torch.cat, zip(*parts, strict=True)))
 
 
@@ -255,13 +257,14 @@ def _approach(members: _Members, goal: _Goal, max_steps: int) -> _Members:
 
 def _converge(members: _Members, goal: _Goal, max_steps: int) -> _Outcome:
     """Take plain steps with each near member until it is finished."""
-    done = []
+    done: list[_Outcome] = []
     while True:
         stopped = members.finished | (members.n_steps >= max_steps)
-        done.append(_take(members.outcome(), stopped))
-        members = _take(members, ~stopped)
-        if len(members.norm) == 0:
-            return _join(done)
+        if stopped.all():
+            return _join([*done, members.outcome()])
+        if stopped.any():
+            done.append(_take(members.outcome(), stopped))
+            members = _take(members, ~stopped)
         members = _judge(_plain_step(members), goal)
 
 

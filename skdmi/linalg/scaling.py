@@ -66,7 +66,7 @@ def scale_by_power_of_two(A: Tensor, exponent: Tensor) -> Tensor:
     True
     """
     half = torch.div(exponent, 2, rounding_mode="floor")
-    first, second = power_of_two(torch.stack([half, exponent - half]), A.dtype)[..., None, None]
+    first, second = power_of_two(torch.stack([half, exponent - half])[..., None, None], A.dtype)
     return A * first * second
 
 

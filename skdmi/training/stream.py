@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
+from skdmi.chunks import chunk_size
+
 Draw = Callable[..., Tensor]
 
 
@@ -104,7 +106,7 @@ class MatrixStream(IterableDataset):
             remaining -= n_batches
 
     def _batches_in_chunk(self, m: int, remaining: int) -> int:
-        fitting = max(1, self.chunk_entries // (self.batch_size * m * m))
+        fitting = max(1, chunk_size(m, self.chunk_entries) // self.batch_size)
         several_sizes = len(self.matrix_sizes) > 1
         return min(remaining, 1 if several_sizes else fitting)
 

@@ -3,16 +3,13 @@
 import json
 import platform
 from numbers import Integral
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
 from skdmi import __version__
 from skdmi.distributions import from_dict
-
-if TYPE_CHECKING:
-    from skdmi.estimators.neural import NeuralMatrixInverter
 
 NOT_STORED = ("device", "callbacks")
 ONLY_IN_0_1_0 = {"block": ("gated",), "start": ("characteristic",)}
@@ -37,7 +34,7 @@ FITTED = (
 )
 
 
-def to_config(inverter: "NeuralMatrixInverter") -> dict[str, Any]:
+def to_config(inverter: Any) -> dict[str, Any]:
     """Return class, versions, parameters and fitted attributes; what JSON cannot hold is None or left out."""
     given = inverter.get_params(deep=False)
     parameters = {name: _plain(value) for name, value in given.items() if name not in NOT_STORED}

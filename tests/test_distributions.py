@@ -191,15 +191,15 @@ def test_numpy_numbers_and_lists_are_stored_as_plain_python():
 @pytest.mark.parametrize(
     ("description", "message"),
     [
-        ("Uniform", "expected a dict with the key 'name'"),
-        ({"low": 1}, "expected a dict with the key 'name'"),
-        ({"name": "Cauchy"}, "name='Cauchy'; expected one of .*Uniform"),
-        ({"name": ["Uniform"]}, "expected one of"),
-        ({"name": "Normal", "sigma": 1}, r"Normal takes \(mean, std, min_abs_det, max_cond\); got \(sigma\)"),
-        ({"name": "Mixture"}, r"Mixture takes \(components, weights\) with at least \(components\)"),
-        ({"name": "Mixture", "components": [{"name": "os.system"}]}, "name='os.system'; expected one of"),
-        ({"name": "Uniform", "low": "__import__('os')"}, "Uniform: low="),
-        ({"name": "Uniform", "low": {"name": "Normal"}}, r"Uniform: low=Normal\(\)"),
+        ("Uniform", "expected a dict whose 'name' is one of"),
+        ({"low": 1}, "expected a dict whose 'name' is one of"),
+        ({"name": "Cauchy"}, "'Cauchy'}; expected a dict whose 'name' is one of .*Uniform"),
+        ({"name": ["Uniform"]}, "is one of"),
+        ({"name": "Normal", "sigma": 1}, r"Normal got \(sigma\); expected \(mean, std, min_abs_det, max_cond\)"),
+        ({"name": "Mixture"}, r"Mixture got \(\); expected \(components, weights\): .*'components'"),
+        ({"name": "Mixture", "components": [{"name": "os.system"}]}, "'os.system'}; expected"),
+        ({"name": "Uniform", "low": "__import__('os')"}, "Uniform got low="),
+        ({"name": "Uniform", "low": {"name": "Normal"}}, r"Uniform got low=Normal\(\)"),
     ],
 )
 def test_from_dict_refuses_what_it_does_not_know(description, message):
@@ -218,18 +218,18 @@ def test_a_distribution_of_ones_own():
 
     assert from_dict(ScaledIdentity(2.0).to_dict()) == ScaledIdentity(2.0)
     assert np.array_equal(ScaledIdentity(2.0).sample(3, 2), np.stack([2 * np.eye(2)] * 3))
-    with pytest.raises(TypeError, match="a distribution named 'Uniform' exists already"):
+    with pytest.raises(TypeError, match="A distribution named 'Uniform' exists already"):
         type("Uniform", (Distribution,), {"__module__": __name__})
 
 
 @pytest.mark.parametrize(
     ("kind", "parameters", "message"),
     [
-        (Uniform, {"low": "a"}, "Uniform: low='a'; expected None or a finite number"),
-        (Uniform, {"high": math.nan}, "Uniform: high=nan"),
-        (Uniform, {"low": True}, "Uniform: low=True"),
-        (Uniform, {"low": 1}, "Uniform: high=None; expected more than low, which is 1"),
-        (Uniform, {"low": -1e308, "high": 1e308}, "Uniform: high=1e"),
+        (Uniform, {"low": "a"}, "Uniform got low='a'; expected None or a finite number"),
+        (Uniform, {"high": math.nan}, "Uniform got high=nan"),
+        (Uniform, {"low": True}, "Uniform got low=True"),
+        (Uniform, {"low": 1}, "Uniform got high=None; expected more than low, which is 1"),
+        (Uniform, {"low": -1e308, "high": 1e308}, "Uniform got high=1e"),
         (Uniform, {"min_abs_det": -0.1}, "min_abs_det=-0.1; expected a finite number of at least 0"),
         (Normal, {"max_cond": 0.5}, "max_cond=0.5; expected None or a finite number of at least 1"),
         (Normal, {"mean": math.inf}, "mean=inf"),
@@ -237,7 +237,7 @@ def test_a_distribution_of_ones_own():
         (Wishart, {"degrees_of_freedom": 0}, "degrees_of_freedom=0"),
         (Wishart, {"degrees_of_freedom": 2.5}, "degrees_of_freedom=2.5; expected None or an integer"),
         (Wishart, {"ridge": -1}, "ridge=-1"),
-        (Toeplitz, {"low": 2}, "high=1.0; expected a finite number above low=2"),
+        (Toeplitz, {"low": 2}, "high=1.0; expected a finite number above 2"),
         (Toeplitz, {"low": None}, "low=None"),
         (Toeplitz, {"symmetric": "yes"}, "symmetric='yes'; expected True or False"),
         (DiagonallyDominant, {"dominance": 1}, "dominance=1; expected a finite number above 1"),
@@ -290,7 +290,7 @@ def test_uniform_takes_its_open_ends_from_the_data(low, high):
 
 
 def test_uniform_cannot_be_bound_to_one_value_or_to_no_stack():
-    with pytest.raises(ValueError, match=r"Uniform: high=0.0; expected more than low, which is 0"):
+    with pytest.raises(ValueError, match=r"Uniform got high=0.0; expected more than low, which is 0"):
         Uniform().bind(np.zeros((2, 3, 3)))
     for shape in [(3, 3), (2, 3, 4), (0, 3, 3)]:
         with pytest.raises(ValueError, match=r"X has shape .*; expected a stack \(n_matrices, m, m\)"):
@@ -328,8 +328,8 @@ def test_determinants_in_closed_form_are_those_of_lapack(m):
 @pytest.mark.parametrize(
     ("distribution", "message"),
     [
-        (Uniform(min_abs_det=100), r"matrix_size=3, 0 passed min_abs_det=100 \(acceptance 0, .* Relax the filter"),
-        (Uniform(min_abs_det=0.1, max_cond=1), r"passed min_abs_det=0.1, then 0 passed max_cond=1 \(acceptance 0"),
+        (Uniform(min_abs_det=100), "matrix_size=3, 0 passed min_abs_det=100, .* Relax the filter"),
+        (Uniform(min_abs_det=0.1, max_cond=1), "passed min_abs_det=0.1, and 0 of those max_cond=1;"),
     ],
 )
 def test_a_filter_that_cannot_be_met_says_so(distribution, message):
@@ -345,7 +345,7 @@ def test_rejection_draws_little_more_than_it_needs_in_few_chunks():
         return torch.rand(n, 1, 1, generator=generator)
 
     generator = seeded()
-    stack = draw_filtered(propose, 100_000, 1, min_abs_det=0.5, max_cond=None)
+    stack = draw_filtered(Uniform(min_abs_det=0.5), propose, 100_000, 1)
     assert stack.shape == (100_000, 1, 1)
     assert stack.min() > 0.5
     assert len(chunks) <= 3
@@ -498,7 +498,7 @@ def test_each_matrix_comes_whole_from_a_component_by_weight(weights):
 
 
 def test_a_mixture_with_a_callable_is_no_json():
-    with pytest.raises(ValueError, match="cannot be written as JSON; use a Distribution in its place"):
+    with pytest.raises(ValueError, match=r"cannot be written as JSON\. Use a Distribution in its place"):
         Mixture([Uniform(), constant(1.0)]).to_dict()
 
 
@@ -586,12 +586,12 @@ def test_variations_are_endless_and_belong_to_the_size_of_the_data():
     assert len({matrix.numpy().tobytes() for matrix in stack}) == 1000
     assert bound.uses_data
     assert Resampled().uses_data
-    with pytest.raises(ValueError, match="matrix_size=4; expected 3, the size of the 3 x 3 matrices of X"):
+    with pytest.raises(ValueError, match="matrix_size=4; expected 3, the size of the matrices of X"):
         bound(1, 4, generator=seeded())
 
 
 def test_resampled_without_data_says_what_to_do():
-    with pytest.raises(ValueError, match=r"Resampled\(jitter=0\) makes matrices from data and has none; give X to fit"):
+    with pytest.raises(ValueError, match=r"Resampled\(jitter=0\) makes matrices from data and has none. Give X to fit"):
         Resampled(jitter=0).sample(1, 3)
 
 

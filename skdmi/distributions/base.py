@@ -1,22 +1,21 @@
 """What every distribution is: a sampler of stacks, and a plain value that can be compared, printed and stored."""
 
-from __future__ import annotations
-
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
+from torch import Tensor
 
 DTYPES = (torch.float32, torch.float64)
 
 # Every distribution by the name of its class: what `from_dict` can build.
-_KINDS: dict[str, type[Distribution]] = {}
+_KINDS: dict[str, type["Distribution"]] = {}
 
 
 class Sampler(ABC):
@@ -34,7 +33,7 @@ class Sampler(ABC):
         generator: torch.Generator,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
-    ) -> torch.Tensor:
+    ) -> Tensor:
         """Draw a stack as a tensor.
 
         Parameters
@@ -63,13 +62,14 @@ class Sampler(ABC):
             If ``n_matrices``, ``matrix_size`` or ``dtype`` is not allowed.
         """
         if not isinstance(generator, torch.Generator):
-            raise TypeError(f"generator={generator!r}; expected a torch.Generator (torch's global state is never used)")
-        if not is_integer(n_matrices) or n_matrices < 0:
-            raise ValueError(f"n_matrices={n_matrices!r}; expected an integer of at least 0")
-        if not is_integer(matrix_size) or matrix_size < 1:
-            raise ValueError(f"matrix_size={matrix_size!r}; expected an integer of at least 1")
+            raise TypeError(
+                f"Got generator={generator!r}; expected a torch.Generator. Try torch.Generator().manual_seed(0)."
+            )
+        for name, value, least in (("n_matrices", n_matrices, 0), ("matrix_size", matrix_size, 1)):
+            if not is_number(value, Integral) or value < least:
+                raise ValueError(f"Got {name}={value!r}; expected an integer of at least {least}.")
         if dtype not in DTYPES:
-            raise ValueError(f"dtype={dtype}; expected one of {DTYPES}")
+            raise ValueError(f"Got dtype={dtype}; expected one of {DTYPES}.")
         if n_matrices == 0:
             return torch.empty(0, matrix_size, matrix_size, device=device, dtype=dtype)
         return self._draw(n_matrices, matrix_size, generator=generator, device=device, dtype=dtype).contiguous()
@@ -107,7 +107,7 @@ class Sampler(ABC):
         return False
 
     @abstractmethod
-    def _draw(self, n_matrices: int, matrix_size: int, **where: Any) -> torch.Tensor: ...
+    def _draw(self, n_matrices: int, matrix_size: int, **where: Any) -> Tensor: ...
 
 
 @dataclass(frozen=True, repr=False)
@@ -118,8 +118,8 @@ class Distribution(Sampler):
     defaults, and ``from_dict(distribution.to_dict())`` is the distribution again. It is also a function: called with
     sizes and a generator it returns a stack, and any function of that signature may stand in its place.
 
-    A subclass is a frozen dataclass (``@dataclass(frozen=True, repr=False)``) that writes ``_draw``, and
-    ``__post_init__`` to check its parameters. `from_dict` knows it by the name of its class.
+    A subclass is a frozen dataclass (``@dataclass(frozen=True, repr=False)``) that writes ``_draw``, and ``_check`` if
+    not every value of its parameters is allowed. `from_dict` knows it by the name of its class.
 
     See Also
     --------
@@ -130,15 +130,19 @@ class Distribution(Sampler):
         known = _KINDS.get(cls.__name__, cls)
         if known.__module__ != cls.__module__:
             raise TypeError(
-                f"a distribution named {cls.__name__!r} exists already, in {known.__module__}; rename this one"
+                f"A distribution named {cls.__name__!r} exists already, in {known.__module__}. Rename this one."
             )
         _KINDS[cls.__name__] = cls
 
     def __post_init__(self) -> None:
         for field in fields(self):
             object.__setattr__(self, field.name, _plain(getattr(self, field.name)))
+        self._check()
 
-    def bind(self, X: np.ndarray) -> Callable[..., torch.Tensor]:
+    def _check(self) -> None:
+        """Raise ValueError if a parameter is not allowed."""
+
+    def bind(self, X: np.ndarray) -> Callable[..., Tensor]:
         """Adapt to data: return what draws matrices for X, this distribution itself unless it says otherwise.
 
         Parameters
@@ -151,7 +155,6 @@ class Distribution(Sampler):
         sampler : callable
             With the signature of `__call__`.
         """
-        del X
         return self
 
     def to_dict(self) -> dict[str, Any]:
@@ -206,53 +209,62 @@ def from_dict(description: dict[str, Any]) -> Distribution:
     >>> from_dict({"name": "Uniform", "low": 0.0, "max_cond": 100.0})
     Uniform(low=0.0, max_cond=100.0)
     """
-    if not isinstance(description, dict) or "name" not in description:
-        raise ValueError(f"expected a dict with the key 'name'; got {description!r}")
-    name = description["name"]
-    if not isinstance(name, str) or name not in _KINDS:
-        raise ValueError(f"name={name!r}; expected one of {', '.join(sorted(_KINDS))}")
-    kind = _KINDS[name]
-    given = {key: _decode(value) for key, value in description.items() if key != "name"}
-    allowed = {f.name for f in fields(kind)}
-    required = {f.name for f in fields(kind) if f.default is MISSING}
-    if not required <= given.keys() <= allowed:
-        needed = f" with at least ({', '.join(sorted(required))})" if required else ""
-        raise ValueError(f"{name} takes ({', '.join(f.name for f in fields(kind))}){needed}; got ({', '.join(given)})")
-    return kind(**given)
+    match description:
+        case {"name": str(name), **given} if name in _KINDS:
+            kind = _KINDS[name]
+        case _:
+            raise ValueError(f"Got {description!r}; expected a dict whose 'name' is one of {sorted(_KINDS)}.")
+    try:
+        return kind(**given)
+    except TypeError as error:
+        expected = ", ".join(field.name for field in fields(kind))
+        raise ValueError(f"{name} got ({', '.join(given)}); expected ({expected}): {error}.") from error
 
 
 def require(distribution: Distribution, parameter: str, holds: bool, expected: str) -> None:
     """Raise ValueError with the parameter, its value and what was expected, unless the condition holds."""
     if not holds:
         value = getattr(distribution, parameter)
-        raise ValueError(f"{type(distribution).__name__}: {parameter}={value!r}; expected {expected}")
+        raise ValueError(f"{type(distribution).__name__} got {parameter}={value!r}; expected {expected}.")
 
 
-def is_real(value: Any) -> bool:
-    """Whether a value is a finite real number; True and False are not numbers here."""
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+def require_number(
+    distribution: Distribution,
+    parameter: str,
+    kind: Any = Real,
+    *,
+    optional: bool = False,
+    at_least: float = -math.inf,
+    above: float = -math.inf,
+) -> None:
+    """Raise ValueError unless a parameter is a number within its bounds, or None where it is optional."""
+    value = getattr(distribution, parameter)
+    holds = (optional and value is None) or (is_number(value, kind) and value >= at_least and value > above)
+    expected = "None or " * optional + ("an integer" if kind is Integral else "a finite number")
+    expected += f" of at least {at_least:g}" * (at_least > -math.inf) + f" above {above:g}" * (above > -math.inf)
+    require(distribution, parameter, holds, expected)
 
 
-def is_integer(value: Any) -> bool:
-    """Whether a value is an integer; True and False are not numbers here."""
-    return isinstance(value, Integral) and not isinstance(value, bool)
+def is_number(value: Any, kind: Any = Real) -> bool:
+    """Whether a value is a finite number of a kind; True and False are not numbers here."""
+    return isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def check_stack(X: np.ndarray) -> np.ndarray:
     """Return X in float64, or raise ValueError if it is not a stack ``(n_matrices, m, m)`` with something in it."""
     X = np.asarray(X, dtype=np.float64)
     if X.ndim != 3 or X.shape[1] != X.shape[2] or X.size == 0:
-        raise ValueError(f"X has shape {X.shape}; expected a stack (n_matrices, m, m) of at least one matrix")
+        raise ValueError(f"X has shape {X.shape}; expected a stack (n_matrices, m, m) of at least one matrix.")
     return X
 
 
 def _plain(value: Any) -> Any:
-    """Numpy scalars as Python numbers and lists as tuples, so that values compare, hash and store alike."""
+    """Numpy scalars as Python numbers, lists as tuples, descriptions as what they describe: so that values compare."""
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, list | tuple):
-        return tuple(_plain(item) for item in value)
-    return value
+        return tuple(map(_plain, value))
+    return from_dict(value) if isinstance(value, dict) else value
 
 
 def _encode(value: Any) -> Any:
@@ -260,14 +272,6 @@ def _encode(value: Any) -> Any:
         return value.to_dict()
     if isinstance(value, tuple):
         return [_encode(item) for item in value]
-    if value is None or isinstance(value, bool | int | float | str):
+    if isinstance(value, int | float | str | None):
         return value
-    raise ValueError(f"{value!r} cannot be written as JSON; use a Distribution in its place")
-
-
-def _decode(value: Any) -> Any:
-    if isinstance(value, dict):
-        return from_dict(value)
-    if isinstance(value, list | tuple):
-        return tuple(_decode(item) for item in value)
-    return value
+    raise ValueError(f"{value!r} cannot be written as JSON. Use a Distribution in its place.")

@@ -1,14 +1,15 @@
 """Matrices of independent entries, with optional filters on the determinant and the condition number."""
 
-from __future__ import annotations
-
+import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from skdmi.distributions.base import Distribution, check_stack, is_real, require
+from skdmi.distributions.base import Distribution, check_stack, require, require_number
+from skdmi.distributions.pieces import uniform
 from skdmi.distributions.rejection import check_filters, draw_filtered
 
 
@@ -65,15 +66,14 @@ class Uniform(Distribution):
     min_abs_det: float = 0.0
     max_cond: float | None = None
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self, "low", self.low is None or is_real(self.low), "None or a finite number")
-        require(self, "high", self.high is None or is_real(self.high), "None or a finite number")
+    def _check(self) -> None:
+        require_number(self, "low", optional=True)
+        require_number(self, "high", optional=True)
         low, high = self._interval()
-        require(self, "high", low < high and is_real(high - low), f"more than low, which is {low:g} (None is 1)")
+        require(self, "high", 0 < high - low < math.inf, f"more than low, which is {low:g} (None is 1)")
         check_filters(self)
 
-    def bind(self, X: np.ndarray) -> Uniform:
+    def bind(self, X: np.ndarray) -> Self:
         """Take the ends of the interval that are None from X.
 
         Parameters
@@ -91,23 +91,17 @@ class Uniform(Distribution):
             If X is not a stack, or its entries span no interval.
         """
         X = check_stack(X)
-        return replace(
-            self,
-            low=X.min() if self.low is None else self.low,
-            high=X.max() if self.high is None else self.high,
-        )
+        low, high = self._interval(X.min(), X.max())
+        return replace(self, low=low, high=high)
 
-    def _interval(self) -> tuple[float, float]:
-        return (-1.0 if self.low is None else self.low), (1.0 if self.high is None else self.high)
+    def _interval(self, low: float = -1.0, high: float = 1.0) -> tuple[float, float]:
+        return (low if self.low is None else self.low), (high if self.high is None else self.high)
 
-    def _draw(self, n_matrices: int, matrix_size: int, **where: Any) -> torch.Tensor:
-        low, high = self._interval()
+    def _draw(self, n_matrices: int, matrix_size: int, **where: Any) -> Tensor:
+        def propose(n: int) -> Tensor:
+            return uniform(*self._interval(), n, matrix_size, matrix_size, **where)
 
-        def propose(n: int) -> torch.Tensor:
-            entries = torch.empty(n, matrix_size, matrix_size, device=where["device"], dtype=where["dtype"])
-            return entries.uniform_(low, high, generator=where["generator"])
-
-        return draw_filtered(propose, n_matrices, matrix_size, min_abs_det=self.min_abs_det, max_cond=self.max_cond)
+        return draw_filtered(self, propose, n_matrices, matrix_size)
 
 
 @dataclass(frozen=True, repr=False)
@@ -153,14 +147,13 @@ class Normal(Distribution):
     min_abs_det: float = 0.0
     max_cond: float | None = None
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self, "mean", is_real(self.mean), "a finite number")
-        require(self, "std", is_real(self.std) and self.std > 0, "a finite number above 0")
+    def _check(self) -> None:
+        require_number(self, "mean")
+        require_number(self, "std", above=0)
         check_filters(self)
 
-    def _draw(self, n_matrices: int, matrix_size: int, **where: Any) -> torch.Tensor:
-        def propose(n: int) -> torch.Tensor:
+    def _draw(self, n_matrices: int, matrix_size: int, **where: Any) -> Tensor:
+        def propose(n: int) -> Tensor:
             return torch.randn(n, matrix_size, matrix_size, **where).mul_(self.std).add_(self.mean)
 
-        return draw_filtered(propose, n_matrices, matrix_size, min_abs_det=self.min_abs_det, max_cond=self.max_cond)
+        return draw_filtered(self, propose, n_matrices, matrix_size)

@@ -1,15 +1,14 @@
 """Several distributions as one."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from skdmi.distributions.base import Distribution, is_real, require
+from skdmi.distributions.base import Distribution, is_number, require
 
 
 @dataclass(frozen=True, repr=False)
@@ -41,18 +40,19 @@ class Mixture(Distribution):
     (100, 3, 3)
     """
 
-    components: tuple[Callable[..., torch.Tensor], ...]
+    components: tuple[Callable[..., Tensor], ...]
     weights: tuple[float, ...] | None = None
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def _check(self) -> None:
         components, weights = self.components, self.weights
-        holds = isinstance(components, tuple) and len(components) > 0 and all(map(_draws, components))
+        # A class is callable too, but makes a distribution, not a stack.
+        draws = isinstance(components, tuple) and [callable(c) and not isinstance(c, type) for c in components]
+        holds = bool(draws) and all(draws)
         require(self, "components", holds, "a sequence of at least one distribution or callable (not a class)")
         holds = weights is None or (
             isinstance(weights, tuple)
             and len(weights) == len(components)
-            and all(is_real(weight) and weight >= 0 for weight in weights)
+            and all(is_number(weight) and weight >= 0 for weight in weights)
             and sum(weights) > 0
         )
         require(self, "weights", holds, f"None or {len(components)} finite numbers of at least 0, not all 0")
@@ -62,7 +62,7 @@ class Mixture(Distribution):
         """Whether a component makes its matrices from the X that `bind` is given."""
         return any(getattr(component, "uses_data", False) for component in self.components)
 
-    def bind(self, X: np.ndarray) -> Mixture:
+    def bind(self, X: np.ndarray) -> Self:
         """Bind every component that is a distribution to X.
 
         Parameters
@@ -76,18 +76,13 @@ class Mixture(Distribution):
         """
         return replace(self, components=tuple(c.bind(X) if isinstance(c, Distribution) else c for c in self.components))
 
-    def _draw(self, n_matrices: int, matrix_size: int, **where: Any) -> torch.Tensor:
+    def _draw(self, n_matrices: int, matrix_size: int, **where: Any) -> Tensor:
         weights = self.weights or (1,) * len(self.components)
         shares = torch.tensor([weight / sum(weights) for weight in weights], device=where["device"])
         choice = torch.multinomial(shares, n_matrices, replacement=True, generator=where["generator"])
         stack = torch.empty(n_matrices, matrix_size, matrix_size, device=where["device"], dtype=where["dtype"])
         for k, component in enumerate(self.components):
-            chosen = (choice == k).nonzero().squeeze(1)
-            if len(chosen) > 0:
-                stack[chosen] = component(len(chosen), matrix_size, **where)
+            chosen = choice == k
+            if n_chosen := int(chosen.sum()):
+                stack[chosen] = component(n_chosen, matrix_size, **where)
         return stack
-
-
-def _draws(component: Any) -> bool:
-    """Whether a component can be drawn from; a class is callable too, but makes a distribution, not a stack."""
-    return callable(component) and not isinstance(component, type)

@@ -1,14 +1,13 @@
 """Endless variations on a data set, by maps under which the inverse is known exactly."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from skdmi.distributions.base import Distribution, Sampler, check_stack, is_real, require
+from skdmi.distributions.base import Distribution, Sampler, check_stack, require, require_number
 from skdmi.distributions.pieces import log_uniform, random_permutations, random_signs
 
 AUGMENTATIONS = ("permute", "sign", "scale", "transpose")
@@ -70,18 +69,15 @@ class Resampled(Distribution):
     augment: tuple[str, ...] = AUGMENTATIONS
     jitter: float = 0.01
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def _check(self) -> None:
         holds = isinstance(self.augment, tuple) and all(name in AUGMENTATIONS for name in self.augment)
         require(self, "augment", holds, f"a sequence of names among {AUGMENTATIONS}")
-        require(self, "jitter", is_real(self.jitter) and self.jitter >= 0, "a finite number of at least 0")
+        require_number(self, "jitter", at_least=0)
 
-    @property
-    def uses_data(self) -> bool:
-        """True: the matrices are made from the X that `bind` is given."""
-        return True
+    uses_data = True
+    """The matrices are made from the X that `bind` is given."""
 
-    def bind(self, X: np.ndarray) -> BoundResampled:
+    def bind(self, X: np.ndarray) -> "BoundResampled":
         """Return the sampler that draws variations on X.
 
         Parameters
@@ -101,8 +97,8 @@ class Resampled(Distribution):
         """
         return BoundResampled(self, X)
 
-    def _draw(self, n_matrices: int, matrix_size: int, **where: Any) -> torch.Tensor:
-        raise ValueError(f"{self!r} makes matrices from data and has none; give X to fit, or call bind(X) first")
+    def _draw(self, n_matrices: int, matrix_size: int, **where: Any) -> Tensor:
+        raise ValueError(f"{self!r} makes matrices from data and has none. Give X to fit, or call bind(X) first.")
 
 
 class BoundResampled(Sampler):
@@ -116,18 +112,16 @@ class BoundResampled(Sampler):
         The data.
     """
 
+    uses_data = True
+    """The matrices are made from the data that is bound."""
+
     def __init__(self, distribution: Resampled, X: np.ndarray) -> None:
         X = check_stack(X).copy()
         sizes = np.abs(X).max(axis=(1, 2), keepdims=True)
         self.distribution = distribution
         self.members = torch.from_numpy(X)
         self.symmetric = bool((np.abs(X - X.transpose(0, 2, 1)) <= SYMMETRY_TOLERANCE * sizes).all())
-        self._moved: dict[tuple[torch.device, torch.dtype], tuple[torch.Tensor, torch.Tensor]] = {}
-
-    @property
-    def uses_data(self) -> bool:
-        """True: the matrices are made from the data that is bound."""
-        return True
+        self._moved: dict[tuple[torch.device, torch.dtype], tuple[Tensor, Tensor]] = {}
 
     def __repr__(self) -> str:
         n_matrices, m, _ = self.members.shape
@@ -137,10 +131,10 @@ class BoundResampled(Sampler):
         # Tensors on a device stay out of pickles.
         return self.__dict__ | {"_moved": {}}
 
-    def _draw(self, n_matrices: int, matrix_size: int, **where: Any) -> torch.Tensor:
+    def _draw(self, n_matrices: int, matrix_size: int, **where: Any) -> Tensor:
         n_members, m, _ = self.members.shape
         if matrix_size != m:
-            raise ValueError(f"matrix_size={matrix_size}; expected {m}, the size of the {m} x {m} matrices of X")
+            raise ValueError(f"Got matrix_size={matrix_size}; expected {m}, the size of the matrices of X.")
         augment, jitter = self.distribution.augment, self.distribution.jitter
         members, rms = self._moved_to(torch.device(where["device"]), where["dtype"])
         pick = torch.randint(n_members, (n_matrices,), generator=where["generator"], device=where["device"])
@@ -165,12 +159,14 @@ class BoundResampled(Sampler):
             stack = torch.where(random_signs(n_matrices, 1, 1, **where) > 0, stack, stack.mT)
         return stack
 
-    def _moved_to(self, device: torch.device, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    def _moved_to(self, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Return the members, and the root mean square entry of each, where they are needed."""
         if (device, dtype) not in self._moved:
             members = self.members.to(dtype)
             if not members.isfinite().all():
-                raise ValueError(f"X has entries that {dtype} cannot hold (NaN, infinite or too large); scale it first")
+                raise ValueError(
+                    f"X has entries that {dtype} cannot hold (NaN, infinite or too large). Scale it first."
+                )
             rms = self.members.square().mean(dim=(1, 2), keepdim=True).sqrt_().to(dtype)
             self._moved[device, dtype] = members.to(device), rms.to(device)
         return self._moved[device, dtype]

@@ -1,51 +1,38 @@
 """Matrices with chosen singular values or eigenvalues."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from skdmi.distributions.base import Distribution, is_real, require
+from skdmi.distributions.base import Distribution, require, require_number
 from skdmi.distributions.pieces import log_uniform, random_signs
 from skdmi.linalg.orthogonal import haar_orthogonal
 
 DEFAULT_MAX_COND = 1e3
 
 
-def _semicircle(*shape: int, **where: Any) -> torch.Tensor:
+def _semicircle(*shape: int, **where: Any) -> Tensor:
     # One coordinate of a uniform point in the disc of radius 2.
     return torch.rand(*shape, **where).sqrt_().mul_(2) * torch.rand(*shape, **where).mul_(2 * math.pi).cos_()
 
 
-def _uniform(*shape: int, **where: Any) -> torch.Tensor:
-    return torch.rand(*shape, **where).mul_(2).sub_(1).mul_(math.sqrt(3))
-
-
-def _laplace(*shape: int, **where: Any) -> torch.Tensor:
+def _laplace(*shape: int, **where: Any) -> Tensor:
     sizes = torch.empty(shape, device=where["device"], dtype=where["dtype"])
     return sizes.exponential_(math.sqrt(2), generator=where["generator"]) * random_signs(*shape, **where)
 
 
-def _marchenko_pastur(*shape: int, **where: Any) -> torch.Tensor:
-    return _semicircle(*shape, **where).square_()
-
-
-def _positive(*shape: int, **where: Any) -> torch.Tensor:
-    return _semicircle(*shape, **where).abs_()
-
-
 # Laws of independent values with mean square 1 (Marchenko-Pastur: mean 1).
-INDEPENDENT_LAWS: dict[str, Callable[..., torch.Tensor]] = {
+INDEPENDENT_LAWS: dict[str, Callable[..., Tensor]] = {
     "semicircle": _semicircle,
-    "uniform": _uniform,
+    "uniform": lambda *shape, **where: torch.rand(*shape, **where).mul_(2).sub_(1).mul_(math.sqrt(3)),
     "gaussian": torch.randn,
     "laplace": _laplace,
-    "marchenko-pastur": _marchenko_pastur,
-    "positive": _positive,
+    "marchenko-pastur": lambda *shape, **where: _semicircle(*shape, **where).square_(),
+    "positive": lambda *shape, **where: _semicircle(*shape, **where).abs_(),
 }
 LAWS = ("log-uniform", *INDEPENDENT_LAWS)
 
@@ -107,17 +94,15 @@ class Spectrum(Distribution):
     max_cond: float | None = None
     symmetric: bool = False
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def _check(self) -> None:
         require(self, "law", self.law in LAWS, f"one of {LAWS}")
         if self.law == "log-uniform":
-            holds = self.max_cond is None or (is_real(self.max_cond) and self.max_cond >= 1)
-            require(self, "max_cond", holds, "None or a finite number of at least 1")
+            require_number(self, "max_cond", optional=True, at_least=1)
         else:
             require(self, "max_cond", self.max_cond is None, f"None, since law={self.law!r} bounds no condition number")
         require(self, "symmetric", isinstance(self.symmetric, bool), "True or False")
 
-    def _draw(self, n_matrices: int, matrix_size: int, **where: Any) -> torch.Tensor:
+    def _draw(self, n_matrices: int, matrix_size: int, **where: Any) -> Tensor:
         if self.law == "log-uniform":
             values = self._log_uniform_values(n_matrices, matrix_size, **where)
         else:
@@ -127,9 +112,8 @@ class Spectrum(Distribution):
         stack = (left * values[:, None, :]) @ right.mT
         return (stack + stack.mT) / 2 if self.symmetric else stack
 
-    def _log_uniform_values(self, n_matrices: int, matrix_size: int, **where: Any) -> torch.Tensor:
-        max_cond = DEFAULT_MAX_COND if self.max_cond is None else self.max_cond
-        cond = log_uniform(1, max_cond, n_matrices, 1, **where)
+    def _log_uniform_values(self, n_matrices: int, matrix_size: int, **where: Any) -> Tensor:
+        cond = log_uniform(1, self.max_cond or DEFAULT_MAX_COND, n_matrices, 1, **where)
         exponents = torch.rand(n_matrices, matrix_size, **where)
         exponents[:, 0] = 0
         exponents[:, 1:2] = 1

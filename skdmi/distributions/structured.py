@@ -1,14 +1,14 @@
 """Matrices of a structure: covariance, constant diagonals, dominance, grading, exact singularity."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from skdmi.distributions.base import Distribution, is_integer, is_real, require
-from skdmi.distributions.pieces import log_uniform, random_permutations, random_signs
+from skdmi.distributions.base import Distribution, require, require_number
+from skdmi.distributions.pieces import log_uniform, random_permutations, random_signs, uniform
 from skdmi.linalg.orthogonal import haar_orthogonal
 
 
@@ -47,14 +47,12 @@ class Wishart(Distribution):
     degrees_of_freedom: int | None = None
     ridge: float = 0.0
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        n = self.degrees_of_freedom
-        require(self, "degrees_of_freedom", n is None or (is_integer(n) and n >= 1), "None or an integer of at least 1")
-        require(self, "ridge", is_real(self.ridge) and self.ridge >= 0, "a finite number of at least 0")
+    def _check(self) -> None:
+        require_number(self, "degrees_of_freedom", Integral, optional=True, at_least=1)
+        require_number(self, "ridge", at_least=0)
 
-    def _draw(self, n_matrices: int, matrix_size: int, **where: Any) -> torch.Tensor:
-        observations = 4 * matrix_size if self.degrees_of_freedom is None else self.degrees_of_freedom
+    def _draw(self, n_matrices: int, matrix_size: int, **where: Any) -> Tensor:
+        observations = self.degrees_of_freedom or 4 * matrix_size
         if self.ridge == 0:
             enough = f"at least matrix_size={matrix_size} (or ridge > 0): every matrix would be singular"
             require(self, "degrees_of_freedom", observations >= matrix_size, enough)
@@ -95,19 +93,17 @@ class Toeplitz(Distribution):
     high: float = 1.0
     symmetric: bool = False
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self, "low", is_real(self.low), "a finite number")
-        require(self, "high", is_real(self.high) and self.high > self.low, f"a finite number above low={self.low}")
+    def _check(self) -> None:
+        require_number(self, "low")
+        require_number(self, "high", above=self.low)
         require(self, "symmetric", isinstance(self.symmetric, bool), "True or False")
 
-    def _draw(self, n_matrices: int, matrix_size: int, **where: Any) -> torch.Tensor:
+    def _draw(self, n_matrices: int, matrix_size: int, **where: Any) -> Tensor:
         rows = torch.arange(matrix_size, device=where["device"])
         diagonal = rows[:, None] - rows[None, :]
         diagonal = diagonal.abs() if self.symmetric else diagonal + matrix_size - 1
         n_diagonals = matrix_size if self.symmetric else 2 * matrix_size - 1
-        values = torch.empty(n_matrices, n_diagonals, device=where["device"], dtype=where["dtype"])
-        return values.uniform_(self.low, self.high, generator=where["generator"])[:, diagonal]
+        return uniform(self.low, self.high, n_matrices, n_diagonals, **where)[:, diagonal]
 
 
 @dataclass(frozen=True, repr=False)
@@ -148,11 +144,10 @@ class DiagonallyDominant(Distribution):
 
     dominance: float = 2.0
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self, "dominance", is_real(self.dominance) and self.dominance > 1, "a finite number above 1")
+    def _check(self) -> None:
+        require_number(self, "dominance", above=1)
 
-    def _draw(self, n_matrices: int, matrix_size: int, **where: Any) -> torch.Tensor:
+    def _draw(self, n_matrices: int, matrix_size: int, **where: Any) -> Tensor:
         sizes = 1 - torch.rand(n_matrices, matrix_size, matrix_size, **where)  # never 0
         if matrix_size > 1:
             diagonal = sizes.diagonal(dim1=1, dim2=2)
@@ -195,11 +190,10 @@ class Graded(Distribution):
 
     max_grade: float = 1e3
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self, "max_grade", is_real(self.max_grade) and self.max_grade >= 1, "a finite number of at least 1")
+    def _check(self) -> None:
+        require_number(self, "max_grade", at_least=1)
 
-    def _draw(self, n_matrices: int, matrix_size: int, **where: Any) -> torch.Tensor:
+    def _draw(self, n_matrices: int, matrix_size: int, **where: Any) -> Tensor:
         grade = log_uniform(1, self.max_grade, n_matrices, 1, **where)
         exponents = torch.linspace(0, 1, matrix_size, device=where["device"], dtype=where["dtype"])
         return grade.pow(-exponents)[:, :, None] * haar_orthogonal(n_matrices, matrix_size, **where)
@@ -235,12 +229,10 @@ class Singular(Distribution):
 
     rank: int | None = None
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        holds = self.rank is None or (is_integer(self.rank) and self.rank >= 0)
-        require(self, "rank", holds, "None or an integer of at least 0")
+    def _check(self) -> None:
+        require_number(self, "rank", Integral, optional=True, at_least=0)
 
-    def _draw(self, n_matrices: int, matrix_size: int, **where: Any) -> torch.Tensor:
+    def _draw(self, n_matrices: int, matrix_size: int, **where: Any) -> Tensor:
         rank = matrix_size - 1 if self.rank is None else self.rank
         require(self, "rank", rank < matrix_size, f"less than matrix_size={matrix_size}")
         lower = torch.randint(-4, 5, (n_matrices, matrix_size, rank), **where).tril_(-1)

@@ -5,9 +5,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 
 class ProductCounter(TorchDispatchMode):
-    """Count the products of m x m matrices for each of ``n_matrices``."""
+    """Count the products of m x m matrices for each of ``n_matrices``; with 1, of all together."""
 
-    def __init__(self, m, n_matrices):
+    def __init__(self, m, n_matrices=1):
         super().__init__()
         self.m = m
         self.n_matrices = n_matrices

@@ -27,16 +27,11 @@ from skdmi.iteration import minimal_residual
 from skdmi.linalg import certify, equilibrate
 from skdmi.linalg.scaling import scale_columns, scale_rows
 from tests.marks import slow_but
-from tests.matrices import make_stack
+from tests.tensors import REGULAR, stack_of
 
 EXACTLY_SINGULAR = {"integers", "dyadic", "repeated_rows", "zero_rows", "permuted_rows"}
-REGULAR = ["uniform", "well", "condition", "spd", "orthogonal", "permutation", "graded"]
 both_dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=["float32", "float64"])
 every_setting = pytest.mark.parametrize("setting", SETTINGS)
-
-
-def stack_of(kind="well", n_matrices=8, m=3, *, dtype=torch.float64, **keywords):
-    return torch.from_numpy(make_stack(kind, n_matrices, m, **keywords)).to(dtype)
 
 
 def inverse_of(A):

@@ -10,38 +10,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from skdmi.iteration import minimal_residual, newton_schulz, steps
-from skdmi.iteration.loop import identity_start, minimal_residual_start
+from skdmi.iteration import IDENTITY, STARTS, TRANSPOSE, iterate, minimal_residual, newton_schulz
 from skdmi.linalg import frobenius_norm, residual
-from skdmi.linalg.characteristic import characteristic_products
-from skdmi.modules import (
-    BLOCKS,
-    STARTS,
-    DenseInverse,
-    FeedbackInverse,
-    GatedInverse,
-    IdentityLoss,
-    InverterResNet,
-    PolynomialInverse,
-)
+from skdmi.modules import BLOCKS, DenseInverse, FeedbackInverse, IdentityLoss, InverterResNet, PolynomialInverse
 from tests.marks import slow_but
-from tests.matrices import KINDS, make_stack
+from tests.matrices import KINDS
 from tests.products import ProductCounter
+from tests.tensors import DTYPES, assert_equal, norms_of, scaled, seeds, stack_of
 
-DTYPES = [torch.float32, torch.float64]
 WEIGHTS = [0.0, 0.3, 3.0]
 # Every block, and the polynomial one from every start.
+ENTRYWISE = [name for name, block in BLOCKS.items() if not block.takes_any_size]
 NETWORKS = [pytest.param({"block": block}, id=block) for block in BLOCKS]
 NETWORKS += [pytest.param({"start": start}, id=start) for start in STARTS if start != "transpose"]
 FEW_NETWORKS = [NETWORKS[0], *(pytest.param(*each.values, id=each.id, marks=pytest.mark.slow) for each in NETWORKS[1:])]
 property_test = settings(max_examples=10, deadline=None, database=None)
-
-
-seeds = st.integers(0, 2**32 - 1)
-
-
-def stack_of(kind="well", n_matrices=8, m=3, *, dtype=torch.float64, **keywords) -> Tensor:
-    return torch.from_numpy(make_stack(kind, n_matrices, m, **keywords)).to(dtype)
 
 
 def network_of(block="polynomial", m=3, *, weights=0.3, seed=0, depth=4, width=16, **keywords) -> InverterResNet:
@@ -66,10 +49,6 @@ def nasty_stack(m=3, dtype=torch.float64) -> Tensor:
     corner[0, 0, -1] = 1.0
     ones = torch.ones(1, m, m, dtype=torch.float64)
     return torch.cat([*kinds, *singular, corner, ones, torch.eye(m, dtype=torch.float64)[None]]).to(dtype)
-
-
-def assert_equal(actual, expected):
-    torch.testing.assert_close(actual, expected, rtol=0, atol=0)
 
 
 # Finite, in shape and in dtype
@@ -235,7 +214,6 @@ def test_the_global_random_state_decides_the_weights_and_nothing_else(block):
     [
         ("polynomial", PolynomialInverse),
         ("feedback", FeedbackInverse),
-        ("gated", GatedInverse),
         ("dense", DenseInverse),
     ],
 )
@@ -245,22 +223,44 @@ def test_a_block_by_name(block, core):
 
 @pytest.mark.parametrize("m", slow_but([1, 5], range(1, 9)))
 @pytest.mark.parametrize("depth", [1, 2, 3, 4, 6])
-@pytest.mark.parametrize("n_squarings", [1, 3, 4])
-def test_the_untrained_polynomial_network_is_the_minimal_residual_iteration(n_squarings, depth, m):
+@pytest.mark.parametrize("start", STARTS)
+def test_the_untrained_polynomial_network_is_the_iteration(start, depth, m):
     A = stack_of("spd", 16, m)
-    network = network_of(depth=depth, weights=0.0, n_squarings=n_squarings, precision="float64")
-    expected = minimal_residual(A, depth, n_squarings=n_squarings, rank=2)
-    torch.testing.assert_close(network(A), expected, rtol=1e-5, atol=1e-6)
-    if n_squarings == 1:
-        assert_equal(network_of(depth=depth, weights=0.0, precision="float64")(A), network(A))
+    X = network_of(depth=depth, weights=0.0, start=start, precision="float64")(A)
+    of_norm_one = scaled(A)
+    expected = iterate(of_norm_one, depth, start=STARTS[start])
+    torch.testing.assert_close(A @ X, of_norm_one @ expected, rtol=1e-5, atol=1e-6)
+    if start == "transpose":
+        torch.testing.assert_close(X, minimal_residual(A, depth, rank=2), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("start", ["identity", "characteristic"])
-@pytest.mark.parametrize("depth", [1, 2, 4])
-def test_untrained_networks_from_other_starts_invert_what_these_are_for(depth, start):
+@pytest.mark.parametrize("reach", [1.0, 0.2])
+@pytest.mark.parametrize("depth", [1, 2, 5])
+def test_a_network_is_the_iteration_with_a_rule_that_departs_no_further_than_its_reach(depth, reach):
+    network = network_of(depth=depth, weights=1.0, precision="float64").core
+    for block in network.blocks:
+        block.reach = reach
+    A = scaled(stack_of("uniform", m=5))
+    departures = []
+
+    def choose(step, R, problem):
+        z = rule(step, R, problem)
+        departures.append((z - problem.coordinates).norm(dim=-1))
+        return z
+
+    with torch.no_grad():
+        rule = network.rule(A)
+        assert_equal(iterate(A, depth, choose=choose), network(A))
+    assert (torch.stack(departures) <= reach).all()
+    assert (departures[0] > 0).all()
+    if depth > 1:
+        assert not departures[-1].any()
+
+
+@pytest.mark.parametrize(("depth", "largest"), [(1, 0.2), (2, 1e-3), (4, 1e-12)])
+def test_from_the_identity_an_untrained_network_soon_inverts_positive_definite_matrices(depth, largest):
     A = stack_of("spd", 16, 6)
-    norms = frobenius_norm(residual(A, network_of(depth=depth, weights=0.0, start=start, precision="float64")(A)))
-    assert (norms < {"identity": {1: 0.2, 2: 1e-3}, "characteristic": {1: 1e-12}}[start].get(depth, 1e-12)).all()
+    assert (norms_of(A, network_of(depth=depth, weights=0.0, start="identity", precision="float64")(A)) < largest).all()
 
 
 @pytest.mark.parametrize("matrix_size", [5, (5, 7)])
@@ -276,57 +276,11 @@ def test_outside_its_sizes_a_trained_network_is_the_untrained_iteration(m, matri
         assert (difference < 1e-8).all()
 
 
-@property_test
-@given(seed=seeds, m=st.integers(4, 8), depth=st.integers(1, 4), n_squarings=st.integers(1, 4))
-@pytest.mark.parametrize("weights", [0.0, 0.1, 1.0])
-@pytest.mark.parametrize("start", ["transpose", "identity"])
-def test_spectra_have_the_residuals_of_the_matrices_with_any_weights(start, weights, seed, m, depth, n_squarings):
-    network = network_of(
-        depth=depth, weights=weights, seed=seed, start=start, rank=0, n_squarings=n_squarings, precision="float64"
-    )
-    A = stack_of("well" if start == "transpose" else "spd", 4, m, seed=seed)
-    a = network.spectra(A)
-    assert a.shape == (4, m, 1)
-    of_spectra, of_matrices = (frobenius_norm(steps.residual(B, network(B))) for B in (a, A))
-    torch.testing.assert_close(of_spectra, of_matrices, rtol=1e-2, atol=1e-4)
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        *({"block": block} for block in BLOCKS[1:]),
-        {"rank": 2},
-        {"rank": 1, "start": "identity"},
-        {"start": "characteristic"},
-        {"normalize": "none"},
-        {"start": "identity", "normalize": "none"},
-    ],
-    ids=str,
-)
-def test_where_spectra_will_not_do_the_matrices_stand_for_themselves(options):
-    A = stack_of("spd")
-    assert network_of(**{"rank": 0} | options).spectra(A) is A
-
-
-def test_what_has_no_spectrum_stands_for_itself():
-    A = stack_of("well", dtype=torch.float32)
-    assert network_of(start="identity", rank=0).spectra(A) is A  # not symmetric
-    assert network_of(rank=0).spectra(A).shape == (8, 3, 1)
-    A[2, 1, 1] = torch.nan
-    assert network_of(rank=0).spectra(A) is A
-
-
 @pytest.mark.parametrize("shape", [(3, 3), (2, 3, 4), (2, 1, 3), (2, 2, 3, 3), (3,)], ids=str)
 @pytest.mark.parametrize("options", NETWORKS)
 def test_what_is_no_stack_of_square_matrices_is_refused(options, shape):
     with pytest.raises(ValueError, match=r"square matrices, shape \(n_matrices, m, m\), got shape \("):
         network_of(**options)(torch.rand(shape))
-
-
-def test_spectra_of_one_number_are_matrices_too():
-    A = stack_of("uniform", m=1)
-    assert_equal(network_of(rank=0).spectra(A), A.abs())
-    assert_equal(network_of(start="identity", rank=0).spectra(A), A)
 
 
 @pytest.mark.parametrize("weights", WEIGHTS[:2])
@@ -363,18 +317,8 @@ def test_permutations_of_rows_and_columns_commute_with_deflation(rank, weights, 
 def test_the_best_iterate_is_never_worse_than_the_multiple_of_the_identity(weights, seed, m, kind):
     network = network_of(seed=seed, weights=weights, start="identity")
     A = stack_of(kind, 4, m, seed=seed)
-    start = frobenius_norm(identity_start(A)[1])
+    start = frobenius_norm(IDENTITY.function(A)[1])
     assert (frobenius_norm(residual(A, network(A))) <= start + 1e-5 * math.sqrt(m)).all()
-
-
-@pytest.mark.parametrize("weights", slow_but([0.3], [0.0, 0.02, 0.3, 3.0]))
-@property_test
-@given(seed=seeds, m=st.integers(1, 6), kind=st.sampled_from(["uniform", "condition", "spd", "singular"]))
-def test_from_the_characteristic_start_it_is_never_much_worse_than_the_transpose(weights, seed, m, kind):
-    network = network_of(seed=seed, weights=weights, start="characteristic")
-    A = stack_of(kind, 4, m, seed=seed, rank=1, dtype=torch.float32)
-    start = frobenius_norm(minimal_residual_start(A.double())[1])
-    assert (frobenius_norm(residual(A.double(), network(A).double())) <= start + 0.3).all()
 
 
 @pytest.mark.parametrize("block", ["polynomial", "feedback"])
@@ -386,7 +330,7 @@ def test_from_the_characteristic_start_it_is_never_much_worse_than_the_transpose
 def test_the_best_iterate_is_never_worse_than_the_start(block, weights, seed, m, kind):
     network = network_of(block, m, seed=seed, weights=weights)
     A = stack_of(kind, 4, m, seed=seed, rank=1)
-    start = frobenius_norm(minimal_residual_start(A.clamp(-1e3, 1e3))[1])
+    start = frobenius_norm(TRANSPOSE.function(A.clamp(-1e3, 1e3))[1])
     assert (frobenius_norm(residual(A, network(A))) <= start + 1e-5 * math.sqrt(m)).all()
 
 
@@ -395,7 +339,7 @@ def test_the_best_iterate_is_never_worse_than_the_start(block, weights, seed, m,
 def test_the_untrained_feedback_network_is_newton_schulz(m, depth):
     A = stack_of("well", 16, m)
     network = network_of("feedback", m, depth=depth, weights=0.0, precision="float64")
-    expected = newton_schulz(A, minimal_residual_start(A)[0], depth)
+    expected = newton_schulz(A, TRANSPOSE.function(A)[0], depth)
     torch.testing.assert_close(network(A), expected)
 
 
@@ -419,12 +363,8 @@ def test_the_dense_network_has_the_published_number_of_parameters():
     [
         *(({}, depth, n) for depth, n in ((1, 5), (2, 8), (3, 11), (4, 15), (5, 18), (6, 21), (7, 25))),
         *(({"rank": 0}, depth, n) for depth, n in ((1, 5), (4, 15))),
-        *(({"n_squarings": 3}, depth, n) for depth, n in ((1, 5), (2, 11), (3, 16), (4, 21), (5, 27), (6, 32))),
-        *(({"n_squarings": 4}, depth, n) for depth, n in ((1, 5), (3, 18))),
         *(({"start": "identity"}, depth, n) for depth, n in ((1, 3), (2, 6), (3, 9), (4, 13))),
-        *(({"start": "characteristic"}, depth, n) for depth, n in ((1, 6), (2, 9), (3, 12))),
         *(({"block": "feedback"}, depth, 1 + 2 * depth) for depth in (1, 2, 5)),
-        ({"block": "gated"}, 3, 0),
         ({"block": "dense"}, 3, 0),
     ],
     ids=str,
@@ -433,17 +373,7 @@ def test_the_products_spent_are_the_products_counted(options, depth, n_products,
     network = network_of(**options, m=m, depth=depth)
     with ProductCounter(m, 8) as counter:
         network(stack_of(m=m, dtype=torch.float32))
-    if options.get("start") == "characteristic":
-        n_products += characteristic_products(m)
     assert counter.n_products == network.n_products(m) == n_products
-
-
-@pytest.mark.parametrize("n_squarings", slow_but([1, 4], [1, 2, 3, 4]))
-def test_the_iteration_spends_as_much_as_the_network(n_squarings):
-    for depth in range(1, 8):
-        with ProductCounter(6, 8) as counter:
-            minimal_residual(stack_of(m=6), depth, n_squarings=n_squarings, rank=2)
-        assert counter.n_products == network_of(depth=depth, n_squarings=n_squarings).n_products(6)
 
 
 # What is refused
@@ -452,11 +382,11 @@ def test_the_iteration_spends_as_much_as_the_network(n_squarings):
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"block": "convolutional"}, r"block='convolutional'; expected one of \('polynomial', 'feedback', "),
+        ({"block": "convolutional"}, r"block='convolutional'; expected one of \('polynomial', 'feedback', 'dense'\)"),
         ({"normalize": "spectral"}, r"normalize='spectral'; expected one of \('frobenius', 'none'\)"),
-        ({"start": "inverse"}, r"start='inverse'; expected one of \('transpose', 'identity', 'characteristic'\)"),
+        ({"start": "inverse"}, r"start='inverse'; expected one of \('transpose', 'identity'\)"),
         ({"precision": "bfloat16"}, r"precision='bfloat16'; expected one of \('float32', 'float64'\)"),
-        *(({"block": block}, rf"block='{block}' reads entries, so it needs .*matrix_size=m") for block in BLOCKS[1:]),
+        *(({"block": block}, rf"block='{block}' reads entries, so it needs .*matrix_size=m") for block in ENTRYWISE),
     ],
 )
 def test_unknown_parameters_are_refused(parameters, message):
@@ -470,7 +400,7 @@ def test_a_numpy_integer_is_a_size(block):
     assert network(stack_of(m=3)).shape == (8, 3, 3)
 
 
-@pytest.mark.parametrize("block", BLOCKS[1:])
+@pytest.mark.parametrize("block", ENTRYWISE)
 def test_blocks_that_read_entries_keep_to_one_size(block):
     with pytest.raises(RuntimeError, match="shape"):
         network_of(block, 3)(stack_of(m=4))

@@ -1,5 +1,7 @@
 """Scaling by powers of two: exact, and such that units do not matter."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -7,13 +9,91 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.certificates import SETTINGS
-from skdmi.linalg import equilibrate
+from skdmi.linalg import equilibrate, scale_by_power_of_two, split_exponent
 from skdmi.linalg.residuals import double
 from skdmi.linalg.scaling import scale_both, scale_columns, scale_rows
 from tests.matrices import make_stack
+from tests.tensors import DTYPES, assert_equal, property_test, seeds, sizes, stack_of
 
 exponents = st.integers(-1100, 1100)
 doubles = st.floats(allow_nan=False, allow_infinity=False, width=64)
+
+
+# One matrix
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@property_test
+@given(seed=seeds, power=st.integers(-1074, 1023), m=sizes)
+def test_splitting_the_exponent_is_undone_by_scaling(dtype, seed, power, m):
+    info = torch.finfo(dtype)
+    power = max(power, -149) if dtype == torch.float32 else power
+    power = min(power, int(math.log2(info.max)))
+    A = torch.ldexp(stack_of("uniform", 2, m, seed=seed), torch.tensor(power / 2).floor())
+    A = torch.ldexp(A, torch.tensor(power) - torch.tensor(power / 2).floor()).to(dtype)
+    B, exponent = split_exponent(A)
+    largest = B.abs().amax(dim=(-2, -1))
+    assert ((largest >= 0.5) & (largest < 1) | (largest == 0)).all()
+    assert_equal(scale_by_power_of_two(B, exponent), A)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [
+        (torch.float64, 1e300),
+        (torch.float64, 1e-300),
+        (torch.float64, 5e-324),
+        (torch.float64, 2.0**-1022),
+        (torch.float64, torch.finfo(torch.float64).max),
+        (torch.float32, 1e38),
+        (torch.float32, 1e-38),
+        (torch.float32, 2.0**-149),
+        (torch.float32, torch.finfo(torch.float32).max),
+    ],
+)
+def test_splitting_agrees_with_frexp_at_the_edges_of_the_range(dtype, value):
+    A = torch.tensor([[value, 0.0], [0.0, -value]], dtype=dtype)
+    B, exponent = split_exponent(A)
+    mantissa, expected = math.frexp(A[0, 0].item())
+    assert exponent.item() == expected
+    assert_equal(B, torch.tensor([[mantissa, 0.0], [0.0, -mantissa]], dtype=dtype))
+    assert_equal(scale_by_power_of_two(B, exponent), A)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_zero_matrix_has_exponent_zero(dtype):
+    zero = torch.zeros(2, 3, 3, dtype=dtype)
+    B, exponent = split_exponent(zero)
+    assert_equal(B, zero)
+    assert exponent.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(("dtype", "limit"), [(torch.float32, 252), (torch.float64, 2044)])
+@property_test
+@given(data=st.data())
+def test_scaling_agrees_with_ldexp_on_the_whole_range(dtype, limit, data):
+    exponent = data.draw(st.integers(-limit, limit))
+    value = data.draw(st.floats(allow_nan=False, allow_infinity=False, width=torch.finfo(dtype).bits))
+    try:
+        expected = math.ldexp(value, exponent)
+    except OverflowError:
+        expected = math.copysign(math.inf, value)
+    scaled = scale_by_power_of_two(torch.tensor([[value]], dtype=dtype), torch.tensor(exponent)).item()
+    if expected == 0 or abs(expected) >= torch.finfo(dtype).tiny:
+        assert scaled == torch.tensor(expected, dtype=torch.float64).to(dtype).item()
+    else:
+        assert abs(scaled - expected) <= torch.finfo(dtype).smallest_normal * torch.finfo(dtype).eps
+
+
+def test_each_member_has_its_own_exponent():
+    A = stack_of("uniform", n_matrices=3)
+    powers = torch.tensor([-1000, 0, 1000])
+    scaled = scale_by_power_of_two(A, powers)
+    assert_equal(split_exponent(scaled)[0], split_exponent(A)[0])
+    assert_equal(split_exponent(scaled)[1] - split_exponent(A)[1], powers.int())
+
+
+# Rows and columns
 
 
 @settings(max_examples=200, deadline=None)

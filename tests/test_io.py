@@ -2,6 +2,8 @@
 
 import os
 import stat
+import subprocess
+import sys
 import tracemalloc
 from itertools import repeat
 
@@ -11,11 +13,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from skdmi.io import _parse, atomic_path, iter_stacks, read_stack, write_stack
+from skdmi.io import atomic_path, iter_stacks, read_stack, write_stack
+from skdmi.io.stacks import FORMATS
+from skdmi.io.text import parse
 from tests.marks import slow_but
 from tests.matrices import make_stack
 
-SUFFIXES = (".mx", ".npy")
+SUFFIXES = [f".{name}" for name in FORMATS]
+OF_MANY = [suffix for suffix in SUFFIXES if suffix != ".csv"]  # Which holds one matrix.
 # `tmp_path` is shared by the examples of one test: each writes the same file anew, which is what users do too.
 in_one_folder = settings(
     max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -33,8 +38,8 @@ def assert_same_bits(actual, expected):
     np.testing.assert_array_equal(*(np.where(np.isnan(a), 0, a).view(bits) for a in (actual, expected)))
 
 
-def stacks(dtype):
-    shapes = st.tuples(st.integers(1, 5), st.integers(1, 4)).map(lambda s: (s[0], s[1], s[1]))
+def stacks(dtype, max_matrices=5):
+    shapes = st.tuples(st.integers(1, max_matrices), st.integers(1, 4)).map(lambda s: (s[0], s[1], s[1]))
     width = np.dtype(dtype).itemsize * 8
     floats = st.floats(width=width)
     if width == 64:
@@ -42,10 +47,60 @@ def stacks(dtype):
     return shapes.flatmap(lambda shape: arrays(dtype, shape, elements=floats, fill=st.nothing()))
 
 
-# Round trips
+# Every format
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@in_one_folder
+@given(stack=stacks(np.float64, max_matrices=1))
+def test_every_format_gives_the_bits_of_a_matrix_back(tmp_path, name, stack):
+    for file, format in ((f"a.{name}", None), (f"A.{name.upper()}", None), ("a", name)):
+        for source in (stack, stack[0], iter(stack), (stack[:0], stack)):
+            write_stack(tmp_path / file, source, format=format)
+            assert_same_bits(read_stack(tmp_path / file, format=format), stack)
+            (chunk,) = iter_stacks(tmp_path / file, chunk_size=1, format=format)
+            assert chunk.flags.c_contiguous
+            assert chunk.flags.writeable
+
+
+def interrupted(stack, error):
+    yield stack
+    raise error
+
+
+@pytest.mark.parametrize("error", [ValueError("late"), KeyboardInterrupt()], ids=type)
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("existed", [True, False])
+def test_every_format_is_written_whole_or_not_at_all(tmp_path, suffix, error, existed):
+    path = tmp_path / f"a{suffix}"
+    if existed:
+        write_stack(path, make_stack(n_matrices=1, seed=1))
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    with pytest.raises(type(error)):
+        write_stack(path, interrupted(make_stack(n_matrices=1, m=100), error))
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("content", [b"", b"\x00" * 100, b"\x89PNG\r\n\x1a\n", bytes(range(256))])
+def test_every_format_refuses_what_is_of_no_format(tmp_path, suffix, content):
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"(?s)^{path}:.*; expected .*\.$"):
+        read_stack(path)
+
+
+def test_files_are_read_without_the_rest_of_the_package():
+    program = "import sys, skdmi.io; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    assert "torch" not in loaded
+    assert not [name for name in loaded if name.startswith("skdmi.") and not name.startswith("skdmi.io")]
+
+
+# Round trips
+
+
+@pytest.mark.parametrize("suffix", OF_MANY)
 @in_one_folder
 @given(stack=stacks(np.float64))
 def test_round_trip_is_the_identity(tmp_path, suffix, stack):
@@ -53,7 +108,7 @@ def test_round_trip_is_the_identity(tmp_path, suffix, stack):
     assert_same_bits(read_stack(tmp_path / f"a{suffix}"), stack)
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", OF_MANY)
 @in_one_folder
 @given(stack=stacks(np.float32))
 def test_round_trip_keeps_the_value_of_float32(tmp_path, suffix, stack):
@@ -78,7 +133,7 @@ def test_a_format_may_be_named_whatever_the_file_is_called(tmp_path, name):
     for format in ("mx", "npy"):
         write_stack(tmp_path / name, stack, format=format)
         assert_same_bits(read_stack(tmp_path / name, format=format), stack)
-    with pytest.raises(ValueError, match=r"format='txt'; expected one of mx, npy, csv"):
+    with pytest.raises(ValueError, match=r"^format='txt'; expected one of mx, npy, csv, .*\.$"):
         iter_stacks(tmp_path / name, format="txt")
 
 
@@ -88,7 +143,7 @@ def test_a_csv_file_with_several_matrices_is_read(tmp_path):
     assert_same_bits(read_stack(tmp_path / "a.csv"), stack)
 
 
-@pytest.mark.parametrize("suffix", [*SUFFIXES, ".csv"])
+@pytest.mark.parametrize("suffix", SUFFIXES)
 def test_missing_inverse_is_written_as_nan(tmp_path, suffix):
     path = tmp_path / f"a{suffix}"
     write_stack(path, np.full((3, 3), np.nan))
@@ -103,7 +158,7 @@ def test_mx_text_is_that_of_deep_matrix_inversion(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.int32, np.bool_, ">f4", ">f8"])
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", OF_MANY)
 def test_other_real_dtypes(tmp_path, suffix, dtype):
     stack = make_stack("permutation").astype(dtype)
     write_stack(tmp_path / f"a{suffix}", stack)
@@ -113,7 +168,7 @@ def test_other_real_dtypes(tmp_path, suffix, dtype):
     np.testing.assert_array_equal(read_stack(tmp_path / f"a{suffix}"), stack)
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", OF_MANY)
 def test_layout_does_not_matter(tmp_path, suffix):
     stack = make_stack(n_matrices=5)
     for view in (stack, np.asfortranarray(stack), np.repeat(stack, 2, axis=0)[::2]):
@@ -136,7 +191,7 @@ def test_npy_is_that_of_numpy(tmp_path):
 # Streams
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", OF_MANY)
 @pytest.mark.parametrize("m", [1, 2, 5])
 @pytest.mark.parametrize("chunk_size", [1, 2, 3, 7, 8])
 def test_chunks_do_not_change_the_answer(tmp_path, suffix, m, chunk_size):
@@ -149,7 +204,7 @@ def test_chunks_do_not_change_the_answer(tmp_path, suffix, m, chunk_size):
     assert_same_bits(np.concatenate(chunks), stack)
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", OF_MANY)
 def test_write_takes_any_iterable(tmp_path, suffix):
     stack = make_stack(n_matrices=4)
     path = tmp_path / f"a{suffix}"
@@ -158,7 +213,7 @@ def test_write_takes_any_iterable(tmp_path, suffix):
         assert_same_bits(read_stack(path), stack)
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", OF_MANY)
 def test_a_file_can_be_rewritten_while_it_is_read(tmp_path, suffix):
     stack = make_stack(n_matrices=50)
     path = tmp_path / f"a{suffix}"
@@ -167,7 +222,7 @@ def test_a_file_can_be_rewritten_while_it_is_read(tmp_path, suffix):
     assert_same_bits(read_stack(path), np.linalg.inv(stack))
 
 
-@pytest.mark.parametrize("suffix", slow_but([".npy"], SUFFIXES))
+@pytest.mark.parametrize("suffix", slow_but([".npy"], OF_MANY))
 def test_memory_does_not_grow_with_the_number_of_matrices(tmp_path, suffix):
     def peak(n_chunks):
         path = tmp_path / f"a{suffix}"
@@ -184,24 +239,6 @@ def test_memory_does_not_grow_with_the_number_of_matrices(tmp_path, suffix):
 
 
 # Atomic writes
-
-
-def interrupted(stack, error):
-    yield stack
-    raise error
-
-
-@pytest.mark.parametrize("error", [ValueError("late"), KeyboardInterrupt()], ids=type)
-@pytest.mark.parametrize("suffix", SUFFIXES)
-@pytest.mark.parametrize("existed", [True, False])
-def test_an_interrupted_write_leaves_no_trace(tmp_path, suffix, error, existed):
-    path = tmp_path / f"a{suffix}"
-    if existed:
-        write_stack(path, make_stack(seed=1))
-    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
-    with pytest.raises(type(error)):
-        write_stack(path, interrupted(make_stack(n_matrices=10_000), error))
-    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions and symbolic links of POSIX")
@@ -275,16 +312,16 @@ GOOD = "1,2\n3,4\nEND\n"
     [
         ("1,2\n3\nEND\n", 2, "a row of 1 numbers; expected 2"),
         ("1,2\n3,4,5\nEND\n", 2, "a row of 3 numbers; expected 2"),
-        ("1,2\n3,x\nEND\n", 2, "got 'x', expected a number"),
-        ("1,2\n3,\nEND\n", 2, "got '', expected a number"),
-        ("1 2\n3 4\nEND\n", 1, "got '1 2', expected a number"),
-        ("1,2\n3,1_0\nEND\n", 2, "got '1_0', expected a number"),
-        ("1,2\n3,٤\nEND\n", 2, "got '٤', expected a number"),
-        ("1,2\n3,4\nend\n", 3, "got 'end', expected a number"),
-        ("1,2\n3," + "y" * 1000 + "\nEND\n", 2, r"got 'y{40}\.\.\.', expected"),
+        ("1,2\n3,x\nEND\n", 2, "got 'x'; expected a number"),
+        ("1,2\n3,\nEND\n", 2, "got ''; expected a number"),
+        ("1 2\n3 4\nEND\n", 1, "got '1 2'; expected a number"),
+        ("1,2\n3,1_0\nEND\n", 2, "got '1_0'; expected a number"),
+        ("1,2\n3,٤\nEND\n", 2, "got '٤'; expected a number"),
+        ("1,2\n3,4\nend\n", 3, "got 'end'; expected a number"),
+        ("1,2\n3," + "y" * 1000 + "\nEND\n", 2, r"got 'y{40}\.\.\.'; expected"),
         ("1,2\nEND\n3,4\n", 2, "END after 1 of 2 rows; expected a square matrix, 2 x 2"),
-        ("1,2\n3,4\n5,6\nEND\n", 3, "row 3 of a matrix with 2 columns; expected the line END"),
-        ("1,2\n3,4\n5,6\n7,8\n", 3, "row 3 of a matrix with 2 columns; expected the line END"),
+        ("1,2\n3,4\n5,6\nEND\n", 3, "row 3 of a matrix with 2 columns; expected the end of the file"),
+        ("1,2\n3,4\n5,6\n7,8\n", 3, "row 3 of a matrix with 2 columns; expected the end of the file"),
         ("1,2\n3,4\nEND\nEND\n", 4, "END without a matrix"),
         ("END\n", 1, "END without a matrix"),
         ("1,2\n3,4\nEND\n5,6\n", 4, "the file ends after 1 of 2 rows"),
@@ -295,7 +332,7 @@ GOOD = "1,2\n3,4\nEND\n"
 def test_malformed_text_is_refused_by_line(tmp_path, prefix, chunk_size, text, line, message):
     path = tmp_path / "a.mx"
     path.write_text(prefix + text, encoding="utf-8")
-    with pytest.raises(ValueError, match=rf"^{path}:{prefix.count(chr(10)) + line}: .*{message}"):
+    with pytest.raises(ValueError, match=rf"^{path}:{prefix.count(chr(10)) + line}: .*{message}.*\.$"):
         list(iter_stacks(path, chunk_size=chunk_size))
 
 
@@ -304,7 +341,7 @@ def test_malformed_text_is_refused_by_line(tmp_path, prefix, chunk_size, text, l
 def test_empty_text_is_refused(tmp_path, suffix, text):
     path = tmp_path / f"a{suffix}"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(ValueError, match=rf"^{path}:1: the file is empty"):
+    with pytest.raises(ValueError, match=rf"^{path}:1: the file is empty; .*\.$"):
         read_stack(path)
 
 
@@ -315,7 +352,7 @@ def test_empty_text_is_refused(tmp_path, suffix, text):
 def test_what_is_not_text_is_refused(tmp_path, content):
     path = tmp_path / "a.mx"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=rf"^{path}:\d+: got .*plain text"):
+    with pytest.raises(ValueError, match=rf"^{path}:\d+: got .*plain text\.$"):
         read_stack(path)
 
 
@@ -326,14 +363,14 @@ def test_what_is_not_text_is_refused(tmp_path, content):
         ("1,2\n3,4\nEND\nEND\n", 4, "END without a matrix"),
         ("1,2\n\n3\n", 3, "a row of 1 numbers; expected 2"),
         ("1,2,3\n4,5,6\n", 2, "the file ends after 2 of 3 rows"),
-        ("a,b\n1,2\n3,4\n", 1, "got 'a', expected a number"),
-        ("1;2\n3;4\n", 1, "got '1;2', expected a number; rows are comma-separated"),
+        ("a,b\n1,2\n3,4\n", 1, "got 'a'; expected a number"),
+        ("1;2\n3;4\n", 1, "got '1;2'; expected a number; rows are comma-separated"),
     ],
 )
 def test_malformed_csv_is_refused_by_line(tmp_path, text, line, message):
     path = tmp_path / "a.csv"
     path.write_text(text)
-    with pytest.raises(ValueError, match=rf"^{path}:{line}: .*{message}"):
+    with pytest.raises(ValueError, match=rf"^{path}:{line}: .*{message}.*\.$"):
         read_stack(path)
 
 
@@ -389,10 +426,10 @@ def test_reading_in_chunks_accepts_what_the_definition_accepts(tmp_path, blocks,
 def test_arrays_that_are_not_stacks_are_refused(tmp_path, array, message):
     path = tmp_path / "a.npy"
     np.save(path, array)
-    with pytest.raises(ValueError, match=rf"^{path}: .*({message})"):
+    with pytest.raises(ValueError, match=rf"(?s)^{path}: .*({message}).*\.$"):
         read_stack(path)
     for suffix in SUFFIXES:
-        with pytest.raises(ValueError, match=rf"{suffix}: .*({message})"):
+        with pytest.raises(ValueError, match=rf"{suffix}: .*({message}).*\.$"):
             write_stack(tmp_path / f"b{suffix}", array)
     assert os.listdir(tmp_path) == ["a.npy"]
 
@@ -403,7 +440,7 @@ def test_cut_npy_is_refused(tmp_path, size):
     path = tmp_path / "a.npy"
     np.save(path, make_stack(n_matrices=2))
     path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(ValueError, match=rf"^{path}: not a readable \.npy file"):
+    with pytest.raises(ValueError, match=rf"(?s)^{path}: not a readable \.npy file .*; save it again\.$"):
         read_stack(path)
 
 
@@ -412,22 +449,22 @@ def test_npy_with_a_damaged_header_is_refused(tmp_path, shape):
     path = tmp_path / "a.npy"
     np.save(path, make_stack(n_matrices=2))
     path.write_bytes(path.read_bytes().replace(b"(2, 3, 3)", shape.ljust(9)))
-    with pytest.raises(ValueError, match=rf"^{path}: not a readable \.npy file"):
+    with pytest.raises(ValueError, match=rf"(?s)^{path}: not a readable \.npy file .*; save it again\.$"):
         read_stack(path)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_sizes_may_not_change_while_writing(tmp_path, suffix):
-    with pytest.raises(ValueError, match=r"array 1 to write holds 4 x 4 matrices after 3 x 3 ones"):
-        write_stack(tmp_path / f"a{suffix}", [make_stack(m=3), make_stack(m=4)])
-    with pytest.raises(ValueError, match="there is no matrix to write"):
+    with pytest.raises(ValueError, match=r"array 1 to write holds 4 x 4 matrices after 3 x 3 ones; .*\.$"):
+        write_stack(tmp_path / f"a{suffix}", [make_stack(n_matrices=1, m=m) for m in (3, 4)])
+    with pytest.raises(ValueError, match=r"there is no matrix to write; expected at least one\.$"):
         write_stack(tmp_path / f"a{suffix}", [])
     assert not os.listdir(tmp_path)
 
 
 def test_dtype_may_not_widen_while_writing(tmp_path):
     narrow, wide = make_stack(dtype=np.float32), make_stack()
-    with pytest.raises(ValueError, match="a float64 stack after float32 ones"):
+    with pytest.raises(ValueError, match=r"a float64 stack after float32 ones; .*\.$"):
         write_stack(tmp_path / "a.npy", [narrow, wide])
     write_stack(tmp_path / "a.npy", [wide, narrow])
     assert_same_bits(read_stack(tmp_path / "a.npy"), np.concatenate([wide, narrow]))
@@ -435,25 +472,25 @@ def test_dtype_may_not_widen_while_writing(tmp_path):
 
 def test_csv_holds_one_matrix(tmp_path):
     for source in (make_stack(n_matrices=2), list(make_stack(n_matrices=2))):
-        with pytest.raises(ValueError, match=r"more than one matrix .* write \.mx or \.npy"):
+        with pytest.raises(ValueError, match=r"more than one matrix .* write \.mx or \.npy\.$"):
             write_stack(tmp_path / "a.csv", source)
     assert not os.listdir(tmp_path)
 
 
 def test_arguments_are_refused_at_once(tmp_path):
     for function in (iter_stacks, read_stack, lambda path: write_stack(path, make_stack())):
-        with pytest.raises(ValueError, match=r"the suffix is '\.txt'; expected one of \.mx, \.npy, \.csv"):
+        with pytest.raises(ValueError, match=r"the suffix is '\.txt'; expected one of \.mx, \.npy, \.csv; .*\.$"):
             function(tmp_path / "a.txt")
     for suffix in SUFFIXES:
         with pytest.raises(FileNotFoundError):
             iter_stacks(tmp_path / f"a{suffix}")
-        write_stack(tmp_path / f"a{suffix}", make_stack())
-        with pytest.raises(ValueError, match="chunk_size=0; expected a positive number"):
+        write_stack(tmp_path / f"a{suffix}", make_stack(n_matrices=1))
+        with pytest.raises(ValueError, match=r"chunk_size=0; expected a positive number .*\.$"):
             iter_stacks(tmp_path / f"a{suffix}", chunk_size=0)
 
 
 def test_a_file_that_changes_meanwhile_is_an_error_and_not_an_answer(tmp_path, monkeypatch):
     (tmp_path / "a.mx").write_text(GOOD)
-    monkeypatch.setattr("skdmi.io._parse", lambda rows, m: None if len(rows) > 1 else _parse(rows, m))
-    with pytest.raises(ValueError, match="changed while it was read"):
+    monkeypatch.setattr("skdmi.io.text.parse", lambda rows, m: None if len(rows) > 1 else parse(rows, m))
+    with pytest.raises(ValueError, match=r"changed while it was read; .*\.$"):
         read_stack(tmp_path / "a.mx")

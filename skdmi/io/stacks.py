@@ -1,0 +1,170 @@
+"""The three ways to a file of matrices, which know no format but look it up in one table."""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from skdmi.io.atomic import atomic_path
+from skdmi.io.csv import CSV
+from skdmi.io.format import Format, PathLike, Stack, as_stack, float_dtype
+from skdmi.io.mx import MX
+from skdmi.io.npy import NPY
+
+FORMATS = {"mx": MX, "npy": NPY, "csv": CSV}
+"""By the name, which is the suffix without its dot; a new format is a new row."""
+
+
+def iter_stacks(path: PathLike, *, chunk_size: int | None = None, format: str | None = None) -> Iterator[Stack]:
+    r"""Read a file of matrices as a stream of stacks.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A file that ends in ``.mx``, ``.npy`` or ``.csv``. In text, spaces around numbers, blank lines, Windows line
+        ends, a byte order mark and a missing last ``END`` are accepted, and so are ``nan`` and ``inf``.
+    chunk_size : int, optional
+        The largest number of matrices in a stack. By default as many as fill about 2 MB.
+    format : {"mx", "npy", "csv"}, optional
+        By default that of the suffix.
+
+    Returns
+    -------
+    iterator of ndarray of shape (n_matrices, m, m)
+        ``1 <= n_matrices <= chunk_size``, m the same throughout. The dtype is float64, or float32 if the file is an
+        ``.npy`` file of float32.
+
+    Raises
+    ------
+    ValueError
+        At once if the suffix, `format` or `chunk_size` is not valid; from the iterator if the file does not hold square
+        matrices of one size. The message starts with the path and, for text, the number of the line.
+    OSError
+        If the file cannot be opened.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "two.mx"
+    ...     _ = path.write_text("0.1,-0.2\n0.3,0.4\nEND\n1,0\n0,1\nEND\n")
+    ...     [stack.tolist() for stack in iter_stacks(path, chunk_size=1)]
+    [[[[0.1, -0.2], [0.3, 0.4]]], [[[1.0, 0.0], [0.0, 1.0]]]]
+    """
+    read = _find_format(path, format).read
+    if chunk_size is not None and chunk_size < 1:
+        raise ValueError(f"chunk_size={chunk_size!r}; expected a positive number of matrices, or None for about 2 MB.")
+    os.stat(path)  # A missing file is an error here, not at the first stack.
+    return read(path, chunk_size)
+
+
+def read_stack(path: PathLike, *, format: str | None = None) -> Stack:
+    r"""Read a whole file of matrices.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A file that ends in ``.mx``, ``.npy`` or ``.csv``; see `iter_stacks` for what is accepted.
+    format : {"mx", "npy", "csv"}, optional
+        By default that of the suffix.
+
+    Returns
+    -------
+    ndarray of shape (n_matrices, m, m)
+        float64, or float32 if the file is an ``.npy`` file of float32.
+
+    Raises
+    ------
+    ValueError
+        If the suffix is unknown or the file does not hold square matrices of one size.
+    OSError
+        If the file cannot be opened.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "one.csv"
+    ...     _ = path.write_text("1, 2\n3, 4\n")
+    ...     read_stack(path)
+    array([[[1., 2.],
+            [3., 4.]]])
+    """
+    return np.concatenate(list(iter_stacks(path, format=format)))
+
+
+def write_stack(path: PathLike, stack: NDArray[Any] | Iterable[ArrayLike], *, format: str | None = None) -> None:
+    """Write matrices to a file, whole or not at all.
+
+    Every number reads back bit for bit, and a matrix of NaN, which stands for a missing inverse, as NaN. The file
+    may be the one that the matrices are being read from.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A file that ends in ``.mx``, ``.npy`` or ``.csv``. It is replaced if it exists.
+    stack : array of shape (n_matrices, m, m) or (m, m), or iterable of such arrays
+        The matrices. An iterable is consumed one array at a time. An ``.npy`` file has the dtype of the first array,
+        float32 or float64 (other real dtypes become float64); text has the exact value of either.
+    format : {"mx", "npy", "csv"}, optional
+        By default that of the suffix.
+
+    Raises
+    ------
+    ValueError
+        If the suffix is unknown, there is no matrix, there are several for a ``.csv`` file, or the matrices are not
+        real, square and of one size. Nothing is written then.
+    OSError
+        If the file cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "stack.mx"
+    ...     write_stack(path, np.array([[[0.5, 0.0], [0.0, 0.1]], [[np.nan, np.nan], [np.nan, np.nan]]]))
+    ...     print(path.read_text(), end="")
+    0.5,0.0
+    0.0,0.1
+    END
+    nan,nan
+    nan,nan
+    END
+    """
+    write = _find_format(path, format).write
+    arrays: Iterable[Any] = (stack,) if hasattr(stack, "__array__") else stack
+    with atomic_path(path) as temporary:
+        if write(path, temporary, _checked(path, arrays)) == 0:
+            raise ValueError(f"{path}: there is no matrix to write; expected at least one.")
+
+
+def _find_format(path: PathLike, format: str | None) -> Format:
+    suffix = Path(path).suffix.lower()
+    name = suffix.removeprefix(".") if format is None else format
+    if name in FORMATS:
+        return FORMATS[name]
+    if format is not None:
+        raise ValueError(f"format={format!r}; expected one of {', '.join(FORMATS)}, or None for that of the suffix.")
+    suffixes = ", ".join(f".{name}" for name in FORMATS)
+    raise ValueError(f"{path}: the suffix is {suffix!r}; expected one of {suffixes}; or name the format by format=.")
+
+
+def _checked(path: PathLike, stacks: Iterable[ArrayLike]) -> Iterator[Stack]:
+    """Yield each of `stacks` as a C-contiguous float stack, all with the same m."""
+    m = None
+    for index, item in enumerate(stacks):
+        stack = as_stack(f"{path}: array {index} to write", np.asarray(item))
+        m = m or stack.shape[1]
+        if stack.shape[1] != m:
+            k = stack.shape[1]
+            raise ValueError(
+                f"{path}: array {index} to write holds {k} x {k} matrices after {m} x {m} ones; expected one size; "
+                "use two files."
+            )
+        yield np.ascontiguousarray(stack, dtype=float_dtype(stack))

@@ -4,40 +4,40 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["as_array", "as_stack", "check_axes", "check_shapes", "estimator_name", "new_axes", "refuse_complex", "thin"]
-
 N_CELLS = 300
 
 
-def new_axes(size: tuple[float, float], n_rows: int = 1, n_columns: int = 1, **options: Any) -> Any:
-    """Return the axes of a new figure: one, or an array of them."""
+def pyplot() -> Any:
+    """Import matplotlib.pyplot, or say how to install it."""
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:
-        raise ImportError("Plotting needs matplotlib: pip install skdmi[plot]") from error
-    return plt.subplots(n_rows, n_columns, figsize=size, layout="constrained", **options)[1]
+        raise ImportError("Plotting needs matplotlib. Try pip install skdmi[plot].") from error
+    return plt
 
 
-def check_axes(axes: Any, n_axes: int) -> list[Any]:
-    """Return the axes as a list, if they are as many as expected."""
+def take_axes(axes: Any, size: tuple[float, float], n_rows: int = 1, n_columns: int = 1, **options: Any) -> list[Any]:
+    """Return the axes as a list, if they are as many as expected; those of a new figure if they are None."""
+    if axes is None:
+        axes = pyplot().subplots(n_rows, n_columns, figsize=size, layout="constrained", **options)[1]
     axes = list(np.ravel(axes))
-    if len(axes) != n_axes:
-        raise ValueError(f"Got {len(axes)} axes; expected {n_axes}.")
+    if len(axes) != n_rows * n_columns:
+        raise ValueError(f"Got {len(axes)} axes; expected {n_rows * n_columns}.")
     return axes
 
 
-def estimator_name(estimator: Any) -> str:
-    """Return the class of an estimator, of a frozen one that of what is frozen.
+def display_name(estimator: Any, name: str | None) -> str:
+    """Return the name if there is one, else the class of an estimator, of a frozen one that of what is frozen.
 
     >>> import skdmi
-    >>> estimator_name(skdmi.load_pretrained("uniform-3x3"))
+    >>> display_name(skdmi.load_pretrained("uniform-3x3"), None)
     'NeuralMatrixInverter'
     """
     from sklearn.frozen import FrozenEstimator
 
     while isinstance(estimator, FrozenEstimator):
         estimator = estimator.estimator
-    return type(estimator).__name__
+    return type(estimator).__name__ if name is None else name
 
 
 def as_array(array: Any) -> np.ndarray:
@@ -46,29 +46,28 @@ def as_array(array: Any) -> np.ndarray:
     >>> as_array([[1, 2]]).dtype.kind
     'i'
     """
-    if hasattr(array, "detach"):
-        tensor = array.detach().cpu()
-        return np.asarray(tensor.float() if tensor.dtype.itemsize < 4 and tensor.is_floating_point() else tensor)
-    return np.asarray(array)
+    from skdmi.containers import computable, to_numpy  # imports torch
+
+    return to_numpy(computable(array.detach()) if hasattr(array, "detach") else array)
 
 
-def as_stack(name: str, array: Any) -> np.ndarray:
-    """Return a stack, flat or not, as a numpy array of shape ``(n_matrices, m, m)``.
+def as_matrices(name: str, array: Any, *, ndim: int = 3) -> np.ndarray:
+    """Return a stack, flat or not, as a real numpy array ``(n_matrices, m, m)``; with ``ndim=2`` one matrix.
 
-    >>> as_stack("A", [[1.0, 2.0, 3.0, 4.0]])
+    >>> as_matrices("A", [[1.0, 2.0, 3.0, 4.0]])
     array([[[1., 2.],
             [3., 4.]]])
     """
-    stack = as_array(array)
-    m = round(stack.shape[-1] ** 0.5) if stack.ndim == 2 else stack.shape[-1] if stack.ndim else 0
-    if stack.ndim == 2 and m * m == stack.shape[1]:
-        stack = stack.reshape(-1, m, m)
-    if stack.ndim != 3 or stack.shape[1] != m or stack.size == 0:
+    from skdmi.arrays import STACK  # imports torch
+    from skdmi.containers import as_stack
+
+    expected = STACK if ndim == 3 else "(m, m)"
+    matrices = as_array(as_stack(array, name=name, shape=expected))
+    if matrices.ndim != ndim or matrices.shape[-1] != matrices.shape[-2] or matrices.size == 0:
         raise ValueError(
-            f"{name} has shape {stack.shape}; expected (n_matrices, m, m) or (n_matrices, m * m). "
-            f"One matrix A is A[None]."
+            f"{name} has shape {matrices.shape}; expected {expected}. Of one matrix A, A[None] is a stack."
         )
-    return stack
+    return matrices
 
 
 def check_shapes(**arrays: np.ndarray) -> None:
@@ -76,13 +75,6 @@ def check_shapes(**arrays: np.ndarray) -> None:
     (first, A), (second, X) = arrays.items()
     if A.shape != X.shape:
         raise ValueError(f"{first} has shape {A.shape} and {second} shape {X.shape}; expected one shape.")
-
-
-def refuse_complex(**arrays: np.ndarray) -> None:
-    """Refuse complex arrays, by their names."""
-    for name, array in arrays.items():
-        if np.iscomplexobj(array):
-            raise ValueError(f"{name} is complex; expected real matrices. Embed it by skdmi.linalg.complex_to_real.")
 
 
 def thin(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

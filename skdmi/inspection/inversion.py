@@ -1,21 +1,22 @@
 """``InversionDisplay``: true against predicted entries of inverses."""
 
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 
 import skdmi
-from skdmi.inspection.drawing import as_array, as_stack, check_shapes, estimator_name, new_axes, thin
-
-__all__ = ["InversionDisplay"]
+from skdmi.inspection.drawing import as_array, as_matrices, check_shapes, display_name, take_axes, thin
 
 SCALES = ("auto", "linear", "asinh")
 MANY = 5000
 """More points than this are coloured by how dense they lie."""
+N_TICKS = 5
 HEAVY_TAIL = 30
 """A tail is heavy if it reaches this many times beyond three quarters of the entries."""
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class InversionDisplay:
     r"""Entries of computed inverses against those of the true ones.
 
@@ -59,24 +60,13 @@ class InversionDisplay:
     (0.25, 0.5, 0.8)
     """
 
-    def __init__(
-        self,
-        *,
-        X_true: np.ndarray,
-        X_pred: np.ndarray,
-        r2: float,
-        mse: float,
-        mae: float,
-        n_missing: int = 0,
-        name: str | None = None,
-    ) -> None:
-        self.X_true = X_true
-        self.X_pred = X_pred
-        self.r2 = r2
-        self.mse = mse
-        self.mae = mae
-        self.n_missing = n_missing
-        self.name = name
+    X_true: np.ndarray
+    X_pred: np.ndarray
+    r2: float
+    mse: float
+    mae: float
+    n_missing: int = 0
+    name: str | None = None
 
     @classmethod
     def from_estimator(
@@ -100,11 +90,10 @@ class InversionDisplay:
         -------
         display : InversionDisplay
         """
-        X_pred = as_stack("estimator.transform(A)", estimator.transform(A))
+        X_pred = as_matrices("estimator.transform(A)", estimator.transform(A))
         if X_true is None:
-            X_true = skdmi.ExactInverter(singular="pinv").transform(as_stack("A", A).astype(np.float64))
-        name = estimator_name(estimator) if name is None else name
-        return cls.from_predictions(as_stack("X_true", X_true), X_pred, ax=ax, name=name)
+            X_true = skdmi.ExactInverter(singular="pinv").transform(as_matrices("A", A).astype(np.float64))
+        return cls.from_predictions(as_matrices("X_true", X_true), X_pred, ax=ax, name=display_name(estimator, name))
 
     @classmethod
     def from_predictions(cls, X_true: Any, X_pred: Any, *, ax: Any = None, name: str | None = None) -> Self:
@@ -130,18 +119,14 @@ class InversionDisplay:
         """
         X_true, X_pred = as_array(X_true), as_array(X_pred)
         check_shapes(X_true=X_true, X_pred=X_pred)
-        true, predicted = _finite_entries(X_true, X_pred)
+        true, predicted = finite_entries(X_true, X_pred)
         if len(true) == 0:
-            raise ValueError("No entry is finite in both X_true and X_pred, so there is nothing to draw.")
-        n_missing = np.count_nonzero(~(np.isfinite(X_true) & np.isfinite(X_pred)))
-        display = cls(
-            X_true=X_true,
-            X_pred=X_pred,
-            **_figures_of_merit(true, predicted),
-            n_missing=int(n_missing),
-            name=name,
-        )
-        return display.plot(ax=ax)
+            raise ValueError("No entry is finite in both X_true and X_pred; expected at least one to draw.")
+        n_missing = int(np.count_nonzero(~(np.isfinite(X_true) & np.isfinite(X_pred))))
+        unexplained, mse, mae = figures_of_merit(true, predicted)
+        return cls(
+            X_true=X_true, X_pred=X_pred, r2=1 - unexplained, mse=mse, mae=mae, n_missing=n_missing, name=name
+        ).plot(ax=ax)
 
     def plot(self, *, ax: Any = None, scale: str = "auto") -> Self:
         """Draw.
@@ -159,21 +144,25 @@ class InversionDisplay:
         self : InversionDisplay
         """
         if scale not in SCALES:
-            raise ValueError(f"scale={scale!r}; expected one of {', '.join(map(repr, SCALES))}.")
-        self.ax_ = ax = new_axes((4.8, 4.2)) if ax is None else ax
-        self.figure_ = ax.figure
-        true, predicted = _finite_entries(self.X_true, self.X_pred)
-        largest = 1.05 * max(np.abs(true).max(), np.abs(predicted).max()) or 1.0
+            raise ValueError(f"Got scale={scale!r}; expected one of {SCALES}.")
+        (ax,) = take_axes(ax, (4.8, 4.2))
+        from matplotlib.ticker import AsinhLocator
+
+        self.ax_, self.figure_ = ax, ax.figure
+        true, predicted = finite_entries(self.X_true, self.X_pred)
+        entries = np.concatenate([true, predicted])
+        low, high, largest = entries.min(), entries.max(), 1.05 * np.abs(entries).max() or 1.0
         bulk = np.quantile(np.abs(true), 0.75) or largest
         bent = scale == "asinh" or (scale == "auto" and largest > HEAVY_TAIL * bulk)
         if bent:
             ax.set_xscale("asinh", linear_width=bulk / 2)
             ax.set_yscale("asinh", linear_width=bulk / 2)
-            ticks = _ticks(bulk, largest)
-            ax.set_xticks(ticks, minor=False)
-            ax.set_yticks(ticks, minor=False)
+            with np.errstate(over="ignore"):
+                ticks = AsinhLocator(bulk / 2, N_TICKS).tick_values(-largest, largest)
+            ax.set(xticks=ticks, yticks=ticks)
             ax.minorticks_off()
-        limits = (-largest, largest) if bent else _limits(true, predicted)
+        margin = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
+        limits = (-largest, largest) if bent else (low - margin, high + margin)
         ax.set(xlim=limits, ylim=limits, aspect="equal", title=self.name or "")
         ax.set(xlabel="True entry of $A^{-1}$", ylabel="Computed entry of $X$")
         self._draw_points(true, predicted, bulk if bent else None)
@@ -183,14 +172,12 @@ class InversionDisplay:
 
     def _draw_points(self, true: np.ndarray, predicted: np.ndarray, bulk: float | None) -> None:
         """Draw all points if they are few; else one of each small cell, coloured by how many fall into it."""
+        options = {"linewidths": 0, "rasterized": True}
         if len(true) <= MANY:
-            self.points_ = self.ax_.scatter(true, predicted, s=8, alpha=0.5, linewidths=0, rasterized=True)
+            self.points_ = self.ax_.scatter(true, predicted, s=8, alpha=0.5, **options)
             return
-        seen = [v if bulk is None else np.arcsinh(v / bulk) for v in (true, predicted)]
-        index, count = thin(*seen)
-        self.points_ = self.ax_.scatter(
-            true[index], predicted[index], c=count, norm="log", s=4, linewidths=0, rasterized=True
-        )
+        index, count = thin(*(v if bulk is None else np.arcsinh(v / bulk) for v in (true, predicted)))
+        self.points_ = self.ax_.scatter(true[index], predicted[index], c=count, norm="log", s=4, **options)
         self.figure_.colorbar(self.points_, ax=self.ax_, label="Number of entries", shrink=0.9)
 
     def _figures(self) -> str:
@@ -199,37 +186,20 @@ class InversionDisplay:
         return "\n".join(lines + [f"{self.n_missing} missing"] * bool(self.n_missing))
 
 
-def _figures_of_merit(true: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
-    """Return R2, MSE and MAE; R2 is NaN where all true entries are equal.
+def figures_of_merit(true: np.ndarray, predicted: np.ndarray) -> tuple[float, float, float]:
+    """Return 1 - R2, MSE and MAE; the first, which R2 would round away, is NaN where all true entries are equal.
 
-    >>> _figures_of_merit(np.array([0.0, 2.0]), np.array([0.0, 1.0]))
-    {'r2': 0.5, 'mse': 0.5, 'mae': 0.5}
+    >>> figures_of_merit(np.array([0.0, 2.0]), np.array([0.0, 1.0]))
+    (0.5, 0.5, 0.5)
     """
-    with np.errstate(over="ignore", invalid="ignore"):
-        error, spread = true - predicted, true - true.mean()
-        r2 = 1 - np.sum(error**2) / np.sum(spread**2) if spread.any() else np.nan
-        return {"r2": float(r2), "mse": float(np.mean(error**2)), "mae": float(np.mean(np.abs(error)))}
+    with np.errstate(all="ignore"):
+        error = predicted - true
+        mse = np.mean(error**2)
+        unexplained = mse / np.var(true) if np.ptp(true) else np.nan
+        return float(unexplained), float(mse), float(np.mean(np.abs(error)))
 
 
-def _limits(true: np.ndarray, predicted: np.ndarray) -> tuple[float, float]:
-    low, high = min(true.min(), predicted.min()), max(true.max(), predicted.max())
-    margin = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
-    return float(low - margin), float(high + margin)
-
-
-def _ticks(bulk: float, largest: float) -> list[float]:
-    """Return zero and a few powers of ten of either sign, from where the axes bend to their end.
-
-    >>> _ticks(2.0, 5e4)
-    [-10000.0, -100.0, 0.0, 100.0, 10000.0]
-    """
-    last, first = int(np.floor(np.log10(largest))), int(np.ceil(np.log10(bulk)))
-    stride = max(2, (last - first + 1) // 2)
-    powers = [10.0**exponent for exponent in range(last, min(first, last - 1), -stride)]
-    return [*(-power for power in powers), 0.0, *reversed(powers)]
-
-
-def _finite_entries(X_true: np.ndarray, X_pred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def finite_entries(X_true: np.ndarray, X_pred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the entries that are finite in both, real and imaginary parts side by side, in float64."""
     finite = np.isfinite(X_true) & np.isfinite(X_pred)
     true, predicted = X_true[finite], X_pred[finite]

@@ -1,16 +1,17 @@
 """``MatrixDisplay``: a matrix, its inverse and their product as heat maps."""
 
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 
-from skdmi.inspection.drawing import as_array, check_axes, check_shapes, estimator_name, new_axes, refuse_complex
-
-__all__ = ["MatrixDisplay"]
+import skdmi
+from skdmi.inspection.drawing import as_matrices, check_shapes, display_name, take_axes
 
 SMALLEST = 1e-17
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class MatrixDisplay:
     r"""A, X and A X as heat maps, and the size of every entry of :math:`I - A X` on a logarithmic scale.
 
@@ -42,16 +43,14 @@ class MatrixDisplay:
     1.0
     """
 
-    def __init__(self, *, A: np.ndarray, X: np.ndarray, name: str | None = None) -> None:
-        self.A = A
-        self.X = X
-        self.name = name
+    A: np.ndarray
+    X: np.ndarray
+    name: str | None = None
 
     @property
     def residual_norm(self) -> float:
         r""":math:`\|I - A X\|_F`."""
-        with np.errstate(over="ignore"):
-            return float(np.linalg.norm(self._residual()))
+        return float(skdmi.metrics.frobenius_residuals(self.A[None], self.X[None])[0])
 
     @classmethod
     def from_estimator(cls, estimator: Any, A: Any, *, axes: Any = None, name: str | None = None) -> Self:
@@ -71,9 +70,9 @@ class MatrixDisplay:
         -------
         display : MatrixDisplay
         """
-        A = _one_matrix("A", A)
-        name = estimator_name(estimator) if name is None else name
-        return cls.from_predictions(A, as_array(estimator.transform(A[None]))[0], axes=axes, name=name)
+        A = as_matrices("A", A, ndim=2)
+        X = estimator.transform(A[None])[0]
+        return cls.from_predictions(A, X, axes=axes, name=display_name(estimator, name))
 
     @classmethod
     def from_predictions(cls, A: Any, X: Any, *, axes: Any = None, name: str | None = None) -> Self:
@@ -97,7 +96,7 @@ class MatrixDisplay:
         ValueError
             If A or X is not one square matrix, their shapes differ, or either is complex.
         """
-        A, X = _one_matrix("A", A), _one_matrix("X", X)
+        A, X = as_matrices("A", A, ndim=2), as_matrices("X", X, ndim=2)
         check_shapes(A=A, X=X)
         return cls(A=A, X=X, name=name).plot(axes=axes)
 
@@ -113,14 +112,21 @@ class MatrixDisplay:
         -------
         self : MatrixDisplay
         """
-        self.axes_ = check_axes(new_axes((9.6, 3.7), 1, 4) if axes is None else axes, 4)
+        self.axes_ = take_axes(axes, (9.6, 3.7), 1, 4)
+        from matplotlib.colors import CenteredNorm, LogNorm
+
         self.figure_ = self.axes_[0].figure
-        R = self._residual()
-        product = np.eye(len(R)) - R
-        self.images_ = [
-            _diverging(ax, matrix) for ax, matrix in zip(self.axes_, (self.A, self.X, product), strict=False)
+        with np.errstate(over="ignore", invalid="ignore"):
+            product = self.A.astype(np.float64) @ self.X.astype(np.float64)
+        sizes = np.maximum(np.abs(np.eye(len(product)) - product), SMALLEST)
+        powers = np.log10(sizes[np.isfinite(sizes)])
+        low, high = (np.floor(powers.min()), np.ceil(powers.max())) if powers.size else (-17, 0)
+        logarithmic = LogNorm(10.0**low, 10.0 ** max(high, low + 1), clip=True)
+        diverging = [
+            ax.imshow(matrix, cmap="RdBu_r", norm=CenteredNorm())
+            for ax, matrix in zip(self.axes_, (self.A, self.X, product), strict=False)
         ]
-        self.images_.append(_logarithmic(self.axes_[3], np.abs(R)))
+        self.images_ = [*diverging, self.axes_[3].imshow(sizes, norm=logarithmic, cmap="viridis")]
         titles = ("$A$", "$X$", "$AX$", "$|I - AX|$")
         for ax, image, title in zip(self.axes_, self.images_, titles, strict=True):
             ax.set(title=title, xticks=[], yticks=[])
@@ -130,31 +136,3 @@ class MatrixDisplay:
         if self.name and axes is None:
             self.figure_.suptitle(self.name)
         return self
-
-    def _residual(self) -> np.ndarray:
-        A, X = self.A.astype(np.float64), self.X.astype(np.float64)
-        with np.errstate(over="ignore", invalid="ignore"):
-            return np.eye(len(A)) - A @ X
-
-
-def _diverging(ax: Any, matrix: np.ndarray) -> Any:
-    largest = np.nanmax(np.abs(matrix), initial=0.0) or 1.0
-    return ax.imshow(matrix, cmap="RdBu_r", vmin=-largest, vmax=largest)
-
-
-def _logarithmic(ax: Any, sizes: np.ndarray) -> Any:
-    """Draw sizes, on a scale of whole powers of ten."""
-    from matplotlib.colors import LogNorm
-
-    seen = np.clip(sizes[np.isfinite(sizes)], SMALLEST, None)
-    low, high = (np.floor(np.log10(seen.min())), np.ceil(np.log10(seen.max()))) if seen.size else (-17, 0)
-    norm = LogNorm(10.0**low, 10.0 ** max(high, low + 1), clip=True)
-    return ax.imshow(np.maximum(sizes, SMALLEST), norm=norm, cmap="viridis")
-
-
-def _one_matrix(name: str, array: Any) -> np.ndarray:
-    matrix = as_array(array)
-    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.size == 0:
-        raise ValueError(f"{name} has shape {matrix.shape}; expected one matrix, (m, m).")
-    refuse_complex(**{name: matrix})
-    return matrix

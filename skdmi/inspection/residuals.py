@@ -1,13 +1,12 @@
 """``ResidualDisplay``: the residual norm of every inverse against the condition number of its matrix."""
 
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 
 import skdmi
-from skdmi.inspection.drawing import as_stack, check_shapes, estimator_name, new_axes, refuse_complex
-
-__all__ = ["ResidualDisplay"]
+from skdmi.inspection.drawing import as_matrices, display_name, take_axes
 
 SMALLEST_RESIDUAL = 1e-17
 LARGEST_CONDITION = 1e17
@@ -18,6 +17,7 @@ GROUPS: dict[str, dict[str, Any]] = {
 }
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class ResidualDisplay:
     r"""Residual norms :math:`\|I - A X\|_F` against condition numbers :math:`\kappa_2(A)`: a point a matrix.
 
@@ -71,22 +71,12 @@ class ResidualDisplay:
     (array([2., 2.]), array([1.118, 1.305]), array([False,  True]))
     """
 
-    def __init__(
-        self,
-        *,
-        condition: np.ndarray,
-        residual_norm: np.ndarray,
-        certified: np.ndarray,
-        matrix_size: int,
-        dtype: Any = np.float64,
-        name: str | None = None,
-    ) -> None:
-        self.condition = condition
-        self.residual_norm = residual_norm
-        self.certified = certified
-        self.matrix_size = matrix_size
-        self.dtype = dtype
-        self.name = name
+    condition: np.ndarray
+    residual_norm: np.ndarray
+    certified: np.ndarray
+    matrix_size: int
+    dtype: Any = np.float64
+    name: str | None = None
 
     @classmethod
     def from_estimator(cls, estimator: Any, A: Any, *, ax: Any = None, name: str | None = None) -> Self:
@@ -105,8 +95,7 @@ class ResidualDisplay:
         -------
         display : ResidualDisplay
         """
-        name = estimator_name(estimator) if name is None else name
-        return cls.from_predictions(A, estimator.transform(A), ax=ax, name=name)
+        return cls.from_predictions(A, estimator.transform(A), ax=ax, name=display_name(estimator, name))
 
     @classmethod
     def from_predictions(cls, A: Any, X_pred: Any, *, ax: Any = None, name: str | None = None) -> Self:
@@ -130,22 +119,21 @@ class ResidualDisplay:
         ValueError
             If the shapes differ, or A is not finite, or either is complex.
         """
-        A, X = as_stack("A", A), as_stack("X_pred", X_pred)
-        check_shapes(A=A, X_pred=X)
-        refuse_complex(A=A, X_pred=X)
+        import torch
+
+        A, X = as_matrices("A", A), as_matrices("X_pred", X_pred)
+        norms = skdmi.metrics.frobenius_residuals(A, X)
         if not np.isfinite(A).all():
             raise ValueError("A has a NaN or infinite entry; expected finite matrices.")
         found = np.isfinite(X).all(axis=(1, 2))
-        norms = np.where(found, skdmi.metrics.frobenius_residuals(A, X), np.nan)
-        display = cls(
+        return cls(
             condition=np.linalg.cond(A.astype(np.float64)),
-            residual_norm=norms,
-            certified=_certified(A, X),
+            residual_norm=np.where(found, norms, np.nan),
+            certified=skdmi.linalg.certify(torch.from_numpy(A), torch.from_numpy(X)).certified.numpy(),
             matrix_size=A.shape[-1],
             dtype=X.dtype,
             name=name,
-        )
-        return display.plot(ax=ax)
+        ).plot(ax=ax)
 
     def plot(self, *, ax: Any = None) -> Self:
         """Draw.
@@ -159,19 +147,17 @@ class ResidualDisplay:
         -------
         self : ResidualDisplay
         """
-        self.ax_ = ax = new_axes((6.2, 3.6)) if ax is None else ax
-        self.figure_ = ax.figure
+        (ax,) = take_axes(ax, (6.2, 3.6))
+        self.ax_, self.figure_ = ax, ax.figure
         missing = ~np.isfinite(self.residual_norm)
         condition = np.minimum(self.condition, LARGEST_CONDITION)
         norms = np.maximum(np.where(missing, self.matrix_size**0.5, self.residual_norm), SMALLEST_RESIDUAL)
-        masks = (self.certified & ~missing, ~self.certified & ~missing, missing)
+        masks = (self.certified, ~self.certified & ~missing, missing)
         self.points_ = {}
         for (label, marker), mask in zip(GROUPS.items(), masks, strict=True):
-            n_points = np.count_nonzero(mask)
-            if n_points:
-                marker = {**marker, "s": float(np.clip(4000 / n_points, 4, 16)), "rasterized": True}
-                label_with_count = f"{label} ({n_points:,})"
-                self.points_[label] = ax.scatter(condition[mask], norms[mask], label=label_with_count, **marker)
+            if n_points := np.count_nonzero(mask):
+                shown = {"s": np.clip(4000 / n_points, 4, 16), "rasterized": True, "label": f"{label} ({n_points:,})"}
+                self.points_[label] = ax.scatter(condition[mask], norms[mask], **marker, **shown)
         ends = np.array([condition.min() / 1.5, condition.max() * 1.5])
         floor = np.finfo(self.dtype).eps / 2 * self.matrix_size**0.5 * ends
         (self.floor_,) = ax.plot(ends, floor, "--", color="black", linewidth=0.9, label="rounding of $A^{-1}$")
@@ -183,15 +169,3 @@ class ResidualDisplay:
         for handle in legend.legend_handles:
             handle.set_alpha(1.0)
         return self
-
-
-def _certified(A: np.ndarray, X: np.ndarray) -> np.ndarray:
-    """Return whether each X is certified, in its own dtype or the one that holds it exactly."""
-    import torch
-
-    tensors = (
-        torch.from_numpy(np.require(array, np.float32 if array.dtype == np.float32 else np.float64, ["C", "W"]))
-        for array in (A, X)
-    )
-    certified: np.ndarray = skdmi.linalg.certify(*tensors).certified.numpy()
-    return certified

@@ -1,17 +1,15 @@
 """``TrainingDisplay``: loss and learning rate, epoch by epoch."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Self
 
-import numpy as np
-
-from skdmi.inspection.drawing import check_axes, new_axes
-
-__all__ = ["TrainingDisplay"]
+from skdmi.inspection.drawing import take_axes
 
 WHERE_INVERTERS_STAND = ("estimators_", "inverter_", "best_estimator_", "estimator", "inverter")
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class TrainingDisplay:
     r"""Training and validation loss, and below them the learning rate, against the epoch.
 
@@ -45,16 +43,9 @@ class TrainingDisplay:
     1
     """
 
-    def __init__(
-        self,
-        *,
-        histories: Sequence[Sequence[Mapping[str, Any]]],
-        log_weights: Sequence[float] = (),
-        name: str | None = None,
-    ) -> None:
-        self.histories = histories
-        self.log_weights = log_weights
-        self.name = name
+    histories: Sequence[Sequence[Mapping[str, Any]]]
+    log_weights: Sequence[float] = ()
+    name: str | None = None
 
     @classmethod
     def from_estimator(cls, estimator: Any, *, axes: Any = None, name: str | None = None) -> Self:
@@ -80,13 +71,14 @@ class TrainingDisplay:
         """
         networks = list(_networks(estimator))
         if not any(network.history_ for network in networks):
-            raise ValueError(f"{type(estimator).__name__} holds no trained network; expected a fitted one with epochs.")
-        display = cls(
+            raise ValueError(
+                f"{type(estimator).__name__} holds no trained network; expected one fitted for an epoch or more."
+            )
+        return cls(
             histories=[network.history_ for network in networks],
             log_weights=[network.log_weight for network in networks],
             name=name,
-        )
-        return display.plot(axes=axes)
+        ).plot(axes=axes)
 
     def plot(self, *, axes: Any = None) -> Self:
         """Draw.
@@ -100,16 +92,13 @@ class TrainingDisplay:
         -------
         self : TrainingDisplay
         """
-        if axes is None:
-            axes = new_axes((4.8, 4.2), 2, sharex=True, height_ratios=(3, 1))
-        self.axes_ = above, below = check_axes(axes, 2)
+        self.axes_ = above, below = take_axes(axes, (4.8, 4.2), 2, sharex=True, height_ratios=(3, 1))
         self.figure_ = above.figure
         self.train_, self.valid_, self.learning_rate_ = [], [], []
         many = len(self.histories) > 1
         for k, history in enumerate(self.histories):
             epochs, train, valid, rates = (
-                np.array([row[key] for row in history])
-                for key in ("epoch", "train_loss", "valid_loss", "learning_rate")
+                [row[key] for row in history] for key in ("epoch", "train_loss", "valid_loss", "learning_rate")
             )
             shown = {"color": f"C{k}", "marker": "." if len(history) < 30 else None}
             labels = (None, f"member {k}") if many else ("training", "validation")

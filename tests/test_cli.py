@@ -246,8 +246,7 @@ def test_invert_can_replace_its_input(files):
 
 @pytest.fixture
 def small_chunks(monkeypatch):
-    for module in ("io", "cli.generate"):
-        monkeypatch.setattr(f"skdmi.{module}.CHUNK_ENTRIES", 1000)
+    monkeypatch.setattr("skdmi.chunks.CHUNK_ENTRIES", 1000)
 
 
 @pytest.fixture

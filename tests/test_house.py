@@ -21,8 +21,8 @@ ORDER = [
     {"lanes"},
     {"linalg"},
     {"containers"},
-    {"arrays", "persistence", "validation"},
-    {"chunks", "exceptions", "io"},
+    {"arrays", "io", "persistence", "validation"},
+    {"chunks", "exceptions"},
 ]
 """From above: a module imports from rows below its own, from its own room, and from ``skdmi`` itself."""
 LEVELS = {room: level for level, rooms in enumerate(ORDER) for room in rooms}

@@ -9,12 +9,12 @@ import click
 import numpy as np
 
 import skdmi
+from skdmi.chunks import chunk_size
 from skdmi.cli.options import OUTPUT_FILE, POSITIVE, DistributionType, example, random_state_option
 from skdmi.cli.streams import quietly, with_progress
 
 __all__ = ["chunk_sizes", "draw_nonsingular", "generate", "pseudo_inverses", "write_with_inverses"]
 
-CHUNK_ENTRIES = 2**18
 MAX_DRAWS = 100
 
 
@@ -87,7 +87,7 @@ def write_with_inverses(
 
 def chunk_sizes(n_matrices: int, matrix_size: int) -> Iterator[int]:
     """Yield numbers of matrices that fit into memory and add up to ``n_matrices``."""
-    size = max(1, CHUNK_ENTRIES // matrix_size**2)
+    size = chunk_size(matrix_size)
     for start in range(0, n_matrices, size):
         yield min(size, n_matrices - start)
 

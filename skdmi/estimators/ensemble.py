@@ -281,8 +281,8 @@ class EnsembleInverter(MetaInverter):
             )
         return [inner] * self.n_estimators
 
-    def _wrapped(self) -> list[Any]:
-        return self.estimators_ if hasattr(self, "estimators_") else self._given()
+    def _made(self) -> list[Any] | None:
+        return getattr(self, "estimators_", None)
 
     def __sklearn_tags__(self) -> Any:
         tags = BaseInverter.__sklearn_tags__(self)

@@ -10,6 +10,7 @@ from sklearn import config_context
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import get_tags
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from skdmi.containers import to_numpy
@@ -84,8 +85,13 @@ class MetaInverter(BaseInverter):
 
     def _wrapped(self) -> list[Any]:
         """Return the inverters inside: those that ``fit`` made, before a fit those given."""
+        made = self._made()
+        return self._given() if made is None else made
+
+    def _made(self) -> list[Any] | None:
+        """Return the inverters that ``fit`` made, None before a fit."""
         if not hasattr(self, "inverter_"):
-            return self._given()
+            return None
         return [] if self.inverter_ is None else [self.inverter_]
 
     def _size(self) -> int | None:
@@ -101,8 +107,13 @@ class MetaInverter(BaseInverter):
 
     def _check_ready(self) -> None:
         self._validate_params()
-        if any(map(requires_fit, self._given())):
-            super()._check_ready()
+        made = self._made()
+        for one in self._given() if made is None else made:
+            ours = unfrozen(one)
+            if made is None and ours is one and requires_fit(one):
+                check_is_fitted(self)
+            if isinstance(ours, BaseInverter):
+                ours._check_ready()
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -121,6 +132,16 @@ def clone_and_fit(inverter: Any, X: Any, y: Any = None) -> Any:
     with config_context(transform_output="default"):  # A pipeline transforms while it is fitted.
         inner.fit(X, y)  # FrozenEstimator.fit has no default for y.
     return inner
+
+
+def unfrozen(inverter: Any) -> Any:
+    """Return what a frozen inverter holds, and any other itself.
+
+    >>> from skdmi import ExactInverter
+    >>> unfrozen(FrozenEstimator(ExactInverter()))
+    ExactInverter()
+    """
+    return inverter.estimator if isinstance(inverter, FrozenEstimator) else inverter
 
 
 def requires_fit(inverter: Any) -> bool:
@@ -144,8 +165,7 @@ def size_of(inverter: Any) -> int | None:
     >>> size_of(RefinedInverter(load_pretrained("uniform-3x3"))), size_of(RefinedInverter())
     (3, None)
     """
-    if isinstance(inverter, FrozenEstimator):
-        inverter = inverter.estimator
+    inverter = unfrozen(inverter)
     return inverter._size() if hasattr(inverter, "_size") else getattr(inverter, "matrix_size_", None)
 
 
@@ -190,13 +210,12 @@ def agreed_size(inverters: Iterable[Any], m: int | None = None) -> int | None:
 def invert_with(inverter: Any, A: Tensor, *, to_refine: bool = False) -> Tensor:
     """Return the inverses that any inverter, ours or foreign, finds for A, ``(n_matrices, m, m)``.
 
-    A is finite. A foreign inverter is called by ``invert`` where it has that, else by ``transform`` on a numpy stack of
-    its own. Members without an inverse are NaN; it is for the outermost inverter to warn of them. With ``to_refine``
-    one of ours that refines its own answers may leave that to the caller.
+    A is finite, the inverter ready. A foreign one is called by ``invert`` where it has that, else by ``transform`` on
+    a numpy stack of its own. Members without an inverse are NaN; it is for the outermost inverter to warn of them. With
+    ``to_refine`` one of ours that refines its own answers may leave that to the caller.
     """
-    ours = inverter.estimator if isinstance(inverter, FrozenEstimator) else inverter
+    ours = unfrozen(inverter)
     if isinstance(ours, BaseInverter):
-        ours._check_ready()
         return ours._guess(A) if to_refine else ours._inverse(A)
     if hasattr(inverter, "invert"):
         return inverter.invert(A)

@@ -23,7 +23,3 @@ from skdmi.io.atomic import atomic_path
 from skdmi.io.stacks import iter_stacks, read_stack, write_stack
 
 __all__ = ["atomic_path", "iter_stacks", "read_stack", "write_stack"]
-
-CHUNK_ENTRIES = 2**18
-"""Numbers in a chunk of a size that nobody chose, read at every call; larger chunks are no faster, but text takes a
-dozen times the memory of its numbers."""

@@ -8,8 +8,6 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-import skdmi.io
-
 PathLike: TypeAlias = str | os.PathLike[str]
 Stack: TypeAlias = NDArray[Any]
 
@@ -18,20 +16,11 @@ class Format(NamedTuple):
     """A format: how its files are read and written. What does not fit is a ValueError that starts with the path."""
 
     read: Callable[[PathLike, int | None], Iterator[Stack]]
-    """Maps a path and the largest number of matrices in a stack, by default `chunk_length`, to stacks of shape
-    (n_matrices, m, m), one at least, float32 or float64, C-contiguous and free to be written to."""
+    """Maps a path and the largest number of matrices in a stack, or None, to stacks of shape (n_matrices, m, m), one at
+    least, float32 or float64, C-contiguous and free to be written to."""
     write: Callable[[PathLike, Path, Iterator[Stack]], int]
     """Takes the path for messages, the file to write in its place, and stacks as `read` gives them, but perhaps none
     or empty ones; returns how many matrices it wrote."""
-
-
-def chunk_length(chunk_size: int | None, m: int) -> int:
-    """Return how many m x m matrices a chunk holds: as many as were asked for, or as fill it.
-
-    >>> chunk_length(7, 5), chunk_length(None, 256), chunk_length(None, 1000)
-    (7, 4, 1)
-    """
-    return chunk_size or max(1, skdmi.io.CHUNK_ENTRIES // m**2)
 
 
 def as_stack(source: str, array: Stack) -> Stack:

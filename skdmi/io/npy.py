@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from skdmi.io.format import Format, PathLike, Stack, as_stack, chunk_length, float_dtype
+from skdmi.chunks import chunk_size as default_size
+from skdmi.io.format import Format, PathLike, Stack, as_stack, float_dtype
 
 
 def _read(path: PathLike, chunk_size: int | None) -> Iterator[Stack]:
@@ -21,7 +22,7 @@ def _read(path: PathLike, chunk_size: int | None) -> Iterator[Stack]:
     stack = as_stack(f"{path}: the array", array)
     if len(stack) == 0:
         raise ValueError(f"{path}: the file holds no matrix; expected at least one.")
-    step = chunk_length(chunk_size, stack.shape[1])
+    step = chunk_size or default_size(stack.shape[1])
     for start in range(0, len(stack), step):
         yield np.array(stack[start : start + step], dtype=float_dtype(stack), order="C")
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from skdmi.io.format import PathLike, Stack, chunk_length
+from skdmi.chunks import chunk_size as default_size
+from skdmi.io.format import PathLike, Stack
 
 END = "END"
 
@@ -33,7 +34,7 @@ def read_text(path: PathLike, chunk_size: int | None) -> Iterator[Stack]:
         m = first.count(",") + 1
         lines = chain([first], lines)
         n_good = 0
-        while rows := list(islice(lines, chunk_length(chunk_size, m) * (m + 1))):
+        while rows := list(islice(lines, (chunk_size or default_size(m)) * (m + 1))):
             if len(rows) % (m + 1) == m:  # Only at the end of the file.
                 rows.append(END)
             ends = rows[m :: m + 1]
@@ -119,7 +120,7 @@ def write_text(temporary: Path, stacks: Iterable[Stack], end: str) -> int:
     with open(temporary, "w", encoding="ascii", newline="\n") as file:
         for stack in stacks:
             n_matrices += len(stack)
-            step = chunk_length(None, stack.shape[1])
+            step = default_size(stack.shape[1])
             for start in range(0, len(stack), step):
                 file.write(_to_text(stack[start : start + step], end))
     return n_matrices

@@ -1,7 +1,5 @@
 """Products, residuals and norms."""
 
-from functools import partial
-
 import torch
 from torch import Tensor
 
@@ -52,8 +50,13 @@ def missing(X: Tensor) -> Tensor:
     return ~X.isfinite().all(dim=-1).all(dim=-1)
 
 
-frobenius_norm = partial(torch.linalg.vector_norm, dim=(-2, -1))
-r"""Returns :math:`\|A\|_F = (\sum_{ij} a_{ij}^2)^{1/2}` of each matrix, ``(..., m, m)`` to ``(...)``."""
+def frobenius_norm(A: Tensor) -> Tensor:
+    r"""Return :math:`\|A\|_F = (\sum_{ij} a_{ij}^2)^{1/2}` of each matrix, ``(..., m, m)`` to ``(...)``.
+
+    >>> frobenius_norm(torch.tensor([[3.0, 0.0], [0.0, 4.0]]))
+    tensor(5.)
+    """
+    return torch.linalg.vector_norm(A, dim=(-2, -1))
 
 
 def wide_frobenius_norm(A: Tensor) -> Tensor:

@@ -1,0 +1,38 @@
+"""The pages of the documentation: what they show is what happens."""
+
+import doctest
+from pathlib import Path
+
+import pytest
+import torch
+
+from skdmi.iteration import STARTS
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGES = [page for page in sorted(DOCS.glob("*.rst")) if ">>>" in page.read_text()]
+
+
+@pytest.fixture(autouse=True)
+def as_before():
+    """Let no page leave anything to the tests after it."""
+    rows = dict(STARTS)
+    with torch.random.fork_rng(devices=[]):
+        yield
+    STARTS.clear()
+    STARTS.update(rows)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_examples_of_a_page(page):
+    report = []
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    test = doctest.DocTestParser().get_doctest(page.read_text(), {"__name__": "__main__"}, page.stem, str(page), 0)
+    failed, attempted = runner.run(test, out=report.append)
+    assert not failed, "".join(report)
+    assert attempted == len(test.examples) > 0
+
+
+def test_every_page_is_in_the_table_of_contents():
+    contents = (DOCS / "index.rst").read_text().partition("toctree::")[2].split()
+    pages = {page.stem for page in DOCS.glob("*.rst")} - {"index"}
+    assert pages <= set(contents)

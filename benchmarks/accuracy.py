@@ -1,14 +1,13 @@
 """Accuracy and cost of every shipped network and of default ones, beside methods without training.
 
-``python benchmarks/accuracy.py [--quick] [--seeds 1] [--skip-training] [--networks DIR] [--plot FILE]`` trains the
-default networks and prints, for each problem on fresh matrices, what every method reaches at a network's number of
-products (of m x m matrices, the last residual included) or the next not fewer, and what it costs; the same by condition
-number, on rounded inputs, and the tails; last, the targets. All methods compute in float32, residuals are measured in
-float64. ``--out-of-domain`` prints the tables of ``domain.py`` in place of these. One thread.
+``python -m benchmarks.accuracy [--quick] [--seeds 1] [--skip-training] [--networks DIR] [--plot FILE] [--json FILE]``
+trains the default networks and prints, for each problem on fresh matrices, what every method reaches at a network's
+number of products (of m x m matrices, the last residual included) or the next not fewer, and what it costs; the same by
+condition number, on rounded inputs, and the tails; last, the targets. All methods compute in float32, residuals are
+measured in float64.
 """
 
 import argparse
-import platform
 import time
 from collections.abc import Sequence
 from itertools import pairwise
@@ -16,13 +15,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from figures import TOLERANCES, count_operations, draw, measure_errors, nanoseconds, wilson_interval
-from networks import Network, shipped_networks, trained_networks
-from peers import Method, unlearned
-from problems import PROBLEMS, Problem, Row, measure_all, sample, share_of, timed
-from targets import print_targets, targets
 from torch import Tensor
 
+from benchmarks.lib.figures import TOLERANCES, draw, measure_errors, wilson_interval
+from benchmarks.lib.machine import keep_to_one_thread
+from benchmarks.lib.networks import Network, shipped_networks, trained_networks
+from benchmarks.lib.operations import count_operations
+from benchmarks.lib.peers import Method, unlearned
+from benchmarks.lib.problems import PROBLEMS, Problem, Row, measure_all, sample, share_of, timed
+from benchmarks.lib.results import Results
+from benchmarks.lib.targets import print_targets, targets
+from benchmarks.lib.timing import nanoseconds
 from skdmi.distributions import Spectrum
 
 CONDITION_EDGES = (1, 3, 10, 30, 100, 300, 1e3, 3e3, 1e4, 3e4, 1e5, 3e5, 1e6)
@@ -42,8 +45,10 @@ def print_accuracy(problem: Problem, rows: Sequence[Row], n_matrices: int) -> No
         print(f"{_label(row):{NAME}}{_count(row.products):>9}{values}{percentages}")
 
 
-def print_cost(problem: Problem, rows: Sequence[Row], networks: Sequence[Network], A: Tensor, repeats: int) -> None:
-    """Print what each method costs, and how many float64 products are left to do after it."""
+def print_cost(
+    problem: Problem, rows: Sequence[Row], networks: Sequence[Network], A: Tensor, repeats: int
+) -> dict[str, float]:
+    """Print what each method costs, and how many float64 products are left to do after it; return times over LAPACK."""
     methods = timed(problem, networks)
     ns = nanoseconds(methods, A, repeats)
     lapack = ns["LAPACK, float32|None"]
@@ -55,7 +60,7 @@ def print_cost(problem: Problem, rows: Sequence[Row], networks: Sequence[Network
     for row in rows:
         if row.kind == "published":
             continue
-        key = f"{row.name}|{row.products}"
+        key = row.key
         operations, timing = f"{'-':>11}{'-':>11}{'-':>9}", f"{'-':>9}{'-':>9}"
         if key in methods:
             timing = f"{ns[key]:9.0f}{ns[key] / lapack:9.1f}"
@@ -68,6 +73,7 @@ def print_cost(problem: Problem, rows: Sequence[Row], networks: Sequence[Network
             training = f"{row.network.first.n_matrices_seen_ / 1e6:10.1f}{row.network.seconds:8.0f}"
         further = f"{row.figures.further_products:9.0f}"
         print(f"{_label(row):{NAME}}{_count(row.products):>9}{parameters:>11}{operations}{timing}{further}{training}")
+    return {key: value / lapack for key, value in ns.items()}
 
 
 def _label(row: Row) -> str:
@@ -188,28 +194,28 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1, help="default networks to train for each size and depth")
     parser.add_argument("--skip-training", action="store_true")
     parser.add_argument("--networks", type=Path, help="directory that keeps the networks trained on the spot")
-    parser.add_argument("--quick", action="store_true", help="2,000 matrices, tails of 20,000, no training")
+    parser.add_argument("--quick", action="store_true", help="200 matrices, tails of 2,000, no training")
     parser.add_argument("--plot", metavar="FILE", help="save residual norm against products")
-    parser.add_argument("--out-of-domain", action="store_true")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="save the figures")
     options = parser.parse_args()
     if options.quick:
-        options.n_matrices, options.tails, options.skip_training = 2000, 20_000, True
-    torch.set_num_threads(1)
-    machine = platform.processor() or platform.machine()
-    print(f"{machine}, one thread, torch {torch.__version__}, numpy {np.__version__}")
-    started = time.process_time()
+        options.n_matrices, options.tails, options.skip_training = 200, 2000, True
+    machine = keep_to_one_thread()
+    print(machine)
     n_seeds = 0 if options.skip_training else options.seeds
-    if options.out_of_domain:
-        from domain import SIZE, print_all
+    networks = shipped_networks() + trained_networks(n_seeds, options.networks)
+    results = Results(machine)
+    print_all_tables(networks, options, results)
+    if options.json:
+        results.save(options.json)
+    if options.plot:
+        from benchmarks.lib.residual_plot import save_plot
 
-        special = trained_networks(min(1, n_seeds), options.networks, settings=((SIZE, 4),))
-        print_all(shipped_networks() + special, options.n_matrices)
-    else:
-        print_all_tables(shipped_networks() + trained_networks(n_seeds, options.networks), options)
-    print(f"\n{time.process_time() - started:.0f} s of processor time")
+        save_plot(networks, options.plot, options.n_matrices)
+    print(f"\n{time.process_time():.0f} s of processor time")
 
 
-def print_all_tables(networks: Sequence[Network], options: argparse.Namespace) -> None:
+def print_all_tables(networks: Sequence[Network], options: argparse.Namespace, results: Results) -> None:
     found = {}
     for problem in PROBLEMS:
         if not any(problem.concerns(network) for network in networks):
@@ -217,7 +223,9 @@ def print_all_tables(networks: Sequence[Network], options: argparse.Namespace) -
         A = sample(problem, options.n_matrices)
         found[problem.key] = rows = measure_all(problem, networks, A)
         print_accuracy(problem, rows, len(A))
-        print_cost(problem, rows, networks, A[: max(256, 2**20 // problem.m**2)], repeats=2 if options.quick else 5)
+        part = A[: max(256, 2**20 // problem.m**2)]
+        over_lapack = print_cost(problem, rows, networks, part, repeats=1 if options.quick else 5)
+        results.add(problem, rows, len(A), over_lapack)
         if problem.key == "5":
             print_rounded(problem, networks, A)
         print_tails(problem, networks, options.tails)
@@ -230,10 +238,6 @@ def print_all_tables(networks: Sequence[Network], options: argparse.Namespace) -
         if network.is_shipped and network.start and network.sizes[0] <= 16 <= network.sizes[1]
     }
     print_targets(targets(found, shares, sample(PROBLEMS[0], options.n_matrices)))
-    if options.plot:
-        from residual_plot import save_plot
-
-        save_plot(networks, options.plot, options.n_matrices)
 
 
 if __name__ == "__main__":

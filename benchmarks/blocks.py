@@ -1,26 +1,25 @@
 """Large matrices through small leaves, beside ``numpy.linalg.inv`` in the same run.
 
-``python benchmarks/blocks.py [accuracy] [worked] [speed] [families]`` prints tables: accuracy and certificates on
-general matrices with 3 x 3 network leaves; a worked problem; time and memory; matrices on which elimination without
-pivoting fails. One thread.
-Times are medians of alternating runs; residuals are ``||I - A X||_F`` in float64.
+``python -m benchmarks.blocks [accuracy] [growth] [worked] [speed] [families]`` prints tables: accuracy and certificates
+on general matrices with 3 x 3 network leaves; what the recursion leaves of both residuals; a worked problem; time and
+memory; matrices on which elimination without pivoting fails. Residuals are ``||I - A X||_F`` in float64.
 """
 
 import argparse
-import platform
 import time
 import warnings
 from collections.abc import Callable
 from functools import partial
-from statistics import median
 from typing import Any
 
 import numpy as np
 import scipy.linalg
 import torch
-from threadpoolctl import threadpool_limits
 from torch import Tensor
 
+from benchmarks.lib.box_draper import TERMS, normal_equations
+from benchmarks.lib.machine import keep_to_one_thread
+from benchmarks.lib.timing import alternate
 from skdmi import BlockInverter, RefinedInverter, load_pretrained
 from skdmi.estimators.block import invert_leaf
 from skdmi.linalg import block_inverse, certify, equilibrate, exact_inverse, frobenius_norm, residual
@@ -35,16 +34,20 @@ def uniform(n_matrices: int, N: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).uniform(-1, 1, (n_matrices, N, N))
 
 
+def up_to(largest: int, *sizes: int) -> list[int]:
+    return [size for size in sizes if size <= largest]
+
+
 # Accuracy
 
 
-def accuracy() -> None:
+def accuracy(largest: int) -> None:
     print("\nGeneral matrices, U[-1,1], 50 a size, leaf 3x3: uniform-3x3 refined. Ratio: residual norm over numpy's.")
     print(
         f"{'N':>5}{'certified %':>13}{'ratio max':>11}{'median':>9}{'in full: certified %':>22}{'ratio max':>11}"
         f"{'LAPACK':>8}"
     )
-    for N in (10, 30, 60, 100, 257, 512):
+    for N in up_to(largest, 10, 30, 60, 100, 257, 512):
         A = uniform(50, N)
         direct = frobenius_residuals(A, np.linalg.inv(A))
         block = BlockInverter(LEAF)
@@ -68,12 +71,12 @@ def rounding_units(A: Tensor, X: Tensor) -> str:
     return "".join(f"{value.item():>11.1f}" for value in units)
 
 
-def growth() -> None:
+def growth(largest: int) -> None:
     """Print what the recursion leaves of both residuals, without its row order and with it, and after refinement."""
     print("\nResiduals in units of u || |A||X| ||_F, right and left, one matrix U[-1,1], exact leaves 32x32")
     names = ("in given order", "ordered", "BlockInverter", "numpy")
     print(f"{'N':>5}" + "".join(f"{name:>22}" for name in names))
-    for N in (128, 512, 1024, 2048):
+    for N in up_to(largest, 128, 512, 1024, 2048):
         A = equilibrate(torch.from_numpy(uniform(1, N)))[0]
         answers = (
             schur_inverse_(pad_to_blocks(A, 32), 32, exact_inverse)[:, :N, :N],
@@ -86,29 +89,9 @@ def growth() -> None:
 
 # A worked problem
 
-BOX_DRAPER = """
-5.0 25.0 162 45.9   8.0 25.0 162 53.3   5.0 30.0 162 57.5   8.0 30.0 162 58.8   5.0 25.0 172 60.6
-8.0 25.0 172 58.0   5.0 30.0 172 58.6   8.0 30.0 172 52.4   6.5 27.5 167 56.9   6.5 27.5 177 55.4
-6.5 27.5 157 46.9   6.5 32.5 167 57.5   6.5 22.5 167 55.0   9.5 27.5 167 58.9   3.5 27.5 167 50.3
-6.5 20.0 177 61.1   6.5 20.0 177 62.9   7.5 34.0 160 60.0   7.5 34.0 160 60.6
-"""
-TERMS = ("1", "x1", "x2", "x3", "x1 x2", "x1 x3", "x2 x3", "x1^2", "x2^2", "x3^2")
 
-
-def normal_equations() -> tuple[np.ndarray, np.ndarray]:
-    """Return matrix and right side of the least squares problem 11.3 of Box and Draper, 10 x 10.
-
-    A second-order response surface for a consecutive chemical system, in three settings coded to [-1, 1].
-    """
-    table = np.array(BOX_DRAPER.split(), dtype=float).reshape(-1, 4)
-    settings, result = table[:, :3], table[:, 3]
-    low, high = settings.min(axis=0), settings.max(axis=0)
-    x1, x2, x3 = (2 * (settings - low) / (high - low) - 1).T
-    Z = np.stack([x1**0, x1, x2, x3, x1 * x2, x1 * x3, x2 * x3, x1**2, x2**2, x3**2], axis=1)
-    return Z.T @ Z, Z.T @ result
-
-
-def box_and_draper() -> None:
+def box_and_draper(largest: int) -> None:
+    del largest
     print("\nBox and Draper 11.3, 10 x 10 normal equations, leaf 3x3: uniform-3x3 refined")
     normal, right_side = normal_equations()
     coefficients = BlockInverter(LEAF).transform(normal[None])[0] @ right_side
@@ -123,23 +106,15 @@ def box_and_draper() -> None:
 
 
 def seconds(methods: dict[str, Callable[[np.ndarray], Any]], N: int, repeats: int) -> dict[str, float]:
-    """Return medians of alternating runs, each on another matrix, after one that does not count."""
-    spent: dict[str, list[float]] = {name: [] for name in methods}
-    for repeat in range(repeats + 1):
-        A = uniform(1, N, seed=repeat)
-        for name, method in methods.items():
-            started = time.perf_counter()
-            method(A)
-            if repeat:
-                spent[name].append(time.perf_counter() - started)
-    return {name: median(values) for name, values in spent.items()}
+    """Return medians of alternating runs, each on another matrix."""
+    return alternate(methods, (uniform(1, N, seed) for seed in range(repeats + 1)))
 
 
 def block_and_certify(A: np.ndarray) -> Any:
     return certify(torch.from_numpy(A), torch.from_numpy(BlockInverter().transform(A)))
 
 
-def exact_leaves() -> None:
+def exact_leaves(largest: int) -> None:
     print("\nExact leaves, one matrix U[-1,1]: time over numpy.linalg.inv's")
     names = (
         "recursion alone",
@@ -148,7 +123,7 @@ def exact_leaves() -> None:
         "RefinedInverter(BlockInverter(None))",
     )
     print(f"{'N':>5}{'numpy ms':>10}" + "".join(f"{name:>{len(name) + 3}}" for name in names))
-    for N in (1024, 2048):
+    for N in up_to(largest, 1024, 2048):
         spent = seconds(
             {
                 "numpy": np.linalg.inv,
@@ -163,34 +138,34 @@ def exact_leaves() -> None:
         ratios = "".join(f"{spent[name] / spent['numpy']:>{len(name) + 3}.2f}" for name in names)
         print(f"{N:>5}{1e3 * spent['numpy']:>10.0f}{ratios}")
 
-    sizes = np.array([256, 512, 1024, 2048])
+    sizes = np.array(up_to(largest, 256, 512, 1024, 2048))
     times = {N: seconds({"block": BlockInverter().transform}, N, repeats=3)["block"] for N in sizes}
-    for label, chosen in (("256 to 2048", sizes), ("512 to 2048", sizes[1:])):
+    for chosen in (sizes, sizes[1:]) if len(sizes) > 2 else ():
         exponent = np.polyfit(np.log(chosen), np.log([times[N] for N in chosen]), 1)[0]
-        print(f"time grows as N^{exponent:.2f} from {label}")
+        print(f"time grows as N^{exponent:.2f} from {chosen[0]} to {chosen[-1]}")
 
 
 class Stopwatch:
-    """A leaf inverter that adds up the time spent in it."""
+    """A leaf inverter that adds up the processor time spent in it."""
 
     def __init__(self, inverter: Any) -> None:
         self.inverter, self.spent = inverter, 0.0
 
     def __call__(self, A: Tensor) -> Tensor:
-        started = time.perf_counter()
+        started = time.process_time()
         X = invert_leaf(self.inverter, A)
-        self.spent += time.perf_counter() - started
+        self.spent += time.process_time() - started
         return X
 
 
-def network_leaves() -> None:
+def network_leaves(largest: int) -> None:
     print("\n3x3 network leaves, one matrix U[-1,1]")
     print(f"{'N':>5}{'leaf':>12}{'ms':>9}{'over numpy':>12}{'leaves ms':>11}{'ms a leaf':>11}{'residual / numpy':>18}")
-    for N, repeats in ((150, 9), (1024, 3)):
+    for N in up_to(largest, 150, 1024):
         A = uniform(1, N)
         leaves = {"network": NETWORK, "refined": LEAF}
         methods = {name: BlockInverter(leaf).fit().transform for name, leaf in leaves.items()}
-        spent = seconds({"numpy": np.linalg.inv, **methods}, N, repeats)
+        spent = seconds({"numpy": np.linalg.inv, **methods}, N, repeats=9 if N < 1000 else 3)
         direct = frobenius_residuals(A, np.linalg.inv(A))
         for name, leaf in leaves.items():
             watch = Stopwatch(leaf)
@@ -202,9 +177,10 @@ def network_leaves() -> None:
             )
 
 
-def memory() -> None:
-    print("\nPeak memory beyond input and output, in N^2 float64 numbers, N = 2304")
+def memory(largest: int) -> None:
+    del largest
     N = 2304  # arrays too large for the heap, which would keep their room
+    print(f"\nPeak memory beyond input and output, in N^2 float64 numbers, N = {N}")
     A = uniform(1, N)
     for name, inverter in (("alone", BlockInverter()), ("reported", RefinedInverter(BlockInverter()))):
         inverter.transform(A)  # buffers of the libraries
@@ -255,8 +231,9 @@ def families() -> dict[str, np.ndarray]:
     }
 
 
-def nasty() -> None:
+def nasty(largest: int) -> None:
     """Print what becomes of each: certified as it is, certified through LAPACK (exact), or refused (NaN)."""
+    del largest
     print("\nMatrices on which elimination without pivoting fails, leaf 3x3: uniform-3x3 refined")
     print(f"{'':28}{'condition':>11}{'outcome':>12}{'residual':>11}{'numpy':>11}{'error bound':>13}")
     full = RefinedInverter(BlockInverter(LEAF))
@@ -278,22 +255,20 @@ def nasty() -> None:
 
 def main() -> None:
     parts = {
-        "accuracy": [accuracy, growth],
+        "accuracy": [accuracy],
+        "growth": [growth],
         "worked": [box_and_draper],
         "speed": [exact_leaves, network_leaves, memory],
         "families": [nasty],
     }
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", default=list(parts), help=f"of {', '.join(parts)}; all by default")
-    chosen = parser.parse_args().parts
-    torch.set_num_threads(1)
-    print(
-        f"{platform.processor() or platform.machine()}, one thread, torch {torch.__version__}, numpy {np.__version__}"
-    )
-    with threadpool_limits(1):
-        for part in chosen:
-            for table in parts[part]:
-                table()
+    parser.add_argument("--largest", type=int, default=2048, metavar="N", help="of accuracy, growth and speed")
+    options = parser.parse_args()
+    print(keep_to_one_thread())
+    for part in options.parts:
+        for table in parts[part]:
+            table(options.largest)
     print(f"\n{time.process_time():.0f} s of processor time")
 
 

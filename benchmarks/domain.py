@@ -1,24 +1,28 @@
 """Networks outside the matrices that they were trained on, beside MR-2 at no fewer products.
 
-``python benchmarks/accuracy.py --out-of-domain`` prints these tables: what a network returns, how much of it was
-flagged by ``domain_`` beforehand (outside the recorded range of condition number, or of that and of scale), and how
-much is certified after refinement without the exact fallback ("-" where the estimator keeps to its one size). Float32,
-residuals in float64.
+``python -m benchmarks.domain [--n-matrices 2000] [--train] [--networks DIR]`` prints, a table a network: what it
+returns, how much of that was flagged by ``domain_`` beforehand (outside the recorded range of condition number, or of
+that and of scale), and how much is certified after refinement without the exact fallback ("-" where the estimator keeps
+to its one size); then other sizes. Float32, residuals in float64.
 """
 
+import argparse
+import time
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import scipy.linalg
 import torch
-from figures import draw, measure_errors
-from networks import Network
-from peers import unlearned
 from sklearn.frozen import FrozenEstimator
 from torch import Tensor
 
+from benchmarks.lib.figures import draw, measure_errors
+from benchmarks.lib.machine import keep_to_one_thread
+from benchmarks.lib.networks import Network, shipped_networks, trained_networks
+from benchmarks.lib.peers import unlearned
 from skdmi import RefinedInverter
 from skdmi.distributions import Graded, Normal, Spectrum, Toeplitz, Uniform, Wishart
 from skdmi.distributions.spectrum import INDEPENDENT_LAWS
@@ -120,3 +124,19 @@ def print_all(networks: Sequence[Network], n_matrices: int) -> None:
         print_families(network, families, certified)
     for network in (n for n in chosen if n.start == "transpose"):
         print_sizes(network, n_matrices)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--n-matrices", type=int, default=2000)
+    parser.add_argument("--train", action="store_true", help="a default network for 16x16, too")
+    parser.add_argument("--networks", type=Path, help="directory that keeps the network trained on the spot")
+    options = parser.parse_args()
+    print(keep_to_one_thread())
+    trained = trained_networks(int(options.train), options.networks, settings=((SIZE, 4),))
+    print_all(shipped_networks() + trained, options.n_matrices)
+    print(f"\n{time.process_time():.0f} s of processor time")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,29 +1,27 @@
 """What refinement and certificates reach, beside their peers.
 
-``python benchmarks/refinement.py [--n-matrices 100000] [--seed 0]`` prints three tables, all in float64:
+``python -m benchmarks.refinement [--n-matrices 100000] [--seed 0]`` prints three tables, all in float64:
 
 (a) products of m x m matrices until every residual norm is below 1e-12, 10,000 matrices of the published distribution.
     "all" counts every product, "peers'" leaves out the last residual, as the published counts do;
 (b) the share of unfiltered matrices that is certified without the exact fallback;
-(c) a stack with 100 singular members beside a clean one: who is certified, who is named, ratio of median times,
-    alternating.
+(c) a stack with 100 singular members beside a clean one: who is certified, who is named, ratio of median times.
 """
 
 import argparse
-import platform
-import time
 import warnings
 from collections.abc import Callable
-from statistics import median
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.lib.machine import keep_to_one_thread
+from benchmarks.lib.timing import alternate
 from skdmi import RefinedInverter, load_pretrained
 from skdmi.distributions import Uniform
 from skdmi.exceptions import SingularMatrixWarning
-from skdmi.iteration import Refinement, minimal_residual, newton_schulz, refine
+from skdmi.iteration import Refinement, count_products, minimal_residual, newton_schulz, refine
 from skdmi.linalg import frobenius_norm, residual
 
 TOL = 1e-12
@@ -55,7 +53,7 @@ def products_to_tolerance(n_matrices: int, seed: int) -> None:
     n_steps, worst = steps_until_all_are_below(A, classical_seed)
     print(f"{'Newton-Schulz from the classical seed':52}{'':>28}{2 * n_steps:5}{worst:12.1e}")
     n_steps, worst = steps_until_all_are_below(A, mr_2)
-    print(f"{'MR-2 from scratch, all in step':52}{'':>28}{1 + 3 * n_steps + -(-n_steps // 3) - 1:5}{worst:12.1e}")
+    print(f"{'MR-2 from scratch, all in step':52}{'':>28}{count_products(n_steps) - 1:5}{worst:12.1e}")
     network = load_pretrained("uniform-3x3").estimator
     with torch.no_grad():
         start = network.invert(A)
@@ -98,18 +96,15 @@ def singular_members(n_matrices: int, seed: int, n_singular: int = 100, repeats:
         warnings.simplefilter("ignore", SingularMatrixWarning)
         report = inverter.report(spoilt)
         named = np.flatnonzero(np.isnan(report.inverse).any(axis=(1, 2)))
-        times: dict[str, list[float]] = {"clean": [], "spoilt": []}
-        for _ in range(repeats):
-            for name, stack in (("clean", clean), ("spoilt", spoilt)):
-                started = time.perf_counter()
-                inverter.transform(stack)
-                times[name].append(time.perf_counter() - started)
-    plain, with_bad = median(times["clean"]), median(times["spoilt"])
+        stacks = {"clean": clean, "spoilt": spoilt}
+        methods = {name: lambda _, stack=stack: inverter.transform(stack) for name, stack in stacks.items()}
+        spent = alternate(methods, range(repeats + 1))
     print(f"\n(c) {n_matrices} matrices 3x3, {n_singular} of them singular")
     print(
         f"{np.count_nonzero(report.certified)} certified, {len(named)} named, the right ones: {set(named) == set(bad)}"
     )
-    print(f"{plain:.3f} s clean, {with_bad:.3f} s with singular members, ratio {with_bad / plain:.2f} (medians)")
+    ratio = spent["spoilt"] / spent["clean"]
+    print(f"{spent['clean']:.3f} s clean, {spent['spoilt']:.3f} s with singular members, ratio {ratio:.2f} (medians)")
 
 
 def main() -> None:
@@ -117,8 +112,7 @@ def main() -> None:
     parser.add_argument("--n-matrices", type=int, default=100_000, help="in (b) and (c)")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    machine = platform.processor() or platform.machine()
-    print(f"{machine}, {torch.get_num_threads()} thread(s), torch {torch.__version__}")
+    print(keep_to_one_thread())
     products_to_tolerance(10_000, options.seed)
     certified_without_fallback(options.n_matrices, options.seed)
     singular_members(options.n_matrices, options.seed)

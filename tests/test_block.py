@@ -12,7 +12,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.utils._param_validation import InvalidParameterError
 
-from benchmarks.blocks import normal_equations
+from benchmarks.lib.box_draper import normal_equations
 from skdmi import BlockInverter, ExactInverter, NeuralMatrixInverter, RefinedInverter, load_pretrained
 from skdmi.estimators.base import Answer
 from skdmi.exceptions import InaccurateInverseWarning, SingularMatrixWarning

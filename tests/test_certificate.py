@@ -9,20 +9,11 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from benchmarks.certificates import (
-    DTYPES,
-    FAMILIES,
-    SETTINGS,
-    SINGULAR_UNDER_FLUSH,
-    SIZES,
-    SOURCES,
-    Tally,
-    attack,
-    exactly,
-    is_singular,
-    judged,
-    rational,
-)
+from benchmarks.lib.arithmetic_settings import SETTINGS
+from benchmarks.lib.attack_inverses import SOURCES
+from benchmarks.lib.attack_matrices import FAMILIES, SINGULAR_UNDER_FLUSH
+from benchmarks.lib.certificate_judge import DTYPES, SIZES, Tally, attack, judged
+from benchmarks.lib.exact_arithmetic import exactly, is_singular, rational
 from skdmi.iteration import minimal_residual
 from skdmi.linalg import certify, equilibrate
 from skdmi.linalg.scaling import scale_columns, scale_rows

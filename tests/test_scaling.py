@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.certificates import SETTINGS
+from benchmarks.lib.arithmetic_settings import SETTINGS
 from skdmi.linalg import equilibrate, scale_by_power_of_two, split_exponent
 from skdmi.linalg.residuals import double
 from skdmi.linalg.scaling import scale_both, scale_columns, scale_rows

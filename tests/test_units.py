@@ -8,7 +8,9 @@ import pytest
 import torch
 
 import skdmi
-from benchmarks.units import DOORS, KINDS, draw, judge
+from benchmarks.lib.doors import DOORS
+from benchmarks.lib.mixed_units import KINDS, draw
+from benchmarks.lib.promise_judge import judge
 from skdmi import BlockInverter, EnsembleInverter, ExactInverter, RefinedInverter, load_pretrained
 from skdmi.exceptions import InaccurateInverseWarning, SingularMatrixWarning
 from skdmi.linalg import certify

@@ -4,10 +4,11 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from figures import measure
-from peers import FAMILIES, Method
-from problems import Row
 from torch import Tensor
+
+from benchmarks.lib.figures import measure
+from benchmarks.lib.peers import FAMILIES, Method
+from benchmarks.lib.problems import Row
 
 PUBLISHED_MEAN = 0.0226
 CERTAIN = 1e-5
@@ -99,7 +100,7 @@ def _best(
         rank = (lambda row: values(row)[0]) if smaller else (lambda row: -sum(values(row)))
         return min(found, key=rank, default=None)
 
-    network, other = chosen("network"), chosen("unlearned", "untrained")
+    network, other = chosen("network"), chosen("unlearned")
     return Target(
         title, must, reach, smaller, values(network) if network else None, _by(network), _described(other, values)
     )
@@ -112,8 +113,7 @@ def _shares(rows: Rows, key: str, title: str, budget: int, must: Values, reach: 
 def _by(row: Row | None) -> str:
     if row is None:
         return "-"
-    start = ", start: characteristic polynomial" if row.start == "characteristic" else ""
-    return f"{row.name}, {row.products} products{start}"
+    return f"{row.name}, {row.products} products"
 
 
 def _described(row: Row | None, values: Callable[[Row], Values]) -> str:
@@ -152,7 +152,7 @@ def fewest_unlearned(A: Tensor, below: float) -> tuple[Method, float]:
 
 def _failures(rows: Rows) -> Target:
     found = rows.get("16", ())
-    networks, peers = _up_to(found, 18, "network"), _up_to(found, 18, "unlearned", "untrained")
+    networks, peers = _up_to(found, 18, "network"), _up_to(found, 18, "unlearned")
     best = min(networks, key=lambda row: -row.figures.within[0], default=None)
     reference = max((row for row in peers if row.name == "MR-2"), key=lambda row: row.products, default=None)
     other = min(peers, key=lambda row: -row.figures.within[0], default=None)
@@ -173,7 +173,7 @@ def _failures(rows: Rows) -> Target:
 
 def _points(rows: Rows, key: str, budget: int) -> Target:
     found = rows.get(key, ())
-    networks, peers = _up_to(found, budget, "network"), _up_to(found, budget, "unlearned", "untrained")
+    networks, peers = _up_to(found, budget, "network"), _up_to(found, budget, "unlearned")
     best = min(networks, key=lambda row: -row.figures.within[0], default=None)
     reference = max((row for row in peers if row.name == "MR-2"), key=lambda row: row.products, default=None)
     other = min(peers, key=lambda row: -row.figures.within[0], default=None)
@@ -196,7 +196,7 @@ def _certain(rows: Rows) -> Target:
         found = [row for row in _up_to(rows.get("Wishart 16", ()), 99, *kinds) if row.figures.p99 < CERTAIN]
         return min(found, key=lambda row: row.products, default=None)
 
-    network, other = fewest("network"), fewest("unlearned", "untrained")
+    network, other = fewest("network"), fewest("unlearned")
     networks = _up_to(rows.get("Wishart 16", ()), 99, "network")
     none = "no network: p99 of " + ", ".join(f"{r.name} ({r.products}) {r.figures.p99:.1e}" for r in networks)
     return Target(

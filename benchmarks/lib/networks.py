@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from skdmi import NeuralMatrixInverter, load_pretrained
-from skdmi.modules import InverterResNet
 from skdmi.persistence import pretrained_names
 
 TRAINED = ((3, 1), (3, 3), (3, 4), (5, 3), (5, 4), (8, 3), (8, 4), (16, 3), (16, 4))
@@ -85,14 +84,3 @@ def _train(m: int, depth: int, seed: int, directory: Path | None) -> NeuralMatri
         directory.mkdir(parents=True, exist_ok=True)
         network.save_pretrained(saved)
     return network
-
-
-def untrained(network: Network) -> InverterResNet:
-    """Return the network of the same architecture with nothing learned."""
-    return InverterResNet(**network.first._architecture).eval()
-
-
-def architecture(network: Network) -> str:
-    """Name what an untrained network depends on."""
-    core = network.first.module_.core
-    return f"{core.start}, depth {core.depth}" + (f", n={core.n_squarings}" if core.n_squarings > 1 else "")

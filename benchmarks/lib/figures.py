@@ -1,17 +1,13 @@
-"""What is measured of inverses, and of what they cost: pure functions and a record."""
+"""What is measured of inverses: pure functions and two records."""
 
 import math
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from statistics import median
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 from skdmi.distributions import Distribution
 from skdmi.iteration import refine
@@ -138,66 +134,3 @@ def wilson_interval(share: float, n: int, z: float = 1.96) -> tuple[float, float
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     return max(0.0, centre - half), min(1.0, centre + half)
-
-
-@dataclass(frozen=True)
-class Operations:
-    """Floating-point operations a matrix, multiplications and additions counted apart."""
-
-    products: float
-    """``2 m^3`` for each product."""
-    coefficients: float
-    """Other multiply-adds: the coefficient network and its inner products."""
-    elementwise: float
-    """Sums of matrices, scaling, activations, reductions: one for each element that is written, or read by a sum."""
-
-    @property
-    def total(self) -> float:
-        return self.products + self.coefficients + self.elementwise
-
-    @property
-    def share(self) -> float:
-        """Share of the products among products and coefficients."""
-        return self.products / max(self.products + self.coefficients, 1)
-
-    @property
-    def strict_share(self) -> float:
-        """Share of the products among all operations."""
-        return self.products / max(self.total, 1)
-
-
-def count_operations(inverse: Callable[[Tensor], Any], A: Tensor, n_products: int) -> Operations:
-    """Count what a method spends on a matrix of a stack; the last residual included, whether or not it computes it."""
-    with torch.no_grad(), _OperationCounter() as counter:
-        inverse(A)
-    products = n_products * 2.0 * A.shape[-1] ** 3
-    return Operations(products, max(0.0, counter.products / len(A) - products), counter.elementwise / len(A))
-
-
-class _OperationCounter(TorchDispatchMode):
-    def __init__(self) -> None:
-        super().__init__()
-        self.products = self.elementwise = 0.0
-
-    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = operation(*args, **(kwargs or {}))
-        if operation._overloadpacket in flop_registry:
-            self.products += flop_registry[operation._overloadpacket](*args, **(kwargs or {}), out_val=result)
-        elif isinstance(result, Tensor) and result.is_floating_point():
-            if torch.Tag.pointwise in operation.tags:
-                self.elementwise += result.numel()
-            elif operation._opname in ("sum", "mean", "linalg_vector_norm"):
-                self.elementwise += args[0].numel()
-        return result
-
-
-def nanoseconds(methods: Mapping[str, Callable[[Tensor], Any]], A: Tensor, repeats: int = 5) -> dict[str, float]:
-    """Return the median processor time a matrix of each method, in runs that alternate, after one that counts not."""
-    spent: dict[str, list[float]] = {name: [] for name in methods}
-    for repeat in range(repeats + 1):
-        for name, method in methods.items():
-            started = time.process_time()
-            method(A)
-            if repeat:
-                spent[name].append(time.process_time() - started)
-    return {name: 1e9 * median(values) / len(A) for name, values in spent.items()}

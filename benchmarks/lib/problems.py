@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
-from figures import Figures, draw, measure
-from networks import Network, architecture, untrained
-from peers import Method, direct_methods, unlearned
 from torch import Tensor
 
+from benchmarks.lib.figures import Figures, draw, measure
+from benchmarks.lib.networks import Network
+from benchmarks.lib.peers import Method, direct_methods, unlearned
 from skdmi.distributions import Distribution, Uniform, Wishart
 
 NAN = float("nan")
@@ -41,11 +41,16 @@ class Row:
 
     name: str
     kind: str
-    """"published", "network", "untrained", "unlearned" or "direct"."""
+    """"published", "network", "unlearned" or "direct"."""
     products: int | None
     figures: Figures
     start: str = ""
     network: Network | None = None
+
+    @property
+    def key(self) -> str:
+        """By which :func:`timed` knows it."""
+        return f"{self.name}|{self.products}"
 
 
 def _published(name: str, **known: float) -> Row:
@@ -98,15 +103,12 @@ def methods(problem: Problem, networks: Iterable[Network]) -> tuple[list[tuple[s
         budget = network.products(m)
         if budget is None:
             continue
-        if network.first.module_.core.n_squarings > 1:  # or it is among the unlearned
-            name = f"untrained ({architecture(network)})"
-            found.setdefault((name, budget), ("untrained", Method(name, budget, untrained(network))))
         for method in unlearned(m, budget, symmetric=symmetric):
             found.setdefault((method.name, method.products), ("unlearned", method))
     for budget in problem.budgets:
         for method in unlearned(m, budget, symmetric=symmetric, within=True):
             found.setdefault((method.name, method.products), ("unlearned", method))
-    return [*found.values(), *(("direct", method) for method in direct_methods(m))], concerned
+    return [*found.values(), *(("direct", method) for method in direct_methods(m, symmetric=symmetric))], concerned
 
 
 def measure_all(problem: Problem, networks: Iterable[Network], A: Tensor) -> list[Row]:
@@ -116,7 +118,7 @@ def measure_all(problem: Problem, networks: Iterable[Network], A: Tensor) -> lis
     for network in concerned:
         figures = Figures.average([measure(A, X) for X in network.inverses(A)])
         rows.append(Row(network.name, "network", network.products(problem.m), figures, network.start, network))
-    order = ("published", "network", "untrained", "unlearned", "direct")
+    order = ("published", "network", "unlearned", "direct")
     rows.sort(key=lambda row: (row.kind == "direct", row.products is None, row.products or 0, order.index(row.kind)))
     return [*problem.published, *rows]
 

@@ -7,10 +7,10 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
-from figures import draw, measure_errors
-from networks import Network
-from peers import FAMILIES
 
+from benchmarks.lib.figures import draw, measure_errors
+from benchmarks.lib.networks import Network
+from benchmarks.lib.peers import FAMILIES
 from skdmi.distributions import Uniform
 
 SIZES = (3, 5, 8, 16)
@@ -67,12 +67,8 @@ def _draw_size(axes: plt.Axes, m: int, networks: Sequence[Network], n_matrices: 
 
 
 def _group(network: Network) -> str:
-    if not network.is_special:
-        return "network: general, general-long"
-    return "network: characteristic start" if network.start == "characteristic" else "network: for one size"
+    return "network: for one size" if network.is_special else "network: general, general-long"
 
 
 def _marker(network: Network) -> str:
-    if not network.is_special:
-        return "D"
-    return "s" if network.start == "characteristic" else "^"
+    return "^" if network.is_special else "D"

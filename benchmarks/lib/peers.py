@@ -8,17 +8,16 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from skdmi.iteration import deflate, newton_schulz
-from skdmi.iteration.loop import combine, keep_better, minimal_residual_basis, recomputation_schedule
-from skdmi.iteration.steps import fit_directions
+from skdmi.iteration import IDENTITY, TRANSPOSE, Start, count_products, iterate, newton_schulz
+from skdmi.iteration.loop import keep_better
 from skdmi.linalg import characteristic_inverse, frobenius_norm, residual
 from skdmi.linalg.characteristic import characteristic_products
 from skdmi.linalg.residuals import identity_like
-from skdmi.modules import STARTS
 
 MAX_PRODUCTS = 45
 CHUNK_ENTRIES = 2**17
@@ -39,10 +38,18 @@ class Method:
             return torch.cat([self.inverse(part) for part in A.split(max(1, CHUNK_ENTRIES // A.shape[-1] ** 2))])
 
 
-def direct_methods(m: int) -> list[Method]:
-    """Return what needs no products: LAPACK, and for m up to 4 the closed form."""
-    lapack = Method("LAPACK, float32", None, lambda A: torch.linalg.inv_ex(A).inverse)
-    return [lapack, Method("closed form (adjugate)", None, adjugate_inverse)] if m <= 4 else [lapack]
+def direct_methods(m: int, *, symmetric: bool = False) -> list[Method]:
+    """Return what needs no products: LAPACK, Cholesky if ``symmetric``, and for m up to 4 the closed form."""
+    found = [Method("LAPACK, float32", None, lambda A: torch.linalg.inv_ex(A).inverse)]
+    if symmetric:
+        found.append(Method("Cholesky, float32", None, cholesky_inverse))
+    if m <= 4:
+        found.append(Method("closed form (adjugate)", None, adjugate_inverse))
+    return found
+
+
+def cholesky_inverse(A: Tensor) -> Tensor:
+    return torch.cholesky_inverse(torch.linalg.cholesky_ex(A).L)
 
 
 def unlearned(m: int, budget: int, *, symmetric: bool = False, within: bool = False) -> list[Method]:
@@ -94,31 +101,17 @@ def _deflated(m: int, symmetric: bool) -> Iterator[Method]:
 
 
 def _minimal_residual(m: int, symmetric: bool, n_coefficients: int, rank: int = 0) -> Iterator[Method]:
-    start = "identity" if symmetric else "transpose"
+    start = IDENTITY if symmetric else TRANSPOSE
+    name = f"MR-{n_coefficients}" + (", deflated" if rank else "")
     for n_steps in range(1, MAX_PRODUCTS // 3):
-        n_products = (-1 if symmetric else 1) + 3 * n_steps + len(recomputation_schedule(n_steps))
-        options = {"start": start, "n_steps": n_steps, "n_coefficients": n_coefficients, "rank": rank}
-        name = f"MR-{n_coefficients}" + (", deflated" if rank else "")
-        yield Method(name, n_products, partial(minimal_residual_from, **options))
+        options = {"n_steps": n_steps, "start": start, "rank": rank, "n_coefficients": n_coefficients}
+        yield Method(name, count_products(n_steps, start), partial(iterate_scaled, **options))
 
 
-def minimal_residual_from(A: Tensor, start: str, n_steps: int, n_coefficients: int, rank: int = 0) -> Tensor:
-    """Take minimal-residual steps as :func:`skdmi.linalg.minimal_residual`, from any of the starts of a network."""
+def iterate_scaled(A: Tensor, **options: Any) -> Tensor:
+    """Run :func:`skdmi.iteration.iterate` on matrices of any scale."""
     scale = unit_scale(A)
-    A = scale * A
-    X, R = STARTS[start](A)
-    best = X * identity_like(A) if start == "identity" else X, R
-    recomputed = recomputation_schedule(n_steps)
-    for step in range(1, n_steps + 1):
-        if X.shape[-1] > 1:  # not a multiple of the identity
-            X, R = deflate(A, X, R, rank)
-        powers, directions = minimal_residual_basis(R, S := R @ R, S, n_coefficients)
-        problem = fit_directions(R, directions)
-        X, R = combine(X, R, powers, directions, problem.coefficients(problem.coordinates))
-        if step in recomputed:
-            R = residual(A, X)
-            best = keep_better(best, X, R)
-    return scale * best[0]
+    return scale * iterate(scale * A, **options)
 
 
 def _chebyshev(m: int, symmetric: bool) -> Iterator[Method]:
@@ -182,10 +175,16 @@ def _polished_characteristic(A: Tensor, n_steps: int) -> Tensor:
 
 def _characteristic_minimal_residual(m: int, symmetric: bool) -> Iterator[Method]:
     del symmetric
+    start = Start(characteristic_or_transpose, characteristic_products(m) + 2)
     for n_steps in range(1, MAX_PRODUCTS // 3):
-        n_products = characteristic_products(m) + 2 + 3 * n_steps + len(recomputation_schedule(n_steps))
-        inverse = partial(minimal_residual_from, start="characteristic", n_steps=n_steps, n_coefficients=3)
-        yield Method(f"characteristic + {n_steps} MR-3", n_products, inverse)
+        inverse = partial(iterate_scaled, n_steps=n_steps, start=start, rank=0)
+        yield Method(f"characteristic + {n_steps} MR-3", count_products(n_steps, start), inverse)
+
+
+def characteristic_or_transpose(A: Tensor) -> tuple[Tensor, Tensor]:
+    """Start from the characteristic inverse, or where rounding has spoilt it from the multiple of the transpose."""
+    X = characteristic_inverse(A)
+    return keep_better(TRANSPOSE.function(A), X, residual(A, X))
 
 
 FAMILIES = (

@@ -1,0 +1,1 @@
+"""What the benchmarks share, and what tests and tables take from them."""

@@ -35,9 +35,7 @@ def fixed(*coefficients):
     """Return the rule that takes the same coefficients in every step."""
 
     def choose(step, R, problem):
-        unit = torch.eye(len(coefficients), dtype=R.dtype).unsqueeze(1).expand(-1, len(R), -1)
-        of_coordinates = torch.stack([problem.coefficients(z) for z in unit], dim=-1)
-        return torch.linalg.solve(of_coordinates, torch.tensor(coefficients, dtype=R.dtype).expand(len(R), -1))
+        return problem.coordinates_of(torch.tensor(coefficients, dtype=R.dtype))
 
     return choose
 

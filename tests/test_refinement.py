@@ -196,13 +196,13 @@ def test_near_the_goal_a_step_costs_two_products_or_three(r):
 @pytest.mark.parametrize("start", ["nothing", "close", "random"])
 @pytest.mark.parametrize("kind", [*REGULAR, "singular", "zero"])
 @pytest.mark.parametrize("tol", [0.0, 1e-6])
-def test_products_are_counted_but_for_those_that_judge_other_units(tol, kind, start):
+def test_products_are_counted_but_for_one_that_scales_where_rows_look_unbalanced(tol, kind, start):
     A = tensors(kind, 20, 6, condition=1e6)
     X = start_from(A + 1e-3 * torch.eye(6), start)
     with ProductCounter(6) as counter:
         refined = refine(A, X, tol=tol)
     counted = refined.n_products.sum().item()
-    assert counted <= counter.n_products <= counted + 4 * len(A)
+    assert counted <= counter.n_products <= counted + len(A)
     if kind in ("permutation", "zero"):
         assert counter.n_products == counted
 

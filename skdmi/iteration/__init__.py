@@ -3,7 +3,7 @@
 Pure functions on stacks of square matrices, tensors ``(..., m, m)``, in products of matrices alone.
 """
 
-from skdmi.iteration.loop import count_products, iterate, minimal_residual, newton_schulz
+from skdmi.iteration.loop import count_products, iterate, keep_better, minimal_residual, newton_schulz
 from skdmi.iteration.refinement import Refinement, refine
 from skdmi.iteration.starts import IDENTITY, STARTS, TRANSPOSE, Start
 from skdmi.iteration.steps import LeastSquares, deflate, least_residual, take_step
@@ -18,6 +18,7 @@ __all__ = [
     "count_products",
     "deflate",
     "iterate",
+    "keep_better",
     "least_residual",
     "minimal_residual",
     "newton_schulz",

@@ -51,12 +51,20 @@ def iterate(
     X : Tensor of shape (n_matrices, m, m)
         Of all iterates whose residual was recomputed the one with the smallest.
 
+    Raises
+    ------
+    ValueError
+        If A does not hold square matrices, or ``n_coefficients`` is neither 2 nor 3.
+
     Examples
     --------
     >>> A = torch.tensor([[[2.0, 1.0], [1.0, 3.0]]]) / 3
     >>> frobenius_norm(torch.eye(2) - A @ iterate(A, 2)).item() < 1e-5
     True
     """
+    check_square("A", A)
+    if n_coefficients not in (2, 3):
+        raise ValueError(f"n_coefficients={n_coefficients!r}; expected 2 or 3.")
     identity = torch.eye(A.shape[-1], dtype=A.dtype, device=A.device)
     X, R = start.function(A)
     best = X if X.shape == A.shape else X * identity, R
@@ -91,7 +99,7 @@ def count_products(n_steps: int, start: Start = TRANSPOSE) -> int:
     >>> [count_products(n) for n in (1, 2, 3, 4)]
     [5, 8, 11, 15]
     """
-    return start.n_products + STEP_PRODUCTS * n_steps + len(recomputation_schedule(n_steps))
+    return max(0, start.n_products + STEP_PRODUCTS * n_steps + len(recomputation_schedule(n_steps)))
 
 
 def recomputation_schedule(n_steps: int) -> set[int]:
@@ -151,8 +159,6 @@ def minimal_residual(A: Tensor, n_steps: int, *, rank: int = 0, n_coefficients: 
     True
     """
     check_square("A", A)
-    if n_coefficients not in (2, 3):
-        raise ValueError(f"n_coefficients={n_coefficients!r}; expected 2 or 3.")
     exact, exponent = split_exponent(A)
     X = iterate(exact, n_steps, rank=rank, n_coefficients=n_coefficients)
     return scale_by_power_of_two(X, -exponent)

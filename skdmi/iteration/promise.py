@@ -20,6 +20,8 @@ def keeps_promise(A: Tensor, X: Tensor, units: list[Tensor], tol: float = 0.0, k
 
     of the equilibrated matrix as of the one in its own units.
 
+    One product for each side on which something is asked; one more where scales lie very far apart.
+
     Parameters
     ----------
     A, X : Tensors of shape (n_matrices, m, m)
@@ -45,23 +47,24 @@ def keeps_promise(A: Tensor, X: Tensor, units: list[Tensor], tol: float = 0.0, k
         (X, A, -columns, unknown),
     ):
         graded = exponent.amax(dim=-1) > exponent.amin(dim=-1)
-        for chosen, e in ((asked, torch.zeros_like(exponent)), (graded, exponent)):
-            if chosen.all():
-                kept &= _is_explained(first, second, e, tol)
-            elif chosen.any():
-                kept[chosen] &= _is_explained(first[chosen], second[chosen], e[chosen], tol)
+        chosen = asked | graded
+        if not chosen.all():
+            first, second, exponent, asked, graded = (T[chosen] for T in (first, second, exponent, asked, graded))
+        R = torch.eye(A.shape[-1], dtype=A.dtype, device=A.device) - first @ second
+        sizes = first.abs(), second.abs()
+        for judged, e in ((asked, torch.zeros_like(exponent)), (graded, exponent)):
+            if judged.any():
+                kept[chosen] &= _is_explained(R, *sizes, e, tol) | ~judged
     return kept
 
 
-def _is_explained(first: Tensor, second: Tensor, exponent: Tensor, tol: float) -> Tensor:
+def _is_explained(R: Tensor, first: Tensor, second: Tensor, exponent: Tensor, tol: float) -> Tensor:
     r"""Return whether ``||D^-1 R D||_F <= 10 u || D^-1 |A| |X| D ||_F`` or ``tol``, ``D = diag(2^exponent)``.
 
     :math:`\|D^{-1} |A| |X| D e\|_2 / \sqrt m` stands for the norm on the right, which is no smaller, unless the scales
     are too far apart for products with them.
     """
-    m = first.shape[-1]
-    R = torch.eye(m, dtype=first.dtype, device=first.device) - first @ second
-    first, second = first.abs(), second.abs()
+    m = R.shape[-1]
     largest, smallest = exponent.amax(dim=-1, keepdim=True), exponent.amin(dim=-1, keepdim=True)
     span = (largest - smallest).squeeze(-1)
     wide = span > _WIDEST

@@ -6,6 +6,8 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
+from skdmi.validation import check_square
+
 STEP_PRODUCTS = 3
 """Products of m x m matrices in a step."""
 
@@ -45,6 +47,18 @@ class LeastSquares(NamedTuple):
             known = (column[..., 1:-1] * solved).sum(dim=-1, keepdim=True)
             solved = torch.cat([(z[..., row : row + 1] - known) / column[..., :1], solved], dim=-1)
         return solved * self.scale
+
+    def coordinates_of(self, c: Tensor) -> Tensor:
+        """Return the coordinates z whose coefficients are c, both of shape (..., k): :math:`z = L^T (c / s)`.
+
+        >>> R = torch.eye(2) / 2
+        >>> problem = fit_directions(R, torch.stack([R / 4, torch.ones(2, 2)]))
+        >>> torch.allclose(problem.coefficients(problem.coordinates_of(torch.ones(2))), torch.ones(2))
+        True
+        """
+        c = c / self.scale
+        z = [(column[..., :-1] * c[..., row:]).sum(dim=-1) for row, column in enumerate(self.factor)]
+        return torch.stack(z, dim=-1)
 
 
 def gram_ridge(dtype: torch.dtype) -> float:
@@ -154,6 +168,11 @@ def deflate(A: Tensor, X: Tensor, R: Tensor, rank: int, n_powers: int = 2) -> tu
     -------
     X, R : Tensors of shape (..., m, m)
 
+    Raises
+    ------
+    ValueError
+        If A does not hold square matrices.
+
     Examples
     --------
     >>> A = torch.diag(torch.tensor([1.0, 1.0, 0.125]))
@@ -161,6 +180,7 @@ def deflate(A: Tensor, X: Tensor, R: Tensor, rank: int, n_powers: int = 2) -> tu
     >>> X.diagonal()
     tensor([1., 1., 8.])
     """
+    check_square("A", A)
     rank = min(rank, A.shape[-1] // 2)
     if rank == 0:
         return X, R

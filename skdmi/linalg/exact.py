@@ -8,6 +8,7 @@ from torch import Tensor
 from skdmi.linalg.gradient import with_exact_gradient
 from skdmi.linalg.residuals import double, frobenius_norm, identity_like, missing, residual
 from skdmi.linalg.scaling import equilibrate, near_one, scale_both, scale_by_power_of_two
+from skdmi.validation import check_square
 
 
 def exact_inverse(A: Tensor) -> Tensor:
@@ -107,6 +108,11 @@ def pseudo_inverse(A: Tensor) -> PseudoInverse:
     A : Tensor of shape (..., m, m)
         Finite, of real floating dtype. Computed in float64.
 
+    Raises
+    ------
+    ValueError
+        If A does not hold square matrices.
+
     References
     ----------
     .. [1] Wedin, "Perturbation theory for pseudo-inverses", BIT 13, 1973.
@@ -120,6 +126,7 @@ def pseudo_inverse(A: Tensor) -> PseudoInverse:
     >>> found.rank.item(), found.error_bound.item() < 1e-13
     (1, True)
     """
+    check_square("A", A)
     B, exponent = near_one(double(A))
     m = B.shape[-1]
     U, sigma, Vh = torch.linalg.svd(B)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from skdmi.linalg.residuals import double
+from skdmi.validation import check_square
 
 _FIELDS = {torch.float32: (torch.int32, 23, 127), torch.float64: (torch.int64, 52, 1023)}
 """Integers of the same width, the number of bits of the fraction, and the bias of the exponent."""
@@ -211,6 +212,11 @@ def equilibrate(A: Tensor) -> Equilibrated:
     A : Tensor of shape (..., m, m)
         Finite, float32 or float64.
 
+    Raises
+    ------
+    ValueError
+        If A does not hold square matrices.
+
     References
     ----------
     .. [1] Curtis and Reid, "On the automatic scaling of matrices for Gaussian elimination", J. Inst. Maths Applics 10,
@@ -226,6 +232,7 @@ def equilibrate(A: Tensor) -> Equilibrated:
     >>> row_exponent, column_exponent
     (tensor([-3, -1], dtype=torch.int32), tensor([0, 2], dtype=torch.int32))
     """
+    check_square("A", A)
     A64 = double(A.detach())
     E = exponents(A64)
     rows, columns = _by_maxima(E)

@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 TORCH := $(shell sed -n 's/^\(torch==[^ ;]*\).*/\1/p' constraints.txt)
 
 .NOTPARALLEL:
-.PHONY: help demo check test lint docs bench clean
+.PHONY: help demo check test lint docs bench tables clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1#\2/p' Makefile | tr '#' '\t' | expand -t 14
@@ -32,8 +32,18 @@ lint: .venv/.installed-lint ## check style, formatting and types
 docs: .venv/.installed-docs ## build docs/_build/html
 	$(BIN)/sphinx-build -W -b html docs docs/_build/html
 
-bench: .venv/.installed-core ## run every benchmark
-	set -e; for script in benchmarks/*.py; do $(BIN)/python $$script; done
+bench: .venv/.installed-test ## run every benchmark
+	set -e; for script in $(filter-out __init__,$(notdir $(basename $(wildcard benchmarks/*.py)))); do $(BIN)/python -m benchmarks.$$script; done
+
+tables: .venv/.installed-test ## print the tables of docs and README anew; QUICK=1 tries it in build/tables
+	mkdir -p build/tables
+	$(BIN)/python -m benchmarks.accuracy $(if $(QUICK),--quick,--skip-training --tails 100000) --json build/tables/accuracy.json --plot build/tables/accuracy.png > build/tables/accuracy.txt
+	$(BIN)/python -m benchmarks.domain --n-matrices $(if $(QUICK),50,2000) > build/tables/domain.txt
+	$(BIN)/python -m benchmarks.units --matrices $(if $(QUICK),300,200000) > build/tables/units.txt
+	$(BIN)/python -m benchmarks.blocks growth $(if $(QUICK),--largest 128) > build/tables/blocks.txt
+	$(BIN)/python -m benchmarks.predecessor $(if $(QUICK),--quick) > build/tables/predecessor.txt
+	$(BIN)/python -m benchmarks.lib.readme build/tables/accuracy.json README.md --output build/tables/README.md
+	$(if $(QUICK),,cp build/tables/*.txt docs/tables && cp build/tables/accuracy.png docs/images && cp build/tables/README.md README.md)
 
 clean: ## remove all that was made
 	rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache docs/_build docs/auto_examples

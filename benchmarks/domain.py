@@ -18,6 +18,7 @@ import scipy.linalg
 import torch
 from sklearn.frozen import FrozenEstimator
 from torch import Tensor
+from torch.linalg import matrix_norm
 
 from benchmarks.lib.figures import draw, measure_errors
 from benchmarks.lib.machine import keep_to_one_thread
@@ -26,7 +27,6 @@ from benchmarks.lib.peers import unlearned
 from skdmi import RefinedInverter
 from skdmi.distributions import Graded, Normal, Spectrum, Toeplitz, Uniform, Wishart
 from skdmi.distributions.spectrum import INDEPENDENT_LAWS
-from skdmi.linalg import frobenius_norm
 
 SIZE = 16
 SIZES = (2, 3, 4, 5, 8, 12, 14, 16, 20, 24, 32, 48)
@@ -52,7 +52,7 @@ def stacks(n_matrices: int) -> dict[str, Tensor]:
 def outside(domain: Mapping[str, Any], A: Tensor, *quantities: str) -> np.ndarray:
     """Return which matrices lie outside the recorded range of any of the quantities."""
     values = {
-        SCALE: frobenius_norm(A.double()).numpy() / A.shape[-1] ** 0.5,
+        SCALE: matrix_norm(A.double()).numpy() / A.shape[-1] ** 0.5,
         CONDITION: torch.linalg.cond(A.double()).numpy(),
     }
     return np.any([(values[name] < domain[name][0]) | (values[name] > domain[name][-1]) for name in quantities], axis=0)

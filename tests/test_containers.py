@@ -323,7 +323,7 @@ def test_the_size_of_an_inner_inverter_settles_it_too(tiny_network, container):
         for method in (inverter.transform, inverter.fit_transform):
             assert np.asarray(method(nine)).shape == (9, 9)
         for wrong in (X, X.reshape(len(X), 16)):
-            with pytest.raises(ValueError, match="is fitted for 3 x 3|is expecting 9 features"):
+            with pytest.raises(ValueError, match=r"is fitted for 3 x 3|is expecting 9 features"):
                 np.asarray(clone(inverter).transform(wrong))
     with pytest.raises(ValueError, match="ambiguous"):  # it takes any size
         BlockInverter(frozen).transform(nine)

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.linalg import matrix_norm
 
 from skdmi.distributions import Distribution
 from skdmi.iteration import refine
-from skdmi.linalg import frobenius_norm, residual
+from skdmi.linalg import residual
 from skdmi.metrics import with_missing_as_zero
 
 TOLERANCES = (0.05, 0.02, 0.01, 0.005)
@@ -68,11 +69,11 @@ def measure_errors(A: Tensor, X: Tensor) -> Errors:
 def _errors(A: Tensor, X: Tensor) -> Errors:
     A, X, m = A.double(), torch.nan_to_num(X.double()), A.shape[-1]
     R = residual(A, X)
-    right = frobenius_norm(R)
+    right = matrix_norm(R)
     half_norm = right < 0.5
     undecided = ~half_norm & (right < 0.5 * math.sqrt(m))
     half_norm[undecided] = torch.linalg.matrix_norm(R[undecided], ord=2) < 0.5
-    left = with_missing_as_zero(frobenius_norm(residual(A, X, left=True)).numpy(), m)
+    left = with_missing_as_zero(matrix_norm(residual(A, X, left=True)).numpy(), m)
     deviation = R.abs().sum(dim=(-2, -1)) / m
     return Errors(with_missing_as_zero(right.numpy(), m), left, half_norm.numpy(), deviation.numpy())
 

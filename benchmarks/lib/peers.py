@@ -12,10 +12,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.linalg import matrix_norm
 
 from skdmi.iteration import IDENTITY, TRANSPOSE, Start, count_products, iterate, newton_schulz
 from skdmi.iteration.loop import keep_better
-from skdmi.linalg import characteristic_inverse, frobenius_norm, residual
+from skdmi.linalg import characteristic_inverse, residual
 from skdmi.linalg.characteristic import characteristic_products
 from skdmi.linalg.residuals import identity_like
 
@@ -200,7 +201,7 @@ FAMILIES = (
 
 def unit_scale(A: Tensor) -> Tensor:
     """Return s with ``||s A||_F = sqrt(m)``; the inverse of A is s times that of s A."""
-    return math.sqrt(A.shape[-1]) / frobenius_norm(A).clamp_min(torch.finfo(A.dtype).tiny)[:, None, None]
+    return math.sqrt(A.shape[-1]) / matrix_norm(A).clamp_min(torch.finfo(A.dtype).tiny)[:, None, None]
 
 
 def adjugate_inverse(A: Tensor) -> Tensor:

@@ -2,12 +2,13 @@
 
 import torch
 from torch import Tensor, nn
+from torch.linalg import matrix_norm
 
 from skdmi.iteration.loop import count_products, iterate
 from skdmi.iteration.norm import LayerNorm
 from skdmi.iteration.starts import TRANSPOSE, Start
 from skdmi.iteration.steps import LeastSquares, Rule, least_residual
-from skdmi.linalg.residuals import frobenius_norm, trace
+from skdmi.linalg.residuals import trace
 
 
 class PolynomialInverse(nn.Module):
@@ -128,7 +129,7 @@ def residual_scalars(R: Tensor, problem: LeastSquares) -> Tensor:
     log of its scales.
     """
     m = R.shape[-1]
-    mean_square = frobenius_norm(R).square().clamp_min(torch.finfo(R.dtype).tiny) / m
+    mean_square = matrix_norm(R).square().clamp_min(torch.finfo(R.dtype).tiny) / m
     mean_trace = trace(R) / m
     scalars = [
         torch.full_like(mean_trace, 1 / m),

@@ -4,8 +4,8 @@ import math
 
 import torch
 from torch import Tensor
+from torch.linalg import matrix_norm
 
-from skdmi.linalg.residuals import frobenius_norm
 from skdmi.linalg.scaling import exponents, power_of_two, scale_both, scale_by_power_of_two
 
 _UNIT = 2.0**-53
@@ -77,11 +77,9 @@ def _is_explained(R: Tensor, first: Tensor, second: Tensor, exponent: Tensor, to
         P = first[wide] @ second[wide]
         highest = (exponents(P) - e.unsqueeze(-1) + e.unsqueeze(-2)).amax(dim=(-2, -1))
         measured[wide] = scale_both(R[wide], -e, e - highest.unsqueeze(-1))
-        allowed[wide] = frobenius_norm(scale_both(P, -e, e - highest.unsqueeze(-1)))[:, None, None] / m**0.5
+        allowed[wide] = matrix_norm(scale_both(P, -e, e - highest.unsqueeze(-1)))[:, None, None] / m**0.5
         span = span.index_put((wide,), highest)
     unit = -torch.frexp(allowed.amax(dim=(-2, -1))).exponent
-    measured, explained = map(
-        frobenius_norm, scale_by_power_of_two(torch.cat([measured, allowed], -1), unit).split(m, -1)
-    )
+    measured, explained = map(matrix_norm, scale_by_power_of_two(torch.cat([measured, allowed], -1), unit).split(m, -1))
     by_tolerance = torch.log2(measured) <= math.log2(tol) - span + unit if tol > 0 else measured == 0
     return (measured <= 10 * _UNIT * explained) | by_tolerance

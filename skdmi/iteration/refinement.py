@@ -5,13 +5,14 @@ from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
+from torch.linalg import matrix_norm
 
 from skdmi.chunks import chunk_size
 from skdmi.iteration.promise import keeps_promise
 from skdmi.iteration.starts import TRANSPOSE
 from skdmi.iteration.steps import STEP_PRODUCTS, take_step
 from skdmi.linalg.accurate import correct
-from skdmi.linalg.residuals import double, frobenius_norm, rounding_floor
+from skdmi.linalg.residuals import double, rounding_floor
 from skdmi.linalg.scaling import Equilibrated, equilibrate, exponents, scale_both
 from skdmi.validation import check_square
 
@@ -133,7 +134,7 @@ class _Goal(NamedTuple):
 
         :math:`\|I - X A\| = \|A^{-1} R A\| \le \kappa r / (1 - r)` with :math:`\kappa = \|A\|_F \|X\|_F`.
         """
-        condition = frobenius_norm(A) * frobenius_norm(X)
+        condition = matrix_norm(A) * matrix_norm(X)
         return self.tol / (condition + self.tol).clamp_min(torch.finfo(A.dtype).tiny)
 
     def of(self, A: Tensor, X: Tensor) -> Tensor:
@@ -229,11 +230,11 @@ def _start(A: Tensor, X: Tensor | None, goal: _Goal) -> _Members:
         is_guess = zero.bool()
     else:
         R = _residual(A, X)
-        is_guess = frobenius_norm(R) < USELESS
+        is_guess = matrix_norm(R) < USELESS
         if not is_guess.all():
             X = X.clone()
             X[~is_guess], R[~is_guess] = TRANSPOSE.function(A[~is_guess])
-    norm, floor = frobenius_norm(R), goal.of(A, X)
+    norm, floor = matrix_norm(R), goal.of(A, X)
     position = torch.arange(len(A), device=A.device)
     n_products = zero + TRANSPOSE.n_products
     return _Members(position, A, X, R, norm, zero, X, norm, floor, norm <= floor, is_guess, zero, n_products)
@@ -273,7 +274,7 @@ def _minimal_residual_step(members: _Members) -> _Members:
     return members._replace(
         X=X,
         R=R,
-        norm=frobenius_norm(R),
+        norm=matrix_norm(R),
         age=members.age + 1,
         n_steps=members.n_steps + 1,
         n_products=members.n_products + STEP_PRODUCTS,
@@ -297,7 +298,7 @@ def _plain_step(members: _Members) -> _Members:
 def _judge(members: _Members, goal: _Goal) -> _Members:
     """Recompute R, keep the better iterate, and find who has finished; a hopeless guess begins anew."""
     R = _residual(members.A, members.X)
-    norm, before = frobenius_norm(R), members.best_norm
+    norm, before = matrix_norm(R), members.best_norm
     better = norm < before
     best = torch.where(better[:, None, None], members.X, members.best)
     best_norm = torch.where(better, norm, before)
@@ -336,7 +337,7 @@ def _finish(A: Tensor, outcome: _Outcome, units: tuple[Tensor, Tensor], goal: _G
     is_graded = units[0].amax(dim=-1) > units[0].amin(dim=-1)
     n_products[chosen] += 1 + (is_graded[chosen] | ~at_goal)
 
-    delicate = frobenius_norm(A) * frobenius_norm(X) > DELICATE * A.shape[-1]
+    delicate = matrix_norm(A) * matrix_norm(X) > DELICATE * A.shape[-1]
     delicate |= (span > _FEW_BITS) & _leans_on_small_entries(X, units)
     wanting = open_question & (~converged | delicate) & (n_steps < max_steps)
     thoroughly = delicate | (span > 0)
@@ -345,7 +346,7 @@ def _finish(A: Tensor, outcome: _Outcome, units: tuple[Tensor, Tensor], goal: _G
         if len(chosen) == 0:
             continue
         corrected, n_more = _corrected(A[chosen], X[chosen], thoroughly=is_thorough)
-        corrected_norm = frobenius_norm(_residual(A[chosen], corrected))
+        corrected_norm = matrix_norm(_residual(A[chosen], corrected))
         kept = keeps_promise(A[chosen], corrected, [e[chosen] for e in units], goal.tol)
         better = kept | (~converged[chosen] & (corrected_norm < 0.5))
         taken = chosen[better]

@@ -15,7 +15,7 @@ from skdmi.linalg.exact import PseudoInverse, exact_inverse, pseudo_inverse
 from skdmi.linalg.gradient import with_exact_gradient
 from skdmi.linalg.orthogonal import haar_orthogonal
 from skdmi.linalg.recursion import block_inverse
-from skdmi.linalg.residuals import frobenius_norm, missing, residual
+from skdmi.linalg.residuals import missing, residual
 from skdmi.linalg.scaling import equilibrate, scale_by_power_of_two, split_exponent
 
 __all__ = [
@@ -27,7 +27,6 @@ __all__ = [
     "complex_to_real",
     "equilibrate",
     "exact_inverse",
-    "frobenius_norm",
     "haar_orthogonal",
     "missing",
     "pseudo_inverse",
@@ -38,12 +37,20 @@ __all__ = [
     "with_exact_gradient",
 ]
 
-_MOVED = ("Refinement", "deflate", "minimal_residual", "newton_schulz", "refine")
-"""What 0.1.0 had here."""
+_MOVED = {
+    "Refinement": "skdmi.iteration.Refinement",
+    "deflate": "skdmi.iteration.deflate",
+    "minimal_residual": "skdmi.iteration.minimal_residual",
+    "newton_schulz": "skdmi.iteration.newton_schulz",
+    "refine": "skdmi.iteration.refine",
+    "frobenius_norm": "torch.linalg.matrix_norm",
+}
+"""Where it is now what 0.1.0 had here."""
 
 
 def __getattr__(name: str) -> Any:
     if name not in _MOVED:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    warnings.warn(f"skdmi.linalg.{name} is skdmi.iteration.{name} now.", DeprecationWarning, stacklevel=2)
-    return getattr(import_module("skdmi.iteration"), name)
+    warnings.warn(f"skdmi.linalg.{name} is {_MOVED[name]} now.", DeprecationWarning, stacklevel=2)
+    module, _, now = _MOVED[name].rpartition(".")
+    return getattr(import_module(module), now)

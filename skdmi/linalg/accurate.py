@@ -4,8 +4,9 @@ import math
 
 import torch
 from torch import Tensor
+from torch.linalg import matrix_norm
 
-from skdmi.linalg.residuals import frobenius_norm, residual
+from skdmi.linalg.residuals import residual
 
 _UNIT = 2.0**-53
 
@@ -88,7 +89,7 @@ def correct(A: Tensor, X: Tensor, *, thoroughly: bool = True) -> tuple[Tensor, i
     m = A.shape[-1]
     R = accurate_residual(A, X, n_parts=3 if thoroughly else 2)
     precise = _UNIT**2 if thoroughly else _UNIT / 16
-    largest = min(frobenius_norm(R).max().item(), 1.0)  # more is beyond help, and must not spoil the others
+    largest = min(matrix_norm(R).max().item(), 1.0)  # more is beyond help, and must not spoil the others
     total, power, n_powers, n_products = R, R, 1, 8 if thoroughly else 4
     while n_powers < 64 and largest ** (n_powers + 1) > precise:
         total = total + power @ total

@@ -4,8 +4,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.linalg import matrix_norm
 
-from skdmi.linalg.residuals import double, frobenius_norm
+from skdmi.linalg.residuals import double
 from skdmi.linalg.scaling import (
     Equilibrated,
     equilibrate,
@@ -176,7 +177,7 @@ def rounded_error_bound(error_bound: Tensor, X: Tensor, rounded: Tensor) -> Tens
     """
     m = X.shape[-1]
     X_near_one, exponent = near_one(X)
-    difference = frobenius_norm(scale_by_power_of_two(double(rounded) - X, -exponent))
+    difference = matrix_norm(scale_by_power_of_two(double(rounded) - X, -exponent))
     longest = X_near_one.square().sum(dim=-2).amax(dim=-1).sqrt()
     distance = _rounded_up(difference / longest, m)
     return torch.where(difference == 0, error_bound, _rounded_up(error_bound + (1 + error_bound) * distance, m))
@@ -213,7 +214,7 @@ class _ResidualBound(NamedTuple):
     def norms(self, ones: Tensor, g: float) -> _Rho:
         m = ones.shape[-2]
         row_sum = self.times(ones, g).amax(dim=(-2, -1))
-        frobenius = frobenius_norm(self.R) + g * (m**0.5 + frobenius_norm(self.A) * frobenius_norm(self.X))
+        frobenius = matrix_norm(self.R) + g * (m**0.5 + matrix_norm(self.A) * matrix_norm(self.X))
         return _Rho(_rounded_up(row_sum, m), _rounded_up(frobenius, m * m))
 
     def transposed(self) -> "_ResidualBound":
@@ -225,7 +226,7 @@ def _error_bound(bound: _ResidualBound, rho: _Rho, row_exponent: Tensor, column_
     D1, D2 = _beside_largest(torch.stack([row_exponent, column_exponent])).unsqueeze(-1)
     h = (D1.shape[-2] + 3) * _UNIT
     z = bound.times(D1, h)
-    v = torch.fmin(_geometric(rho.row_sum) * z.amax(dim=(-2, -1)), _geometric(rho.frobenius) * frobenius_norm(z))
+    v = torch.fmin(_geometric(rho.row_sum) * z.amax(dim=(-2, -1)), _geometric(rho.frobenius) * matrix_norm(z))
     of_any_scale = _of_any_scale(bound.X, z + v[..., None, None], D1, D2)
     loose = (of_any_scale > _LOOSE) & (rho.smaller < 1)
     if loose.any():
@@ -244,7 +245,7 @@ def _of_any_scale(X: Tensor, w: Tensor, D1: Tensor, D2: Tensor) -> Tensor:
     kept = [torch.where(D > 2.0**-_SPAN, D, 0.0) for D in (D1, D2)]
     columns, exponent = split_exponent(X * kept[1] * kept[0].mT)
     longest = scale_by_power_of_two(_column_sums(columns.square()).amax(dim=(-2, -1)).sqrt()[..., None, None], exponent)
-    q = _rounded_up(frobenius_norm(y / longest), m)
+    q = _rounded_up(matrix_norm(y / longest), m)
     return torch.where((exponent > -900) & (q < 1), q / (1 - q), torch.inf)
 
 

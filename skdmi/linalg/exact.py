@@ -4,9 +4,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.linalg import matrix_norm
 
 from skdmi.linalg.gradient import with_exact_gradient
-from skdmi.linalg.residuals import double, frobenius_norm, identity_like, missing, residual
+from skdmi.linalg.residuals import double, identity_like, missing, residual
 from skdmi.linalg.scaling import equilibrate, near_one, scale_both, scale_by_power_of_two
 from skdmi.validation import check_square
 
@@ -64,10 +65,10 @@ def lu_inverse(A: Tensor) -> LUInverse:
     scaled, row_exponent, column_exponent = equilibrate(double(A))
     scaled_inverse, info = torch.linalg.inv_ex(scaled)
     X = scale_both(scaled_inverse, column_exponent, row_exponent)
-    size = frobenius_norm(scaled.abs() @ scaled_inverse.abs())
+    size = matrix_norm(scaled.abs() @ scaled_inverse.abs())
     # The worst case is m units of roundoff, but errors average out: in 400,000 singular matrices of size 2 to 64 none
     # needed more than 0.3 units to be told from a nonsingular one. Four leave room, and condition numbers up to 1e15.
-    norm = frobenius_norm(residual(scaled, scaled_inverse)) + 4 * 2.0**-53 * size
+    norm = matrix_norm(residual(scaled, scaled_inverse)) + 4 * 2.0**-53 * size
     rounding_of_A = 0.0 if A.dtype == torch.float64 else 2.0**-24
     found = (info == 0) & (norm + rounding_of_A * size < 1) & ~missing(X.to(A.dtype))
     return LUInverse(torch.where(found[..., None, None], X, torch.nan), norm)
@@ -137,9 +138,9 @@ def pseudo_inverse(A: Tensor) -> PseudoInverse:
 
     last, first_beyond = (sigma.gather(-1, index.unsqueeze(-1)).squeeze(-1) for index in _beside(rank, m))
     first_beyond = torch.where(rank < m, first_beyond, 0.0)
-    orthogonality = sum(frobenius_norm(identity_like(B) - Q @ Q.mT) for Q in (U, Vh))
+    orthogonality = sum(matrix_norm(identity_like(B) - Q @ Q.mT) for Q in (U, Vh))
     rounding = 4 * (m + 4) * m * 2.0**-53 * sigma[..., 0]
-    eta = frobenius_norm(B - (U * sigma.unsqueeze(-2)) @ Vh) + 2 * orthogonality * sigma[..., 0] + rounding
+    eta = matrix_norm(B - (U * sigma.unsqueeze(-2)) @ Vh) + 2 * orthogonality * sigma[..., 0] + rounding
     delta = 2 * (eta + first_beyond)
     error_bound = torch.where((delta < last / 2) & (rank > 0), 2 * delta / last, torch.inf)
     return PseudoInverse(scale_by_power_of_two(X, -exponent), rank, error_bound)

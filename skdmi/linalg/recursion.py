@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.linalg import matrix_norm
 
 from skdmi.linalg.exact import exact_inverse
-from skdmi.linalg.residuals import double, frobenius_norm, missing, rounding_floor
+from skdmi.linalg.residuals import double, missing, rounding_floor
 from skdmi.linalg.scaling import equilibrate, scale_both
 from skdmi.validation import check_square
 
@@ -186,7 +187,7 @@ def pad_to_blocks(A: Tensor, block_size: int) -> Tensor:
     size = -(-N // block_size) * block_size
     padded = A.new_zeros(n_matrices, size, size)
     padded[:, :N, :N] = A
-    padded.diagonal(dim1=-2, dim2=-1)[:, N:] = frobenius_norm(A)[:, None] / N**0.5
+    padded.diagonal(dim1=-2, dim2=-1)[:, N:] = matrix_norm(A)[:, None] / N**0.5
     return padded
 
 
@@ -221,7 +222,7 @@ def polish_(A: Tensor, X: Tensor, max_steps: int = 3) -> Tensor:
     0.5
     """
     R = _residual(A, X)
-    norms = frobenius_norm(R)
+    norms = matrix_norm(R)
     floor = rounding_floor(A, X, torch.finfo(A.dtype).eps / 16)
     going = norms < 0.5
     for _ in range(max_steps):
@@ -235,7 +236,7 @@ def polish_(A: Tensor, X: Tensor, max_steps: int = 3) -> Tensor:
         if lands:
             torch.where(going[:, None, None], finer, X, out=X)
             return torch.where(going, floor, norms)
-        finer_norms = frobenius_norm(_residual(A, finer, out=R))
+        finer_norms = matrix_norm(_residual(A, finer, out=R))
         better = going & (finer_norms < norms)
         torch.where(better[:, None, None], finer, X, out=X)
         going &= finer_norms <= norms / 2

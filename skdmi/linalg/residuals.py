@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch.linalg import matrix_norm
 
 from skdmi.validation import check_square
 
@@ -50,24 +51,15 @@ def missing(X: Tensor) -> Tensor:
     return ~X.isfinite().all(dim=-1).all(dim=-1)
 
 
-def frobenius_norm(A: Tensor) -> Tensor:
-    r"""Return :math:`\|A\|_F = (\sum_{ij} a_{ij}^2)^{1/2}` of each matrix, ``(..., m, m)`` to ``(...)``.
-
-    >>> frobenius_norm(torch.tensor([[3.0, 0.0], [0.0, 4.0]]))
-    tensor(5.)
-    """
-    return torch.linalg.vector_norm(A, dim=(-2, -1))
-
-
 def wide_frobenius_norm(A: Tensor) -> Tensor:
-    """Return :func:`frobenius_norm` where squares may leave the range, too.
+    """Return the Frobenius norm of each matrix, ``(..., m, m)`` to ``(...)``, where squares may leave the range, too.
 
     >>> wide_frobenius_norm(torch.tensor([[3e200, 0.0], [0.0, 4e200]], dtype=torch.float64))
     tensor(5.0000e+200, dtype=torch.float64)
     """
     largest = A.detach().abs().amax(dim=(-2, -1), keepdim=True)
     unit = torch.where((largest > 0) & largest.isfinite(), largest, 1.0)
-    return frobenius_norm(A / unit) * unit.squeeze((-2, -1))
+    return matrix_norm(A / unit) * unit.squeeze((-2, -1))
 
 
 def residual(A: Tensor, X: Tensor, *, left: bool = False) -> Tensor:

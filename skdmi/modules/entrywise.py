@@ -2,11 +2,12 @@
 
 import torch
 from torch import Tensor, nn
+from torch.linalg import matrix_norm
 
 from skdmi.iteration.loop import keep_better
 from skdmi.iteration.norm import LayerNorm
 from skdmi.iteration.starts import TRANSPOSE
-from skdmi.linalg.residuals import frobenius_norm, residual
+from skdmi.linalg.residuals import residual
 
 
 class _GatedUnit(nn.Module):
@@ -66,12 +67,12 @@ class FeedbackInverse(nn.Module):
         h = A.new_zeros(A.shape[0], self.width)
         for read, mix, write, gain in zip(self.read, self.mix, self.write, self.gain, strict=True):
             C = X @ R
-            norms = frobenius_norm(R)
+            norms = matrix_norm(R)
             seen = torch.stack([R, C, X], dim=1) / (1 + norms / m**0.5)[:, None, None, None]
             h = mix(h + read(seen.flatten(1)))
             X_new = X + gain * C + write(h).reshape(A.shape)
             R_new = residual(A, X_new)
-            sound = (frobenius_norm(R_new) <= 1.5 * norms)[:, None, None]
+            sound = (matrix_norm(R_new) <= 1.5 * norms)[:, None, None]
             X, R = torch.where(sound, torch.nan_to_num(X_new), X), torch.where(sound, torch.nan_to_num(R_new), R)
             best = keep_better(best, X, R)
         return best[0]

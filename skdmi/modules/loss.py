@@ -2,8 +2,9 @@
 
 import torch
 from torch import Tensor, nn
+from torch.linalg import matrix_norm
 
-from skdmi.linalg.residuals import frobenius_norm, residual
+from skdmi.linalg.residuals import residual
 
 
 class IdentityLoss(nn.Module):
@@ -35,7 +36,7 @@ class IdentityLoss(nn.Module):
 
     def forward(self, X_pred: Tensor, A: Tensor) -> Tensor:
         """Return the loss of the computed inverses ``X_pred`` of A, both ``(n, m, m)``, as a scalar."""
-        norms = frobenius_norm(residual(A, X_pred))
+        norms = matrix_norm(residual(A, X_pred))
         loss = norms.mean()
         if self.log_weight:
             loss = loss + self.log_weight * torch.log1p(norms / self.log_scale).mean()

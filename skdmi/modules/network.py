@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.linalg import matrix_norm
 
 from skdmi.iteration.learned import PolynomialInverse
 from skdmi.iteration.starts import STARTS
-from skdmi.linalg.residuals import frobenius_norm
 from skdmi.linalg.scaling import scale_by_power_of_two, split_exponent
 from skdmi.modules.entrywise import DenseInverse, FeedbackInverse
 
@@ -133,7 +133,7 @@ class InverterResNet(nn.Module):
                 limit = torch.finfo(self.dtype).max ** 0.25
                 return _saturate(self.core(A.to(self.dtype).clamp(-limit, limit)).to(A.dtype))
             B, exponent = split_exponent(A)
-            norms = frobenius_norm(B)
+            norms = matrix_norm(B)
             scale = torch.where(norms > 0, math.sqrt(A.shape[-1]) / norms.clamp_min(0.5), 0.0)[:, None, None]
             Y = self.core((scale * B).to(self.dtype)).to(A.dtype)
             return _saturate(scale_by_power_of_two(scale * Y, -exponent))

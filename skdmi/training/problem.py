@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.linalg import matrix_norm
 
 from skdmi.distributions import Distribution, Resampled, Uniform
-from skdmi.linalg.residuals import frobenius_norm
 from skdmi.linalg.scaling import split_exponent
 from skdmi.training.stream import Draw, MatrixBatches, draw_stack, stream_seed
 
@@ -61,7 +61,7 @@ class Problem:
             stacks = self._sample()
         if not all(A.isfinite().all() for A in stacks):
             raise ValueError(f"The distribution {self.distribution!r} draws matrices that are not finite.")
-        scale = torch.cat([frobenius_norm(A) / A.shape[-1] ** 0.5 for A in stacks]).numpy()
+        scale = torch.cat([matrix_norm(A) / A.shape[-1] ** 0.5 for A in stacks]).numpy()
         condition = torch.cat([torch.linalg.cond(A) for A in stacks]).clamp_max(2.0**53).numpy()
         return {
             "quantiles": list(DOMAIN_QUANTILES),

@@ -120,9 +120,8 @@ def test_train_has_the_defaults_of_the_estimator():
     command = main.get_command(None, "train")
     defaults = {option.name: option.default for option in command.params}
     estimator = skdmi.NeuralMatrixInverter().get_params()
-    shared = ["depth", "width", "block", "start", "batches_per_epoch", "batch_size", "learning_rate"]
+    shared = ["depth", "width", "block", "start", "max_epochs", "batches_per_epoch", "batch_size", "learning_rate"]
     assert {name: defaults[name] for name in shared} == {name: estimator[name] for name in shared}
-    assert defaults["epochs"] == estimator["max_epochs"]
 
 
 @pytest.mark.parametrize("start", STARTS)
@@ -263,7 +262,7 @@ def test_missing_inverses_are_named_by_their_index_in_the_file_in_one_line(scala
     assert result.exit_code == 0
     (warning,) = result.stderr.splitlines()
     assert warning.startswith("Warning: 2 of 1200 matrices are singular to working precision")
-    assert "index 7, 1199;" in warning
+    assert ": index 7, 1199." in warning
     assert "1198 certified" in result.stdout
     assert "2 missing inverses" in result.stdout
     assert np.flatnonzero(np.isnan(read_stack(tmp_path / "X.npy"))).tolist() == [7, 1199]
@@ -301,7 +300,7 @@ def test_policies_are_those_of_the_inverter(tmp_path):
     assert "3 certified (3 refined, 1 pinv)" in succeed(*arguments, "--singular", "pinv")
     np.testing.assert_allclose(read_stack(tmp_path / "X.npy"), np.linalg.pinv(A), atol=1e-12)
     result = run(*arguments, "--uncertified", "nan", "--tol", 0.1)
-    assert "1 of 4 matrices have no certificate, at index 2;" in result.stderr
+    assert "1 of 4 matrices have no certificate, so their inverses are NaN: index 2." in result.stderr
     assert "3 certified (3 " in result.stdout
 
 
@@ -361,7 +360,7 @@ def test_without_a_model_that_fits_raw_says_what_there_is(models, tmp_path, monk
     write_stack(tmp_path / "A.npy", make_stack("well", 4, 5))
     line = fail("invert", tmp_path / "A.npy", tmp_path / "X.npy", "--raw")
     assert "5 x 5" in line
-    assert "tiny-3x3 (3 x 3)" in line
+    assert "skdmi info" in line
     succeed("invert", tmp_path / "A.npy", tmp_path / "X.npy")
 
 
@@ -514,7 +513,7 @@ def test_verify_expects_less_of_float32(tmp_path):
 def test_verify_tells_files_that_do_not_fit_together(files, tmp_path):
     write_stack(tmp_path / "few.npy", make_stack("well", 19))
     assert "20 matrices" in (line := fail("verify", files[0], tmp_path / "few.npy"))
-    assert "19" in line
+    assert "19 matrices" in line
     write_stack(tmp_path / "large.npy", make_stack("well", 20, 4))
     assert "4 x 4" in fail("verify", files[0], tmp_path / "large.npy")
 

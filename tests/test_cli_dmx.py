@@ -265,12 +265,12 @@ def test_singular_matrices_are_named_and_get_pseudo_inverses(mode, work, model):
     result = run(dmxinvert, "--inputmx", "M.mx", "--inverseout", "X.mx", "--model", model, "--invert_mode", mode)
     assert result.exit_code == 0
     (line,) = result.stderr.splitlines()
-    assert line.startswith("Warning: 4 of 20 matrices are singular to working precision, pseudo-inverses")
-    assert line.endswith("index 2-4, 19")
+    assert line.startswith("Warning: 4 of 20 matrices are singular to working precision, so pseudo-inverses")
+    assert line.endswith("index 2-4, 19.")
     np.testing.assert_allclose(read_stack("X.mx"), np.linalg.pinv(A, rcond=1e-13), atol=1e-12)
     result = run(dmxinvert, "--inputmx", "M.mx", "--inverseout", "X.mx", "--invert_mode", "numpy", "--raw")
     assert result.exit_code == 0
-    assert result.stderr.splitlines()[-1].endswith("have no inverse, NaN is written: index 2-4, 19")
+    assert result.stderr.splitlines()[-1].endswith("have no inverse, so NaN is written: index 2-4, 19.")
 
 
 def test_a_target_is_compared_and_plotted(work, model):
@@ -289,7 +289,7 @@ def test_without_a_target_the_plot_is_against_lapack_and_without_a_display_not_s
     assert result.exit_code == 0
     assert "against LAPACK: R2 1 - " in result.stdout
     (line,) = result.stderr.splitlines()
-    assert line.startswith("No display")
+    assert line.startswith("Warning: There is no display")
     assert not Path("screen").exists()
 
 
@@ -319,7 +319,12 @@ def test_shipped_models_are_known_by_name(work):
         (dmxinvert, "--inputmx M.mx --model uniform-3x3 --invert_mode tf", 2, "numpy"),
         (dmxinvert, "--inputmx M.mx --model uniform-3x3 --inverseout no/X.mx", 1, "no/X.mx"),
         (dmxinvert, "--inputmx M.mx --model uniform-3x3 --inverseout old", 2, "old"),
-        (dmxinvert, "--inputmx M.mx --model uniform-3x3 --invtarget few.mx", 1, "20 matrices and few.mx 5"),
+        (
+            dmxinvert,
+            "--inputmx M.mx --model uniform-3x3 --invtarget few.mx",
+            1,
+            "20 matrices of 3 x 3 and few.mx holds 5",
+        ),
         (dmxinvert, "--inputmx M.mx --model uniform-3x3 --invtarget large.mx", 1, "4 x 4"),
         (dmxinvert, "--inputmx M.mx --model uniform-3x3 --plotout no/plot.png", 2, "no"),
         (dmxinvert, "--inputmx M.mx --model uniform-3x3 --inverseout p.png --plotout p.png", 2, "a file of its own"),
@@ -336,7 +341,7 @@ def test_shipped_models_are_known_by_name(work):
         (dmxdatasetverify, "M.mx I.mx", 2, "invertible, singular"),
         (dmxdatasetverify, "M.mx I.mx regular", 2, "singular"),
         (dmxdatasetverify, "M.mx none.mx invertible", 2, "none.mx"),
-        (dmxdatasetverify, "M.mx few.mx invertible", 1, "20 matrices and few.mx 5"),
+        (dmxdatasetverify, "M.mx few.mx invertible", 1, "20 matrices of 3 x 3 and few.mx holds 5"),
         (dmxdatasetverify, "M.mx broken.mx invertible", 1, "broken.mx:2"),
     ],
 )

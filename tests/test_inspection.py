@@ -131,7 +131,7 @@ def test_inversion_display_refuses():
         InversionDisplay.from_predictions(X, X[0])
     with pytest.raises(ValueError, match="No entry is finite"):
         InversionDisplay.from_predictions(X, X * np.nan)
-    with pytest.raises(ValueError, match="scale='log'; expected one of .'auto'"):
+    with pytest.raises(ValueError, match=r"scale='log'; expected one of \('auto'"):
         InversionDisplay.from_predictions(X, X).plot(scale="log")
 
 

@@ -3,11 +3,9 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import Any
 
 import click
-
-__all__ = ["CONTEXT_SETTINGS", "OneLineErrors"]
 
 CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100}
 INTERRUPTED = 130  # What a shell reports for a program that Ctrl-C ended: 128 + SIGINT.
@@ -36,10 +34,6 @@ class OneLineErrors(click.Command):
                 ctx.exit(INTERRUPTED)
 
 
-class _UsageLine(click.ClickException):
-    exit_code = 2
-
-
 @contextmanager
 def _usage_in_one_line() -> Iterator[None]:
     """Say what is wrong with a command line and where help is, in place of click's three lines."""
@@ -48,23 +42,16 @@ def _usage_in_one_line() -> Iterator[None]:
     except click.UsageError as error:
         if error.ctx is None or type(error).__name__ == "NoArgsIsHelpError":  # Which is no error: it prints the help.
             raise
-        text = " ".join(error.format_message().split())
-        raise _UsageLine(f"{text} See '{error.ctx.command_path} --help'.") from error
+        text = _one_line(error.format_message())
+        # Without a context click prints the message alone.
+        raise click.UsageError(f"{text} See '{error.ctx.command_path} --help'.") from error
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: object) -> str:
     if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
+        return f"{error.filename}: {error.strerror}."
     return " ".join(str(error).split())
 
 
-def _print_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
-    del category, filename, lineno, file, line
-    click.echo(f"Warning: {' '.join(str(message).split())}", err=True)
+def _print_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    click.echo(f"Warning: {_one_line(message)}", err=True)

@@ -1,7 +1,8 @@
 """``skdmi generate``: files of random matrices and of their inverses."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,8 @@ import numpy as np
 
 import skdmi
 from skdmi.chunks import chunk_size
-from skdmi.cli.options import OUTPUT_FILE, POSITIVE, DistributionType, example, random_state_option
+from skdmi.cli.options import OUTPUT_FILE, POSITIVE, distribution, example, random_state_option, refuse_same_file
 from skdmi.cli.streams import quietly, with_progress
-
-__all__ = ["chunk_sizes", "draw_nonsingular", "generate", "pseudo_inverses", "write_with_inverses"]
 
 MAX_DRAWS = 100
 
@@ -25,7 +24,7 @@ MAX_DRAWS = 100
 @click.option("--n-matrices", type=POSITIVE, default=1000, help="How many.")
 @click.option(
     "--distribution",
-    type=DistributionType(),
+    type=distribution,
     help="A name (Uniform, Wishart, ...) or a description in JSON.  [default: Uniform, entries on [-1, 1)]",
 )
 @click.option("--singular", is_flag=True, help="Integer matrices that are singular in their bits, and pseudo-inverses.")
@@ -53,74 +52,44 @@ def generate(
         raise click.UsageError("--rank is the rank of singular matrices; add --singular.")
     if singular and distribution is not None:
         raise click.UsageError("--singular is itself a distribution; leave out --distribution.")
-    if inverses is not None and inverses.resolve() == output.resolve():
-        raise click.UsageError(f"--output and --inverses are both {output}; expected two files.")
+    refuse_same_file("--inverses", inverses, output)
     if n_matrices > 1 and ".csv" in [path.suffix.lower() for path in (output, inverses) if path]:
         raise click.UsageError(f"A .csv file holds one matrix, and there are {n_matrices}; write .mx or .npy.")
     if singular:
         distribution = skdmi.distributions.Singular(rank)
-    elif distribution is None:
-        distribution = skdmi.distributions.Uniform()
+    distribution = distribution or skdmi.distributions.Uniform()
     random = np.random.RandomState(random_state)
-    sizes = chunk_sizes(n_matrices, matrix_size)
-    draw = _draw if singular else draw_nonsingular
-    stacks = (draw(distribution, size, matrix_size, random) for size in sizes)
-    with ExitStack() as both:
-        matrices = both.enter_context(skdmi.io.atomic_path(output))
-        results = both.enter_context(skdmi.io.atomic_path(inverses)) if inverses else None
-        invert = pseudo_inverses if singular else skdmi.ExactInverter().transform
-        write_with_inverses(matrices, with_progress(stacks, n_matrices), results, invert)
+    draw: Callable[[int], np.ndarray] = partial(draw_nonsingular, distribution, matrix_size, random)
+    if singular:
+        draw = partial(distribution.sample, matrix_size=matrix_size, random_state=random)
+    write_data_sets([(draw, output, inverses)], n_matrices, matrix_size)
     click.echo(f"{n_matrices} matrices of {matrix_size} x {matrix_size} from {distribution!r}: {output}")
 
 
-def write_with_inverses(
-    matrices: Path,
-    stacks: Iterable[np.ndarray],
-    inverses: Path | None,
-    invert: Callable[[np.ndarray], np.ndarray],
-) -> None:
-    """Write matrices to one file, and the inverses of those that it holds then to another, if there is one."""
-    skdmi.io.write_stack(matrices, stacks)
-    if inverses:
-        skdmi.io.write_stack(inverses, map(invert, skdmi.io.iter_stacks(matrices)))
+def write_data_sets(data_sets: Iterable[tuple[Any, ...]], n_matrices: int, m: int) -> None:
+    """Write data sets, all files or none: what draws n matrices, their path, and that of their inverses or None."""
+    step = chunk_size(m)
+    sizes = [min(step, n_matrices - start) for start in range(0, n_matrices, step)]
+    invert = skdmi.ExactInverter(singular="pinv").transform
+    with ExitStack() as all_or_none:
+        for draw, *paths in data_sets:
+            matrices, *inverses = [all_or_none.enter_context(skdmi.io.atomic_path(path)) for path in paths if path]
+            skdmi.io.write_stack(matrices, with_progress(map(draw, sizes), n_matrices))
+            for path in inverses:
+                skdmi.io.write_stack(path, map(invert, skdmi.io.iter_stacks(matrices)))
 
 
-def chunk_sizes(n_matrices: int, matrix_size: int) -> Iterator[int]:
-    """Yield numbers of matrices that fit into memory and add up to ``n_matrices``."""
-    size = chunk_size(matrix_size)
-    for start in range(0, n_matrices, size):
-        yield min(size, n_matrices - start)
-
-
-def _draw(distribution: Any, n_matrices: int, m: int, random: np.random.RandomState) -> np.ndarray:
-    stack: np.ndarray = distribution.sample(n_matrices, m, random_state=random)
-    return stack
-
-
-def draw_nonsingular(distribution: Any, n_matrices: int, m: int, random: np.random.RandomState) -> np.ndarray:
+def draw_nonsingular(distribution: Any, m: int, random: np.random.RandomState, n_matrices: int) -> np.ndarray:
     """Draw matrices that LAPACK can invert; those that it cannot are drawn again."""
-    stack = _draw(distribution, n_matrices, m, random)
-    missing = _singular_indices(stack)
+    stack = distribution.sample(n_matrices, m, random_state=random)
+    missing = np.arange(n_matrices)
     for _ in range(MAX_DRAWS):
+        inverses = quietly(skdmi.ExactInverter().transform, stack[missing])
+        missing = missing[np.isnan(inverses).any(axis=(1, 2))]
         if len(missing) == 0:
             return stack
-        stack[missing] = _draw(distribution, len(missing), m, random)
-        missing = missing[_singular_indices(stack[missing])]
+        stack[missing] = distribution.sample(len(missing), m, random_state=random)
     raise ValueError(
-        f"{distribution!r} at {m} x {m}: still singular to working precision after {MAX_DRAWS} draws; for singular "
-        f"matrices and their pseudo-inverses use --singular"
+        f"{distribution!r} at {m} x {m} is still singular to working precision after {MAX_DRAWS} draws; expected "
+        f"matrices that have inverses. For singular ones and their pseudo-inverses use --singular."
     )
-
-
-def _singular_indices(stack: np.ndarray) -> np.ndarray:
-    return np.flatnonzero(np.isnan(quietly(skdmi.ExactInverter().transform, stack)).any(axis=(1, 2)))
-
-
-def pseudo_inverses(stack: np.ndarray) -> np.ndarray:
-    """Return pseudo-inverses, singular values at the level of rounding counting as zero."""
-    import torch
-
-    from skdmi.linalg.exact import pseudo_inverse
-
-    inverses: np.ndarray = pseudo_inverse(torch.from_numpy(stack)).inverse.numpy()
-    return inverses

@@ -7,8 +7,6 @@ import click
 import skdmi
 from skdmi.cli.errors import CONTEXT_SETTINGS, OneLineErrors
 
-__all__ = ["main"]
-
 COMMANDS = ("train", "invert", "generate", "verify", "score", "info")
 
 
@@ -17,12 +15,10 @@ class CommandGroup(OneLineErrors, click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names in the order in which a newcomer meets them."""
-        del ctx
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """Import the module of a command and return the command."""
-        del ctx
         return getattr(import_module(f"skdmi.cli.{name}"), name) if name in COMMANDS else None
 
 

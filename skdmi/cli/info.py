@@ -20,24 +20,20 @@ def info(model: str | None, as_json: bool) -> None:
     """
     members = member_directories(model) if model is not None else []
     cards = [ModelCard.read(str(path)) for path in members] if model is not None else shipped_cards()
-    if model is None or cards:
-        if as_json:
-            click.echo(json.dumps({card.name: card.content for card in cards}, indent=1))
-        else:
-            click.echo("\n".join(map(_line, cards)) or "No model comes with this installation.")
-        return
-    card = ModelCard.read(model)
-    figures = _figures(card)
-    if as_json:
-        click.echo(json.dumps(card.content | figures, indent=1))
-        return
-    rows = _rows(card, figures)
-    width = max(map(len, rows)) + 2
-    click.echo("\n".join(f"{name:{width}}{text}" for name, text in rows.items()))
-
-
-def _line(card: ModelCard) -> str:
-    return f"{card.name}: {card.size_text}, {card.architecture_text}, trained on {card.distribution_text}"
+    if model is not None and not cards:
+        card = ModelCard.read(model)
+        figures = _figures(card)
+        content, rows = card.content | figures, _rows(card, figures)
+        width = max(map(len, rows)) + 2
+        lines = [f"{name:{width}}{text}" for name, text in rows.items()]
+    else:
+        content = {card.name: card.content for card in cards}
+        lines = [
+            f"{card.name}: " + "{matrices}, {network}, trained on {trained on}".format(**card.texts) for card in cards
+        ]
+    click.echo(
+        json.dumps(content, indent=1) if as_json else "\n".join(lines) or "No model comes with this installation."
+    )
 
 
 def _figures(card: ModelCard) -> dict[str, int]:
@@ -45,27 +41,27 @@ def _figures(card: ModelCard) -> dict[str, int]:
     module = skdmi.load_pretrained(card.name).module_
     return {
         "n_parameters": sum(parameter.numel() for parameter in module.parameters()),
-        "n_products": module.n_products(max(trained_sizes(card.architecture))),
+        "n_products": module.n_products(max(trained_sizes(card.content["fitted"]["_architecture"]))),
     }
 
 
 def _rows(card: ModelCard, figures: dict[str, int]) -> dict[str, str]:
-    fitted = card.content["fitted"]
+    fitted, domain = card.content["fitted"], card.content["fitted"]["domain_"]
+    texts = card.texts
     rows = {
         "model": card.name,
-        "matrices": card.size_text,
-        "network": card.architecture_text,
+        "matrices": texts["matrices"],
+        "network": texts["network"],
         "parameters": f"{figures['n_parameters']:,}",
         "products": f"{figures['n_products']} of m x m matrices for each inverse",
-        "trained on": f"{fitted['n_matrices_seen_']:,} matrices from {card.distribution_text}",
+        "trained on": f"{fitted['n_matrices_seen_']:,} matrices from {texts['trained on']}",
+        "validation": f"loss {fitted['best_loss_']:.4g}, {fitted['n_iter_']} epochs",
     }
-    rows["validation"] = f"loss {fitted['best_loss_']:.4g}, {fitted['n_iter_']} epochs"
     for m, measured in card.content.get("figures", {}).items():
         rows[f"at {m} x {m}"] = (
             f"{measured['products']} products, mean residual norm {measured['mean']:.1e}, "
             f"{measured['within_tolerance_shares']['0.05']:.2%} within 5 %"
         )
-    domain = fitted["domain_"]
     for name in ("scale", "condition"):
         quantiles = zip(domain["quantiles"], domain[name], strict=True)
         rows[name] = ", ".join(f"{value:.3g} ({share:.0%})" for share, value in quantiles)

@@ -1,8 +1,7 @@
 """The options and arguments that several commands share."""
 
 import json
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,57 +9,38 @@ import click
 
 import skdmi
 from skdmi.cli.plots import PLOT_SUFFIXES, check_plot_file
-
-__all__ = [
-    "INPUT_FILE",
-    "OUTPUT_FILE",
-    "POSITIVE",
-    "DistributionType",
-    "example",
-    "model_option",
-    "plot_option",
-    "random_state_option",
-]
-
-SUFFIXES = (".mx", ".npy", ".csv")
+from skdmi.io.stacks import FORMATS
 
 
-class StackFile(click.Path):
-    """A file of matrices, told by its suffix before any work is done."""
+class SuffixedFile(click.Path):
+    """A file told by its suffix before any work is done."""
 
-    def __init__(self, *, exists: bool) -> None:
+    def __init__(self, suffixes: Iterable[str], *, exists: bool = False) -> None:
         super().__init__(exists=exists, dir_okay=False, path_type=Path)
+        self.suffixes = tuple(suffixes)
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the path."""
-        path = Path(os.fsdecode(super().convert(value, param, ctx)))
-        if path.suffix.lower() not in SUFFIXES:
-            self.fail(f"{path}: the suffix is {path.suffix!r}; expected one of {', '.join(SUFFIXES)}", param, ctx)
+        path: Any = super().convert(value, param, ctx)
+        if path.suffix.lower() not in self.suffixes:
+            self.fail(f"{path}: the suffix is {path.suffix!r}; expected one of {', '.join(self.suffixes)}.", param, ctx)
         return path
 
 
-INPUT_FILE = StackFile(exists=True)
-OUTPUT_FILE = StackFile(exists=False)
+STACK_SUFFIXES = [f".{name}" for name in FORMATS]
+INPUT_FILE = SuffixedFile(STACK_SUFFIXES, exists=True)
+OUTPUT_FILE = SuffixedFile(STACK_SUFFIXES)
+PLOT_FILE = SuffixedFile(PLOT_SUFFIXES)
 POSITIVE = click.IntRange(min=1)
 
 
-class DistributionType(click.ParamType):
-    """A distribution: the name of one with its defaults, or its description in JSON."""
-
-    name = "distribution"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the distribution that a text describes."""
-        if not isinstance(value, str):
-            return value
-        try:
-            description = json.loads(value) if value.lstrip().startswith("{") else {"name": value}
-        except ValueError as error:
-            self.fail(f'{value} is not JSON ({error}); expected e.g. \'{{"name": "Uniform", "low": 0}}\'', param, ctx)
-        try:
-            return skdmi.distributions.from_dict(description)
-        except (ValueError, TypeError) as error:
-            self.fail(str(error), param, ctx)
+def distribution(text: str) -> Any:
+    """Return the distribution that a text describes: the name of one with its defaults, or its description in JSON."""
+    try:
+        return skdmi.distributions.from_dict(json.loads(text) if text.lstrip().startswith("{") else {"name": text})
+    except (TypeError, ValueError) as error:
+        what = str(error).removesuffix(".")
+        raise click.BadParameter(f'{what}. Try a name, or JSON such as {{"name": "Uniform", "low": 0}}.') from error
 
 
 def example(command: str) -> str:
@@ -68,27 +48,20 @@ def example(command: str) -> str:
     return f"\b\nExample:\n  {command}"
 
 
-def model_option(help: str, *, required: bool = False) -> Callable[[Any], Any]:
-    """Return the option ``--model``."""
-    return click.option("--model", metavar="NAME|DIR", required=required, help=help)
+def refuse_same_file(option: str, path: Path | None, *others: Path | None) -> None:
+    """Raise a usage error if a file is also another one of the command."""
+    if path and path.resolve() in [other.resolve() for other in others if other]:
+        raise click.UsageError(f"{option} is {path}, another file of this command; expected a file of its own.")
 
 
 def plot_option(help: str) -> Callable[[Any], Any]:
     """Return the option ``--plot``; what forbids a picture is found out before the command begins."""
-
-    def check(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
-        del ctx, param
-        if value is not None:
-            check_plot_file(value)
-        return value
-
-    suffixes = ", ".join(PLOT_SUFFIXES)
     return click.option(
         "--plot",
-        type=click.Path(path_type=Path),
-        callback=check,
+        type=PLOT_FILE,
+        callback=lambda ctx, param, path: path and check_plot_file(path),
         metavar="FILE",
-        help=f"{help} The suffix gives the format: {suffixes}. Needs matplotlib.",
+        help=f"{help} The suffix gives the format: {', '.join(PLOT_SUFFIXES)}. Needs matplotlib.",
     )
 
 

@@ -1,7 +1,6 @@
 """Pictures that commands write: checked before the work begins, written whole or not at all."""
 
 import os
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,44 +8,37 @@ import click
 import numpy as np
 
 import skdmi
-
-__all__ = ["PLOT_SUFFIXES", "StackSample", "check_plot_file", "save_figure"]
+from skdmi.chunks import chunk_size
+from skdmi.inspection.drawing import pyplot
 
 PLOT_SUFFIXES = (".png", ".pdf", ".svg", ".eps", ".jpg")
 SAMPLED_ENTRIES = 2**17
 DPI = 300
 
 
-def check_plot_file(path: Path) -> None:
+def check_plot_file(path: Path) -> Path:
     """Raise a usage error if no picture can be written there; else have matplotlib draw without a display.
 
     Raises
     ------
     click.UsageError
-        If the suffix is no picture's, the directory is not there or not writable, or matplotlib is not installed.
+        If the directory is not there or not writable, or matplotlib is not installed.
     """
-    if path.suffix.lower() not in PLOT_SUFFIXES:
-        expected = ", ".join(PLOT_SUFFIXES)
-        raise click.UsageError(f"{path}: the suffix is {path.suffix!r}; expected one of {expected}.")
-    if path.is_dir():
-        raise click.UsageError(f"{path} is a directory; expected a file.")
     folder = Path(os.path.realpath(path)).parent
     if not os.access(folder, os.W_OK):
-        raise click.UsageError(f"{path}: the directory {folder} is not there, or not writable.")
+        raise click.UsageError(f"{path}: the directory {folder} is not there, or not writable; expected one that is.")
     try:
-        import matplotlib
+        pyplot().switch_backend("agg")
     except ImportError as error:
-        raise click.UsageError("Plotting needs matplotlib: pip install skdmi[plot]") from error
-    matplotlib.use("agg")
+        raise click.UsageError(str(error)) from error
+    return path
 
 
-def save_figure(figure: Any, path: Path) -> None:
-    """Write a figure in the format of the suffix, whole or not at all, and close it."""
-    import matplotlib.pyplot as plt
-
+def save_figure(display: Any, path: Path) -> None:
+    """Write the figure of a display in the format of the suffix, whole or not at all, and close it."""
     with skdmi.io.atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=DPI)
-    plt.close(figure)
+        display.figure_.savefig(temporary, dpi=DPI)
+    pyplot().close(display.figure_)
 
 
 class StackSample:
@@ -70,11 +62,5 @@ class StackSample:
         if len(self._keys):
             keys = np.concatenate([self._keys, keys])
             A, X = np.concatenate([self.A, A]), np.concatenate([self.X, X])
-        chosen = np.sort(np.argsort(keys)[: max(1, SAMPLED_ENTRIES // A.shape[-1] ** 2)])
+        chosen = np.sort(np.argsort(keys)[: chunk_size(A.shape[-1], SAMPLED_ENTRIES)])
         self._keys, self.A, self.X = keys[chosen], A[chosen], X[chosen]
-
-    def watch(self, stacks: Iterable[np.ndarray], answers: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Pass answers on and take them in, together with their stacks."""
-        for A, X in zip(stacks, answers, strict=True):
-            self.add(A, X)
-            yield X

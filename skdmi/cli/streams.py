@@ -11,8 +11,6 @@ from tqdm import tqdm
 
 import skdmi
 
-__all__ = ["finite_stacks", "paired_stacks", "quietly", "with_progress"]
-
 Reader: TypeAlias = Callable[[Path], Iterator[np.ndarray]]
 
 
@@ -23,24 +21,30 @@ def finite_stacks(path: Path, read: Reader = skdmi.io.iter_stacks) -> Iterator[n
         bad = np.flatnonzero(~np.isfinite(stack).all(axis=(1, 2)))
         if len(bad):
             raise ValueError(
-                f"{path}: the matrix at index {start + bad[0]} has a NaN or infinite entry; expected finite matrices"
+                f"{path}: the matrix at index {start + bad[0]} has a NaN or infinite entry; expected finite matrices."
             )
         yield stack
         start += len(stack)
 
 
 def paired_stacks(
-    matrices: Path, inverses: Path, read: Reader = skdmi.io.iter_stacks
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Read matrices and their inverses from two files side by side; an error if the two do not fit together."""
+    matrices: Path, inverses: Path | None, read: Reader = skdmi.io.iter_stacks
+) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    """Read matrices and their inverses, None without a second file, side by side; an error if they do not fit."""
+    if inverses is None:
+        yield from ((A, None) for A in finite_stacks(matrices, read))
+        return
     for A, X in zip_longest(finite_stacks(matrices, read), read(inverses)):
-        if A is not None and X is not None and A.shape[1:] != X.shape[1:]:
-            m, k = A.shape[-1], X.shape[-1]
-            raise ValueError(f"{matrices} holds {m} x {m} matrices and {inverses} {k} x {k} ones; expected one size")
-        if A is None or X is None or len(A) != len(X):
-            n_matrices, n_inverses = (sum(map(len, read(path))) for path in (matrices, inverses))
-            raise ValueError(f"{matrices} holds {n_matrices} matrices and {inverses} {n_inverses}; expected as many")
+        if A is None or X is None or A.shape != X.shape:
+            what = " and ".join(_contents(path, read) for path in (matrices, inverses))
+            raise ValueError(f"{what}; expected as many, of one size.")
         yield A, X
+
+
+def _contents(path: Path, read: Reader) -> str:
+    shapes = [stack.shape for stack in read(path)]
+    m = shapes[0][1]
+    return f"{path} holds {sum(shape[0] for shape in shapes)} matrices of {m} x {m}"
 
 
 def quietly(method: Callable[[np.ndarray], Any], stack: np.ndarray) -> Any:

@@ -11,17 +11,16 @@ from typing import Any
 import click
 
 import skdmi
-from skdmi.cli.options import INPUT_FILE, POSITIVE, DistributionType, example, plot_option, random_state_option
+from skdmi.cli.options import INPUT_FILE, POSITIVE, distribution, example, plot_option, random_state_option
 from skdmi.cli.plots import save_figure
 from skdmi.persistence import check_writable
 
 
-def _check_tensorboard(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+def _check_tensorboard(ctx: click.Context, param: click.Parameter, directory: Path | None) -> Path | None:
     """Find out before the training that TensorBoard is not installed."""
-    del ctx, param
-    if value is not None and find_spec("tensorboard") is None:
-        raise click.UsageError("--logdir needs tensorboard: pip install skdmi[tensorboard]")
-    return value
+    if directory and find_spec("tensorboard") is None:
+        raise click.UsageError("--logdir needs tensorboard. Try pip install skdmi[tensorboard].")
+    return directory
 
 
 @click.command(epilog=example("skdmi train --matrix-size 3 --epochs 50 --random-state 0 --output my-3x3"))
@@ -35,7 +34,7 @@ def _check_tensorboard(ctx: click.Context, param: click.Parameter, value: Path |
 @click.option("--data", type=INPUT_FILE, help="Train on endless variations of the matrices in this file.")
 @click.option(
     "--distribution",
-    type=DistributionType(),
+    type=distribution,
     help="Where training matrices come from: a name (Uniform, Wishart, ...) or a description in JSON, such as "
     '\'{"name": "Uniform", "low": -1, "high": 1}\'.  [default: Uniform; with --data, Resampled]',
 )
@@ -53,7 +52,7 @@ def _check_tensorboard(ctx: click.Context, param: click.Parameter, value: Path |
     default="transpose",
     help="What a polynomial network starts from; identity is for symmetric positive definite matrices.",
 )
-@click.option("--epochs", type=POSITIVE, default=20, help="Number of epochs.")
+@click.option("--epochs", "max_epochs", type=POSITIVE, default=20, help="Number of epochs.")
 @click.option("--batches-per-epoch", type=POSITIVE, default=100, help="Number of batches in an epoch.")
 @click.option("--batch-size", type=POSITIVE, default=1024, help="Number of matrices in a batch.")
 @click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), default=2e-3, help="Its peak.")
@@ -72,7 +71,6 @@ def train(
     matrix_size: tuple[int, ...],
     data: Path | None,
     distribution: Any,
-    epochs: int,
     plot: Path | None,
     logdir: Path | None,
     **parameters: Any,
@@ -85,14 +83,14 @@ def train(
     """
     if (data is None) == (not matrix_size):
         raise click.UsageError("Expected either --matrix-size or --data, which says where the size comes from.")
-    if len(matrix_size) > 1 and parameters["block"] != "polynomial":
-        raise click.UsageError(f"--block {parameters['block']} is tied to one size; give --matrix-size once.")
+    block = parameters["block"]
+    if len(matrix_size) > 1 and not skdmi.modules.BLOCKS[block].takes_any_size:
+        raise click.UsageError(f"--block {block} is tied to one size; give --matrix-size once.")
     _check_device(parameters["device"])
     _check_output(output)
     inverter = skdmi.NeuralMatrixInverter(
         matrix_size=matrix_size[0] if len(matrix_size) == 1 else matrix_size or None,
         distribution=distribution or "auto",
-        max_epochs=epochs,
         callbacks=None if logdir is None else [_tensorboard(logdir)],
         verbose=2 if sys.stderr.isatty() else 1,
         **parameters,
@@ -125,8 +123,7 @@ def _check_output(directory: Path) -> None:
     check_writable(directory)
     parent = Path(os.path.realpath(directory)).parent
     parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=parent, prefix=f".{directory.name}-"):
-        pass
+    tempfile.TemporaryDirectory(dir=parent, prefix=f".{directory.name}-").cleanup()
 
 
 def _tensorboard(directory: Path) -> Any:
@@ -140,4 +137,4 @@ def _save(inverter: Any, output: Path, plot: Path | None) -> None:
     inverter.set_params(verbose=0)  # Who loads the model did not ask for a log.
     inverter.save_pretrained(output)
     if plot and inverter.history_:
-        save_figure(skdmi.inspection.TrainingDisplay.from_estimator(inverter).figure_, plot)
+        save_figure(skdmi.inspection.TrainingDisplay.from_estimator(inverter), plot)

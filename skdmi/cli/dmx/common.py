@@ -9,32 +9,26 @@ import numpy as np
 
 import skdmi
 from skdmi.cli.errors import CONTEXT_SETTINGS, OneLineErrors
-from skdmi.cli.options import example
+from skdmi.cli.options import PLOT_FILE, example
 from skdmi.cli.plots import check_plot_file, save_figure
-
-__all__ = [
-    "INPUT_FILE",
-    "MIN_ABS_DET",
-    "OUTPUT_FILE",
-    "check_plot",
-    "command",
-    "compare",
-    "draw_plot",
-    "plot_option",
-    "published_distribution",
-    "read",
-    "stack_format",
-]
+from skdmi.inspection.drawing import pyplot
+from skdmi.inspection.inversion import figures_of_merit, finite_entries
 
 INPUT_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 OUTPUT_FILE = click.Path(dir_okay=False, path_type=Path)
 MIN_ABS_DET = 0.1  # Of the matrices that DeepMatrixInversion trains on and generates.
 SCREEN = Path("screen")
 
+
+def _check_plot(ctx: click.Context, param: click.Parameter, path: Path | None) -> Path | None:
+    return path if path in (None, SCREEN) else check_plot_file(PLOT_FILE.convert(path, param, ctx))
+
+
 plot_option = click.option(
     "--plotout",
     metavar="FILE|screen",
     type=OUTPUT_FILE,
+    callback=_check_plot,
     help="Plot the entries of the inverses against those of the true ones.",
 )
 
@@ -63,7 +57,7 @@ def published_distribution(low: float, high: float) -> Any:
     try:
         return skdmi.distributions.Uniform(low, high, min_abs_det=MIN_ABS_DET)
     except ValueError as error:
-        raise click.UsageError(f"No matrices with entries from {low:g} to {high:g}: {error}.") from error
+        raise click.UsageError(f"No matrices have entries from {low:g} to {high:g}: {error}") from error
 
 
 def compare(X_true: np.ndarray, X_pred: np.ndarray) -> str:
@@ -72,32 +66,18 @@ def compare(X_true: np.ndarray, X_pred: np.ndarray) -> str:
     >>> compare(np.array([[[1.0, 2.0], [3.0, 4.0]]]), np.array([[[1.5, 2.5], [3.5, 4.5]]]))
     'R2 1 - 0.2, MSE 0.25, MAE 0.5'
     """
-    there = np.isfinite(X_true) & np.isfinite(X_pred)
-    true, error = X_true[there], (X_pred - X_true)[there]
-    if not len(error):
+    true, predicted = finite_entries(X_true, X_pred)
+    if not len(true):
         return "no inverse to compare"
-    unexplained = np.sum(error**2) / np.sum((true - true.mean()) ** 2) if np.ptp(true) else np.nan
-    return f"R2 1 - {unexplained:.2g}, MSE {np.mean(error**2):.3g}, MAE {np.mean(abs(error)):.3g}"
-
-
-def check_plot(plotout: Path | None) -> None:
-    """Raise a usage error if no plot can be written there."""
-    if plotout not in (None, SCREEN):
-        check_plot_file(plotout)
+    return "R2 1 - {:.2g}, MSE {:.3g}, MAE {:.3g}".format(*figures_of_merit(true, predicted))
 
 
 def draw_plot(X_true: np.ndarray, X_pred: np.ndarray, plotout: Path) -> None:
     """Draw predicted against true entries, into a file or on the screen, if there is one."""
-    from skdmi.inspection import InversionDisplay
-
-    figure = InversionDisplay.from_predictions(X_true, X_pred).figure_
+    display = skdmi.inspection.InversionDisplay.from_predictions(X_true, X_pred)
     if plotout != SCREEN:
-        save_figure(figure, plotout)
-        return
-    import matplotlib.pyplot as plt
-
-    if figure.canvas.required_interactive_framework is None:
-        click.echo("No display, so no plot is shown; give --plotout the name of a file.", err=True)
+        save_figure(display, plotout)
+    elif display.figure_.canvas.required_interactive_framework is None:
+        click.echo("Warning: There is no display, so no plot is shown. Give --plotout the name of a file.", err=True)
     else:
-        plt.show()
-    plt.close(figure)
+        pyplot().show()

@@ -3,10 +3,8 @@
 import math
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import redirect_stdout, suppress
 from io import TextIOBase
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ import click
 import numpy as np
 
 import skdmi
-from skdmi.cli.dmx.common import check_plot, command, compare, draw_plot, plot_option, published_distribution
+from skdmi.cli.dmx.common import command, compare, draw_plot, plot_option, published_distribution
 from skdmi.cli.options import POSITIVE, random_state_option
 
 N_VALIDATION = 10_000
@@ -29,14 +27,14 @@ NETWORKS: dict[str, dict[str, Any]] = {
 
 
 @command("dmxtrain --msize 3 --epochs 5 --n_repeats 2 --batch_size 1024 --mout Model_3x3")
-@click.option("--msize", type=POSITIVE, required=True, help="The side m of the matrices.")
+@click.option("--msize", "matrix_size", type=POSITIVE, required=True, help="The side m of the matrices.")
 @click.option("--nmx_samples", type=POSITIVE, default=1_000_000, help="Number of fresh matrices in an epoch.")
-@click.option("--nunits", type=POSITIVE, help="Size of the hidden vector.  [default: by --block; dense: 128]")
-@click.option("--nlayers", type=POSITIVE, help="Number of residual blocks.  [default: by --block; dense: 7]")
+@click.option("--nunits", "width", type=POSITIVE, help="Size of the hidden vector.  [default: by --block; dense: 128]")
+@click.option("--nlayers", "depth", type=POSITIVE, help="Number of residual blocks.  [default: by --block; dense: 7]")
 @click.option("--block", type=click.Choice(list(NETWORKS)), default="polynomial", help="Kind of block.")
 @click.option("--rmin", type=float, default=-1.0, help="The smallest entry.")
 @click.option("--rmax", type=float, default=1.0, help="The largest entry.")
-@click.option("--epochs", type=POSITIVE, default=100, help="Number of epochs.")
+@click.option("--epochs", "max_epochs", type=POSITIVE, default=100, help="Number of epochs.")
 @click.option("--batch_size", type=POSITIVE, default=1024, help="Number of matrices in a batch.")
 @click.option("--n_repeats", type=POSITIVE, default=20, help="Number of networks in the ensemble.")
 @click.option("--mout", default="Model", metavar="PREFIX", help="The directory is PREFIX_ and the time, to the second.")
@@ -46,20 +44,19 @@ NETWORKS: dict[str, dict[str, Any]] = {
 @plot_option
 @random_state_option
 def dmxtrain(
-    msize: int,
+    matrix_size: int,
     nmx_samples: int,
-    nunits: int | None,
-    nlayers: int | None,
     block: str,
     rmin: float,
     rmax: float,
-    epochs: int,
+    max_epochs: int,
     batch_size: int,
     n_repeats: int,
     mout: str,
     n_jobs: int | None,
     plotout: Path | None,
     random_state: int | None,
+    **shape: int | None,
 ) -> None:
     """Train an ensemble of networks on matrices with entries from RMIN to RMAX and |det| > 0.1.
 
@@ -67,32 +64,36 @@ def dmxtrain(
     best weights so far and exits with 130. At the end the ensemble inverts 10,000 fresh matrices, as it is, neither
     refined nor certified; the plot shows the same.
     """
+    import torch
+    from joblib import cpu_count
     from sklearn.base import clone
 
-    check_plot(plotout)
     distribution = published_distribution(rmin, rmax)
     random = np.random.RandomState(random_state)
-    A = distribution.sample(N_VALIDATION, msize, random_state=random)
-    chosen = {name: value for name, value in {"depth": nlayers, "width": nunits}.items() if value is not None}
+    A = distribution.sample(N_VALIDATION, matrix_size, random_state=random)
     batch_size = min(batch_size, nmx_samples)
-    n_jobs = n_jobs or _workers(n_repeats, nmx_samples * epochs)
-    if n_jobs == 1 and block != "dense" and msize <= SMALL:
-        import torch
-
+    if n_jobs is None:
+        in_turn = torch.cuda.is_available() or nmx_samples * max_epochs < WORTH_WORKERS
+        n_jobs = 1 if in_turn else min(n_repeats, cpu_count())
+    if n_jobs == 1 and block != "dense" and matrix_size <= SMALL:
         torch.set_num_threads(1)
     network = skdmi.NeuralMatrixInverter(
-        **(NETWORKS[block] | chosen),
+        **(NETWORKS[block] | {name: value for name, value in shape.items() if value}),
         block=block,
-        matrix_size=msize,
+        matrix_size=matrix_size,
         distribution=distribution,
-        max_epochs=epochs,
+        max_epochs=max_epochs,
         batches_per_epoch=math.ceil(nmx_samples / batch_size),
         batch_size=batch_size,
         verbose=2 if n_jobs == 1 and sys.stderr.isatty() else 1,
     )
     networks = [clone(network).set_params(random_state=random.randint(2**31 - 1)) for _ in range(n_repeats)]
-    with _fresh_directory(mout) as directory:
+    directory = _fresh_directory(mout)
+    try:
         ensemble = _train(networks, n_jobs, directory)
+    finally:
+        with suppress(OSError):  # That it is not empty.
+            directory.rmdir()
     X = ensemble.transform(A)
     norms = skdmi.metrics.frobenius_residuals(A, X)
     X_true = skdmi.ExactInverter().transform(A)
@@ -100,33 +101,25 @@ def dmxtrain(
         f"{N_VALIDATION:,} fresh matrices, not refined: residual norm mean {norms.mean():.3g}, max {norms.max():.3g}, "
         f"{compare(X_true, X)}; saved in {directory}"
     )
-    if plotout is not None:
+    if plotout:
         draw_plot(X_true, X, plotout)
 
 
-@contextmanager
-def _fresh_directory(prefix: str) -> Iterator[Path]:
-    """Make a directory named by the time, and remove it again if nothing is put into it."""
+def _fresh_directory(prefix: str) -> Path:
+    """Make a directory named by the time."""
     while True:
         directory = Path(f"{prefix}_{time.strftime('%Y%m%d%H%M%S')}")
-        try:
+        with suppress(FileExistsError):  # Of another training, that began in the same second.
             directory.mkdir(parents=True)
-            break
-        except FileExistsError:  # Of another training, that began in the same second.
-            time.sleep(0.1)
-    try:
-        yield directory
-    finally:
-        if not any(directory.iterdir()):
-            directory.rmdir()
+            return directory
+        time.sleep(0.1)
 
 
 def _train(networks: list[Any], n_jobs: int, directory: Path) -> Any:
     """Train networks, saving after each all that there are, in their order; return the ensemble."""
     from joblib import Parallel, delayed
 
-    labels = (f"network {i} of {len(networks)}: " for i in count(1))
-    tasks = (delayed(_fit)(one, label) for one, label in zip(networks, labels, strict=False))
+    tasks = (delayed(_fit)(one, f"network {i} of {len(networks)}: ") for i, one in enumerate(networks, 1))
     trained: list[Any] = []
     try:
         for one in Parallel(n_jobs=n_jobs, return_as="generator")(tasks):
@@ -147,25 +140,15 @@ def _fit(network: Any, label: str) -> Any:
 
 
 class _Labelled(TextIOBase):
-    """What is written goes to stderr, every line with a label in front."""
+    """What is printed goes to stderr, every line with a label in front."""
 
     def __init__(self, label: str) -> None:
         self.label = label
-        self.at_start = True
 
     def write(self, text: str) -> int:
-        for line in text.splitlines(keepends=True):
-            sys.stderr.write(self.label * self.at_start + line)
-            self.at_start = line.endswith("\n")
+        lines = filter(None, text.splitlines())  # The end of a line is written by itself.
+        sys.stderr.writelines(f"{self.label}{line}\n" for line in lines)
         return len(text)
-
-
-def _workers(n_repeats: int, n_matrices: int) -> int:
-    """Return how many networks to train at a time: one on a GPU, or where workers would take longer to start."""
-    from joblib import cpu_count
-    from torch.cuda import is_available
-
-    return 1 if is_available() or n_matrices < WORTH_WORKERS else min(n_repeats, cpu_count())
 
 
 def _save(networks: list[Any], directory: Path) -> Any:

@@ -1,5 +1,6 @@
 """``dmxdatasetverify``: check a data set that ``dmxdatasetgenerator``, or anything else, wrote."""
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -8,8 +9,8 @@ from skdmi.cli.dmx.common import INPUT_FILE, command, read
 from skdmi.cli.streams import paired_stacks
 from skdmi.cli.verify import absolute_check, run
 
-TOLERANCES = {"inverse": 1e-3, "pseudo-inverse": 1e-5}
-KINDS = {"invertible": "inverse", "singular": "pseudo-inverse"}
+KINDS = {"invertible": ("inverse", 1e-3), "singular": ("pseudo-inverse", 1e-5)}
+"""What the inverses of each are, and how far they may be off."""
 
 
 @command("dmxdatasetverify test_matrices_3x3.mx test_matrices_inverted_3x3.mx invertible")
@@ -25,6 +26,6 @@ def dmxdatasetverify(matrices: Path, inverses: Path, kind: str) -> None:
 
     Exits with 0 if all are valid and with 1 otherwise, naming the first matrices that fail.
     """
-    check = absolute_check(KINDS[kind], TOLERANCES[KINDS[kind]])
-    run(check, paired_stacks(matrices, inverses, read), inverses)
+    name, tolerance = KINDS[kind]
+    run(partial(absolute_check, name, tolerance), name, paired_stacks(matrices, inverses, read), inverses)
     click.echo("Dataset valid.")

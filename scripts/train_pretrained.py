@@ -1,4 +1,4 @@
-"""Train the shipped models anew: ``python scripts/train_pretrained.py [NAME ...]``, by default all of them.
+"""Train the shipped models anew: ``python -m scripts.train_pretrained [NAME ...]``, by default all of them.
 
 A model is trained in rounds, each a cosine schedule of its own from a third of the learning rate before. After every
 round it is saved in ``build/pretrained/``, and a run that was interrupted goes on from the last round saved; the last
@@ -10,16 +10,13 @@ import argparse
 import json
 import platform
 import shutil
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
 
-sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
-from figures import model_figures
-
+from benchmarks.lib.figures import model_figures
 from skdmi import NeuralMatrixInverter
 from skdmi.distributions import Graded, Mixture, Normal, Spectrum, Uniform, Wishart
 from skdmi.persistence import SHIPPED
@@ -35,6 +32,7 @@ DEFAULTS: dict[str, Any] = {
     "batches_per_epoch": 100,
     "random_state": 0,
     "verbose": 1,
+    "chosen_by_size": False,  # whether skdmi.inv may choose the model for a stack by its size alone
 }
 ANY = Mixture((Uniform(), Normal(), Graded(), Spectrum(max_cond=1e6)))
 SIZES = (2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32)
@@ -46,21 +44,34 @@ POSITIVE: dict[str, Any] = {
     "max_epochs": 6,
 }
 MODELS: dict[str, dict[str, Any]] = {
-    "uniform-3x3": {"depth": 2, "matrix_size": 3, "max_epochs": 2, "log_weight": 0.0},
+    "uniform-3x3": {
+        "depth": 2,
+        "matrix_size": 3,
+        "max_epochs": 2,
+        "log_weight": 0.0,
+        "chosen_by_size": True,
+    },
     "uniform-3x3-short": {"depth": 1, "matrix_size": 3, "max_epochs": 4},
     "uniform-3x3-long": {"depth": 4, "matrix_size": 3, "max_epochs": 2},
-    "uniform-5x5": {"depth": 3, "matrix_size": 5, "max_epochs": 4},
+    "uniform-5x5": {"depth": 3, "matrix_size": 5, "max_epochs": 4, "chosen_by_size": True},
     "uniform-5x5-long": {"depth": 4, "matrix_size": 5, "max_epochs": 2},
-    "uniform-8x8": {"depth": 4, "matrix_size": 8, "max_epochs": 4},
+    "uniform-8x8": {"depth": 4, "matrix_size": 8, "max_epochs": 4, "chosen_by_size": True},
     "uniform-8x8-long": {"depth": 5, "matrix_size": 8, "max_epochs": 2},
-    "uniform-16x16": {"depth": 4, "matrix_size": 16, "max_epochs": 4},
+    "uniform-16x16": {"depth": 4, "matrix_size": 16, "max_epochs": 4, "chosen_by_size": True},
     "uniform-16x16-short": {"depth": 3, "matrix_size": 16, "max_epochs": 6, "batch_size": 256},
     "uniform-16x16-long": {"depth": 5, "matrix_size": 16, "max_epochs": 2},
-    "uniform-32x32": {"depth": 5, "matrix_size": 32, "max_epochs": 2, "batch_size": 256},
-    "uniform-64x64": {"depth": 6, "matrix_size": 64, "max_epochs": 1, "batch_size": 128},
+    "uniform-32x32": {"depth": 5, "matrix_size": 32, "max_epochs": 2, "batch_size": 256, "chosen_by_size": True},
+    "uniform-64x64": {"depth": 6, "matrix_size": 64, "max_epochs": 1, "batch_size": 128, "chosen_by_size": True},
     "spd": POSITIVE | {"depth": 3},
     "spd-long": POSITIVE | {"depth": 4},
-    "general": {"depth": 4, "matrix_size": SIZES, "distribution": ANY, "max_epochs": 5, "batch_size": 256},
+    "general": {
+        "depth": 4,
+        "matrix_size": SIZES,
+        "distribution": ANY,
+        "max_epochs": 5,
+        "batch_size": 256,
+        "chosen_by_size": True,
+    },
     "general-long": {"depth": 7, "matrix_size": SIZES, "distribution": ANY, "max_epochs": 2, "batch_size": 256},
     "dense-3x3": {
         "block": "dense",
@@ -85,9 +96,15 @@ def main() -> None:
         train(name)
 
 
+def settings_of(name: str) -> tuple[dict[str, Any], bool]:
+    """Return the parameters of a model's estimator, and whether it may be chosen by size."""
+    settings = DEFAULTS | MODELS[name]
+    return settings, settings.pop("chosen_by_size")
+
+
 def train(name: str) -> None:
     """Train the rounds of a model that are not there yet, and ship the last."""
-    settings = DEFAULTS | MODELS[name]
+    settings, chosen_by_size = settings_of(name)
     inverter = NeuralMatrixInverter(**settings)
     for number in range(N_ROUNDS):
         saved = BUILD / f"{name}-{number + 1}"
@@ -103,16 +120,17 @@ def train(name: str) -> None:
         inverter.set_params(learning_rate=settings["learning_rate"], warm_start=False, verbose=0).save_pretrained(saved)
     shutil.rmtree(SHIPPED / name, ignore_errors=True)
     shutil.copytree(saved, SHIPPED / name)
-    measure(name, inverter)
+    measure(name, inverter, chosen_by_size)
 
 
-def measure(name: str, inverter: NeuralMatrixInverter) -> None:
-    """Add to the card of a shipped model what it reaches on fresh matrices of its own distribution."""
+def measure(name: str, inverter: NeuralMatrixInverter, chosen_by_size: bool) -> None:
+    """Complete the card of a shipped model, with what it reaches on fresh matrices of its own distribution."""
     card = SHIPPED / name / "config.json"
     content = json.loads(card.read_text())
     sizes = inverter.matrix_size if isinstance(inverter.matrix_size, tuple) else (inverter.matrix_size,)
     content["trained_on"] = f"CPU ({platform.machine()}), {torch.get_num_threads()} thread(s)"
     content["figures"] = model_figures(inverter, sizes, inverter.distribution_)
+    content["chosen_by_size"] = chosen_by_size
     card.write_text(json.dumps(content, indent=1) + "\n")
     size = sum(file.stat().st_size for file in (SHIPPED / name).iterdir())
     seconds = sum(row["seconds"] for row in content["fitted"]["history_"])

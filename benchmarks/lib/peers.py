@@ -20,6 +20,7 @@ from skdmi.linalg import characteristic_inverse, residual
 from skdmi.linalg.characteristic import characteristic_products
 from skdmi.linalg.residuals import identity_like
 
+LAPACK, CHOLESKY = "LAPACK, float32", "Cholesky, float32"
 MAX_PRODUCTS = 45
 CHUNK_ENTRIES = 2**17
 
@@ -41,9 +42,9 @@ class Method:
 
 def direct_methods(m: int, *, symmetric: bool = False) -> list[Method]:
     """Return what needs no products: LAPACK, Cholesky if ``symmetric``, and for m up to 4 the closed form."""
-    found = [Method("LAPACK, float32", None, lambda A: torch.linalg.inv_ex(A).inverse)]
+    found = [Method(LAPACK, None, lambda A: torch.linalg.inv_ex(A).inverse)]
     if symmetric:
-        found.append(Method("Cholesky, float32", None, cholesky_inverse))
+        found.append(Method(CHOLESKY, None, cholesky_inverse))
     if m <= 4:
         found.append(Method("closed form (adjugate)", None, adjugate_inverse))
     return found

@@ -69,7 +69,7 @@ def rounding_units(A: Tensor, X: Tensor) -> str:
         matrix_norm(residual(first, second)) / matrix_norm(first.abs() @ second.abs()) * 2.0**53
         for first, second in ((A, X), (X, A))
     )
-    return "".join(f"{value.item():>11.1f}" for value in units)
+    return "".join(f"{value.item():>11{'.1f' if value < 1e6 else '.1e'}}" for value in units)
 
 
 def growth(largest: int) -> None:

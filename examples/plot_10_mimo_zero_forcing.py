@@ -13,8 +13,7 @@ import numpy as np
 import torch
 
 from skdmi import NeuralMatrixInverter
-from skdmi.iteration import minimal_residual, newton_schulz
-from skdmi.iteration.loop import minimal_residual_start
+from skdmi.iteration import TRANSPOSE, minimal_residual, newton_schulz
 from skdmi.linalg import complex_to_real, real_to_complex
 from skdmi.metrics import frobenius_residuals
 
@@ -53,7 +52,7 @@ network = NeuralMatrixInverter(
 A = channels(2_000, 2 * N_ANTENNAS, generator=torch.Generator().manual_seed(1), device="cpu", dtype=torch.float32)
 n_products = network.module_.n_products(2 * N_ANTENNAS)
 answers = {
-    "Newton-Schulz": newton_schulz(A, minimal_residual_start(A)[0], (n_products - 2) // 2),
+    "Newton-Schulz": newton_schulz(A, TRANSPOSE.function(A)[0], (n_products - 2) // 2),
     "MR-3": minimal_residual(A, network.depth),
     "MR-3, deflated": minimal_residual(A, network.depth, rank=2),
     "network": network.transform(A),

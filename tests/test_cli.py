@@ -15,13 +15,13 @@ from click.testing import CliRunner
 
 import skdmi
 from skdmi.cli import main
+from skdmi.cli.group import COMMANDS
 from skdmi.io import read_stack, write_stack
 from skdmi.iteration import STARTS
 from tests.matrices import make_stack
 from tests.models import choose_by_size
 from tests.processes import heeding_ctrl_c
 
-COMMANDS = ("train", "invert", "generate", "verify", "score", "info")
 TINY = ("--depth", 1, "--width", 4, "--epochs", 1, "--batches-per-epoch", 2, "--batch-size", 32, "--random-state", 0)
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,23 @@ INPUT_FILE = SuffixedFile(STACK_SUFFIXES, exists=True)
 OUTPUT_FILE = SuffixedFile(STACK_SUFFIXES)
 PLOT_FILE = SuffixedFile(PLOT_SUFFIXES)
 POSITIVE = click.IntRange(min=1)
+
+
+class NameIn(click.ParamType):
+    """A name in a table of the package, which is imported only when the command runs."""
+
+    name = "name"
+
+    def __init__(self, module: str, table: str) -> None:
+        self.module = module
+        self.table = table
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the name."""
+        names = getattr(import_module(self.module), self.table)
+        if value not in names:
+            self.fail(f"{value!r} is not one of {', '.join(names)}.", param, ctx)
+        return value
 
 
 def distribution(text: str) -> Any:

@@ -11,7 +11,15 @@ from typing import Any
 import click
 
 import skdmi
-from skdmi.cli.options import INPUT_FILE, POSITIVE, distribution, example, plot_option, random_state_option
+from skdmi.cli.options import (
+    INPUT_FILE,
+    POSITIVE,
+    NameIn,
+    distribution,
+    example,
+    plot_option,
+    random_state_option,
+)
 from skdmi.cli.plots import save_figure
 from skdmi.persistence import check_writable
 
@@ -42,15 +50,15 @@ def _check_tensorboard(ctx: click.Context, param: click.Parameter, directory: Pa
 @click.option("--width", type=POSITIVE, default=16, help="Size of the hidden vector.")
 @click.option(
     "--block",
-    type=click.Choice(["polynomial", "feedback", "dense"]),
+    type=NameIn("skdmi.modules", "BLOCKS"),
     default="polynomial",
-    help="Kind of block; all but the first are tied to one size.",
+    help="Kind of block: polynomial, feedback, dense; all but the first are tied to one size.",
 )
 @click.option(
     "--start",
-    type=click.Choice(["transpose", "identity"]),
+    type=NameIn("skdmi.iteration", "STARTS"),
     default="transpose",
-    help="What a polynomial network starts from; identity is for symmetric positive definite matrices.",
+    help="What a polynomial network starts from: transpose, or identity, for symmetric positive definite matrices.",
 )
 @click.option("--epochs", "max_epochs", type=POSITIVE, default=20, help="Number of epochs.")
 @click.option("--batches-per-epoch", type=POSITIVE, default=100, help="Number of batches in an epoch.")

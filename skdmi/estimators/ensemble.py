@@ -20,7 +20,6 @@ from skdmi.containers import computable
 from skdmi.estimators.base import Answer, BaseInverter, in_dtype_of
 from skdmi.estimators.meta import MetaInverter, clone_and_fit, invert_with, requires_fit
 from skdmi.estimators.neural import NeuralMatrixInverter
-from skdmi.estimators.singular import pinv_advice, warn_singular
 from skdmi.linalg.residuals import missing
 from skdmi.metrics import frobenius_residuals
 from skdmi.persistence import member_directories, read_card, save_ensemble
@@ -260,10 +259,6 @@ class EnsembleInverter(MetaInverter):
         given = computable(A)
         inverses = (invert_with(member, given) for member in self._wrapped())
         return Answer(in_dtype_of(A, COMBINATIONS[self.combine](given, inverses)))
-
-    def _settle(self, A: Tensor, answer: Answer, start: int) -> Tensor:
-        warn_singular(answer.inverse, start, pinv_advice(self))
-        return answer.inverse
 
     def _given(self) -> list[Any]:
         """Return what each member is a clone of."""

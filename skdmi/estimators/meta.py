@@ -10,19 +10,21 @@ from sklearn import config_context
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import get_tags
+from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from skdmi.containers import to_numpy
 from skdmi.estimators.base import BaseInverter, unchanged_on_error
+from skdmi.estimators.singular import pinv_advice, warn_singular
 from skdmi.exceptions import InaccurateInverseWarning, SingularMatrixWarning
 
 
 class MetaInverter(BaseInverter):
     """Base of what wraps an inverter: it fits a clone, keeps to its size, and is ready when it is.
 
-    A subclass has a parameter ``inverter`` and implements ``_invert``, in which :meth:`_wrapped` are what to call, with
-    :func:`invert_with`.
+    A subclass has a parameter ``inverter``, and implements ``__init__`` and ``_invert``, in which :meth:`_wrapped` are
+    what to call, with :func:`invert_with`. Missing inverses are NaN, with a warning.
 
     Attributes
     ----------
@@ -43,7 +45,7 @@ class MetaInverter(BaseInverter):
     array([[[0.25]]])
     """
 
-    _parameter_constraints: dict[str, Any] = {}
+    _parameter_constraints: dict[str, Any] = {"inverter": [HasMethods(["fit", "transform"]), None]}
     inverter: Any
 
     def fit(self, X: Any = None, y: Any = None) -> Self:
@@ -78,6 +80,10 @@ class MetaInverter(BaseInverter):
     def _fit_wrapped(self, stack: np.ndarray | None, y: Any) -> None:
         """Fit what is inside."""
         self.inverter_ = None if self.inverter is None else clone_and_fit(self.inverter, stack, y)
+
+    def _settle(self, A: Tensor, answer: Any, start: int) -> Tensor:
+        warn_singular(answer.inverse, start, pinv_advice(self))
+        return super()._settle(A, answer, start)
 
     def _given(self) -> list[Any]:
         """Return the inverters that are parameters."""

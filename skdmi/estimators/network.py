@@ -3,6 +3,7 @@
 import copy
 import os
 import threading
+from inspect import signature
 from typing import Any, Self
 
 import numpy as np
@@ -19,6 +20,7 @@ from skdmi.persistence import load_model, save_model
 from skdmi.training import prediction_net
 
 CHUNK_ENTRIES = 2**17
+NETWORK_DEFAULTS = {name: parameter.default for name, parameter in signature(InverterResNet).parameters.items()}
 _PLACING = threading.Lock()
 
 

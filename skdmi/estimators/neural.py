@@ -14,7 +14,7 @@ from torch import Tensor
 from skdmi.distributions import Distribution
 from skdmi.estimators.base import unchanged_on_error
 from skdmi.estimators.devices import resolve_device
-from skdmi.estimators.network import NetworkInverter, build_network, to_arrays
+from skdmi.estimators.network import NETWORK_DEFAULTS, NetworkInverter, build_network, to_arrays
 from skdmi.modules import BLOCKS
 from skdmi.training import (
     OPTIMIZERS,
@@ -342,8 +342,8 @@ class NeuralMatrixInverter(NetworkInverter):
 
     def _build_architecture(self, sizes: tuple[int, ...], *, resuming: bool) -> dict[str, Any]:
         """Return the arguments of the network; where training goes on, only sizes may change, of one that takes any."""
-        architecture = {name: getattr(self, name) for name in ("depth", "width", "block", "start")}
-        architecture |= {"expansion": 2, "normalize": "frobenius", "precision": "float32", "matrix_size": sizes[0]}
+        named = {name: getattr(self, name) for name in ("depth", "width", "block", "start")}
+        architecture = NETWORK_DEFAULTS | named | {"matrix_size": sizes[0]}
         takes_any = BLOCKS[self.block].takes_any_size
         if takes_any:
             earlier = self._architecture["matrix_size"] if resuming else sizes
@@ -352,9 +352,9 @@ class NeuralMatrixInverter(NetworkInverter):
             if name.startswith("module__"):
                 architecture[name.removeprefix("module__")] = value
         if resuming:
+            before = NETWORK_DEFAULTS | self._architecture
             free = {"matrix_size"} if takes_any else set()
-            names = (architecture.keys() | self._architecture.keys()) - free
-            changed = sorted(name for name in names if architecture.get(name) != self._architecture.get(name))
+            changed = sorted(name for name in architecture.keys() - free if architecture[name] != before.get(name))
             if changed:
                 raise ValueError(
                     f"The architecture has changed ({', '.join(changed)}), so training cannot go on from the present "

@@ -33,10 +33,19 @@ class Solution(NamedTuple):
     n_steps: Tensor
 
     @classmethod
-    def refined(cls, A: Tensor, start: Tensor | None, source: int, *, tol: float = 0.0, max_steps: int = 50) -> Self:
+    def refined(
+        cls,
+        A: Tensor,
+        start: Tensor | None,
+        as_it_was: int,
+        *,
+        stepped: int = REFINED,
+        tol: float = 0.0,
+        max_steps: int = 50,
+    ) -> Self:
         """Refine from a start, certify, and bound the error of what the inverses are in the dtype of A.
 
-        ``source`` says where an inverse comes from that takes no step.
+        ``as_it_was`` and ``stepped`` are the sources of inverses that take no step, and of those that take some.
         """
         given = computable(A)
         A64 = double(given)
@@ -53,7 +62,7 @@ class Solution(NamedTuple):
         if A.dtype != torch.float64:
             error_bound = rounded_error_bound(error_bound, inverse, X)
         certified = certificate.certified.to(A.device) & ~missing(X)
-        sources = torch.where(refined.n_steps > 0, REFINED, source)
+        sources = torch.where(refined.n_steps > 0, stepped, as_it_was)
         known = (certificate.nonsingular, error_bound, refined.converged, sources, refined.n_steps)
         return cls(X, certified, *[t.to(A.device) for t in known])
 
@@ -80,8 +89,7 @@ class Solution(NamedTuple):
         start = exact_inverse(double(A[chosen]))
         found = ~missing(start)
         index = chosen.nonzero().flatten()[found]
-        theirs = type(self).refined(A[index], start[found], EXACT, tol=tol, max_steps=1)
-        theirs = theirs._replace(source=torch.full_like(theirs.source, EXACT))
+        theirs = type(self).refined(A[index], start[found], EXACT, stepped=EXACT, tol=tol, max_steps=1)
         mine = type(self)(*(field[index] for field in self))
         better = theirs.certified & (~mine.certified | (theirs.converged & ~mine.converged))
         better |= theirs.certified & (theirs.converged == mine.converged) & (theirs.error_bound < mine.error_bound)

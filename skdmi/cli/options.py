@@ -35,21 +35,16 @@ PLOT_FILE = SuffixedFile(PLOT_SUFFIXES)
 POSITIVE = click.IntRange(min=1)
 
 
-class NameIn(click.ParamType):
-    """A name in a table of the package, which is imported only when the command runs."""
+def name_in(module: str, table: str) -> Callable[[str], str]:
+    """Return the type of a name in a table of the package, which is imported only when the command runs."""
 
-    name = "name"
+    def name(text: str) -> str:
+        names = getattr(import_module(module), table)
+        if text not in names:
+            raise click.BadParameter(f"Got {text!r}; expected one of {', '.join(names)}.")
+        return text
 
-    def __init__(self, module: str, table: str) -> None:
-        self.module = module
-        self.table = table
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the name."""
-        names = getattr(import_module(self.module), self.table)
-        if value not in names:
-            self.fail(f"{value!r} is not one of {', '.join(names)}.", param, ctx)
-        return value
+    return name
 
 
 def distribution(text: str) -> Any:

@@ -11,15 +11,7 @@ from typing import Any
 import click
 
 import skdmi
-from skdmi.cli.options import (
-    INPUT_FILE,
-    POSITIVE,
-    NameIn,
-    distribution,
-    example,
-    plot_option,
-    random_state_option,
-)
+from skdmi.cli.options import INPUT_FILE, POSITIVE, distribution, example, name_in, plot_option, random_state_option
 from skdmi.cli.plots import save_figure
 from skdmi.persistence import check_writable
 
@@ -50,13 +42,13 @@ def _check_tensorboard(ctx: click.Context, param: click.Parameter, directory: Pa
 @click.option("--width", type=POSITIVE, default=16, help="Size of the hidden vector.")
 @click.option(
     "--block",
-    type=NameIn("skdmi.modules", "BLOCKS"),
+    type=name_in("skdmi.modules", "BLOCKS"),
     default="polynomial",
     help="Kind of block: polynomial, feedback, dense; all but the first are tied to one size.",
 )
 @click.option(
     "--start",
-    type=NameIn("skdmi.iteration", "STARTS"),
+    type=name_in("skdmi.iteration", "STARTS"),
     default="transpose",
     help="What a polynomial network starts from: transpose, or identity, for symmetric positive definite matrices.",
 )
@@ -99,7 +91,7 @@ def train(
     inverter = skdmi.NeuralMatrixInverter(
         matrix_size=matrix_size[0] if len(matrix_size) == 1 else matrix_size or None,
         distribution=distribution or "auto",
-        callbacks=None if logdir is None else [_tensorboard(logdir)],
+        callbacks=[_tensorboard(logdir)] if logdir else None,
         verbose=2 if sys.stderr.isatty() else 1,
         **parameters,
     )

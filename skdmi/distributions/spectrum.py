@@ -104,17 +104,14 @@ class Spectrum(Distribution):
 
     def _draw(self, n_matrices: int, matrix_size: int, **where: Any) -> Tensor:
         if self.law == "log-uniform":
-            values = self._log_uniform_values(n_matrices, matrix_size, **where)
+            cond = log_uniform(1, self.max_cond or DEFAULT_MAX_COND, n_matrices, 1, **where)
+            exponents = torch.rand(n_matrices, matrix_size, **where)
+            exponents[:, 0] = 0
+            exponents[:, 1:2] = 1
+            values = cond.pow(-exponents)
         else:
             values = INDEPENDENT_LAWS[self.law](n_matrices, matrix_size, **where)
         left = haar_orthogonal(n_matrices, matrix_size, **where)
         right = left if self.symmetric else haar_orthogonal(n_matrices, matrix_size, **where)
         stack = (left * values[:, None, :]) @ right.mT
         return (stack + stack.mT) / 2 if self.symmetric else stack
-
-    def _log_uniform_values(self, n_matrices: int, matrix_size: int, **where: Any) -> Tensor:
-        cond = log_uniform(1, self.max_cond or DEFAULT_MAX_COND, n_matrices, 1, **where)
-        exponents = torch.rand(n_matrices, matrix_size, **where)
-        exponents[:, 0] = 0
-        exponents[:, 1:2] = 1
-        return cond.pow(-exponents)

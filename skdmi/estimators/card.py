@@ -95,8 +95,10 @@ def _of_this_version(given: dict[str, Any]) -> dict[str, Any]:
         value = parameters.pop(name, default)
         if value != default:
             moved[target] = value
-    if moved:
-        parameters["net_params"] = moved | (parameters["net_params"] or {})
+    net_params = moved | (parameters["net_params"] or {})
+    if net_params.get("module__n_squarings") == 1:
+        del net_params["module__n_squarings"]
+    parameters["net_params"] = net_params or None
     return parameters
 
 

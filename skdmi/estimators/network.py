@@ -93,9 +93,11 @@ class NetworkInverter(BaseInverter):
             inverter = cls(**parameters_from_config(config))
             inverter.__dict__.update(fitted_from_config(config))
             inverter._rebuild(weights)
-        except (KeyError, TypeError, RuntimeError, ValueError) as error:
+        except ValueError as error:
+            raise ValueError(f"{name_or_directory}: {error}") from error
+        except (KeyError, TypeError, RuntimeError) as error:
             raise ValueError(
-                f"The configuration of {name_or_directory} does not fit its weights, or this skdmi: {error!r}"
+                f"The configuration of {name_or_directory} does not fit its weights, or this skdmi: {error!r}."
             ) from error
         return inverter
 

@@ -25,7 +25,7 @@ class Container(NamedTuple):
     check: Callable[[Any], Any]
     """Returns X, or what it holds as an array; refuses what cannot be a stack. Numbers need not be looked at."""
     compute: Callable[[Any], Any]
-    """Returns X as an array whose numbers are there."""
+    """Returns X, checked, as an array whose numbers are there."""
     read: Callable[[Any, Validate], Tensor]
     """Returns a computed X as a tensor of float dtype, ``(n_matrices, m * m)``, validated on the way."""
     give: Callable[[Tensor], Any]
@@ -146,7 +146,7 @@ CONTAINERS = {
     "torch": Container(
         holds=lambda X: isinstance(X, Tensor),
         check=as_array,
-        compute=_as_it_is,
+        compute=as_array,
         read=_read_torch,
         give=_as_it_is,
         apply=lambda answer, X, keeps_shape: _shaped(answer(X, 0), X, keeps_shape),
@@ -162,7 +162,7 @@ CONTAINERS = {
     "numpy": Container(
         holds=lambda X: True,
         check=as_array,
-        compute=_as_it_is,
+        compute=as_array,
         read=_read_numpy,
         give=to_numpy,
         apply=lambda answer, X, keeps_shape: to_numpy(_shaped(answer(X, 0), X, keeps_shape)),

@@ -431,6 +431,9 @@ def test_singular_members_of_dask_are_named_as_in_the_whole_stack(chunks):
 
 def test_fit_takes_dask():
     assert ExactInverter().fit(da.from_array(STACK, chunks=2)).matrix_size_ == 3
+    unmasked = da.from_array(np.ma.array(STACK), chunks=2)  # Only what is computed tells that nothing is masked.
+    assert ExactInverter().fit(unmasked).matrix_size_ == 3
+    np.testing.assert_array_equal(RefinedInverter().report(unmasked).inverse, RefinedInverter().report(STACK).inverse)
 
 
 # Tensors

@@ -18,7 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils._param_validation import InvalidParameterError
 
-from skdmi import ExactInverter, NeuralMatrixInverter, RefinedInverter
+from skdmi import BlockInverter, EnsembleInverter, ExactInverter, NeuralMatrixInverter, RefinedInverter
 from skdmi.estimators.meta import invert_with, requires_fit
 from skdmi.estimators.refined import UNCERTIFIED_POLICIES
 from skdmi.estimators.report import SOURCES, InversionReport
@@ -602,3 +602,9 @@ def test_columns_of_very_different_scales_are_certified():
     report = RefinedInverter().report(A)
     assert report.certified.all()
     assert (report.error_bound < 1e-13).all()
+
+
+@pytest.mark.parametrize("meta", [RefinedInverter, BlockInverter, EnsembleInverter])
+def test_a_class_in_the_place_of_an_inverter_is_named(meta):
+    with pytest.raises(TypeError, match="estimator class instead"):
+        meta(ExactInverter).fit(STACK)

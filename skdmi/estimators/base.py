@@ -198,7 +198,7 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def _open(self, X: Any, *, reset: bool) -> tuple[Tensor, Container, tuple[int, ...]]:
         """Check a whole X and return it as a tensor ``(n_matrices, m, m)``, with its container and shape."""
         container = container_of(X)
-        X = container.compute(container.check(X))
+        X = container.compute(X)
         size = self._size()
         if reset:  # A fit takes any size; what parameters name tells one square matrix from a flat stack.
             size = self._named_size() if X.ndim == 2 and X.shape[0] == X.shape[1] else None

@@ -298,5 +298,7 @@ def load_fitted(name_or_directory: str | os.PathLike[str]) -> NeuralMatrixInvert
 
 def _is_frozen(inverter: Any) -> bool:
     """Return whether a fit changes nothing because all that could be fitted is frozen."""
+    if isinstance(inverter, type):
+        return False  # A class, which clone will refuse.
     parts = [inverter, *inverter.get_params().values()]
     return any(isinstance(part, FrozenEstimator) for part in parts) and not requires_fit(inverter)

@@ -172,7 +172,9 @@ def size_of(inverter: Any) -> int | None:
     (3, None)
     """
     inverter = unfrozen(inverter)
-    return inverter._size() if hasattr(inverter, "_size") else getattr(inverter, "matrix_size_", None)
+    if isinstance(inverter, BaseInverter):
+        return inverter._size()
+    return getattr(inverter, "matrix_size_", None)
 
 
 def named_size(inverter: Any) -> int | None:
@@ -184,7 +186,9 @@ def named_size(inverter: Any) -> int | None:
     """
     if isinstance(inverter, FrozenEstimator):
         return size_of(inverter) or named_size(inverter.estimator)
-    return inverter._named_size() if hasattr(inverter, "_named_size") else getattr(inverter, "matrix_size", None)
+    if isinstance(inverter, BaseInverter):
+        return inverter._named_size()
+    return getattr(inverter, "matrix_size", None)
 
 
 def agreed_size(inverters: Iterable[Any], m: int | None = None) -> int | None:

@@ -200,8 +200,9 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         container = container_of(X)
         X = container.compute(X)
         size = self._size()
-        if reset:  # A fit takes any size; what parameters name tells one square matrix from a flat stack.
-            size = self._named_size() if X.ndim == 2 and X.shape[0] == X.shape[1] else None
+        if reset:  # A fit takes any size; a size that is named tells one square matrix from a flat stack.
+            named = self._named_size()
+            size = named if named and X.ndim == 2 and X.shape in ((named, named), (named**2, named**2)) else None
         check_layout(X.shape, size, type(self).__name__)
         return self._read(container, X, reset=reset), container, tuple(X.shape)
 

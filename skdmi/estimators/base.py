@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -164,7 +165,8 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def _named_size(self) -> int | None:
         """Return the size that a fit will fix, as parameters name it; the largest of several."""
         size = getattr(self, "matrix_size", None)
-        return max(size) if isinstance(size, tuple | list) else size
+        sizes = size if isinstance(size, tuple | list) else [size]
+        return max((int(m) for m in sizes if isinstance(m, Integral)), default=None)
 
     def _check_ready(self) -> None:
         check_is_fitted(self)

@@ -69,6 +69,8 @@ def fitted_from_config(config: dict[str, Any]) -> dict[str, Any]:
     """
     fitted = dict(config["fitted"])
     architecture = dict(fitted["_architecture"])
+    if architecture["block"] != "polynomial":
+        architecture["start"] = "transpose"  # Which networks on entries never used.
     gone = [name for name, values in ONLY_IN_0_1_0.items() if architecture.get(name) in values]
     if architecture.pop("n_squarings", 1) != 1:
         gone.append("n_squarings")

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from sklearn import config_context
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import get_tags
 from sklearn.utils._param_validation import HasMethods
@@ -116,6 +117,8 @@ class MetaInverter(BaseInverter):
         made = self._made()
         for one in self._given() if made is None else made:
             ours = unfrozen(one)
+            if made is None and not isinstance(ours, BaseInverter) and requires_fit(one):
+                raise NotFittedError(f"{one!r}, in {type(self).__name__}, is not fitted yet. Call fit first.")
             if made is None and ours is one and requires_fit(one):
                 check_is_fitted(self)
             if isinstance(ours, BaseInverter):

@@ -184,11 +184,7 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     def _apply(self, X: Any, function: Callable[[Tensor, int], Tensor], *, keeps_shape: bool) -> Any:
         """Return ``function(stack, start)`` in the container of X: of its shape, or one number a matrix."""
-        self._check_ready()
-        size, table = self._size(), self._table() if keeps_shape else None
-        container = container_of(X)
-        X = container.check(X)
-        check_layout(X.shape, size, type(self).__name__, table=table)
+        container, X = self._admit(X, keeps_shape=keeps_shape)
 
         def answer(part: Any, start: int) -> Tensor:
             stack = self._read(container, part, start=start)
@@ -196,6 +192,15 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
                 return function(stack, start)
 
         return container.apply(answer, X, keeps_shape)
+
+    def _admit(self, X: Any, *, keeps_shape: bool) -> tuple[Container, Any]:
+        """Check that the inverter is ready, and all of X that is known before it is read; return its container, too."""
+        self._check_ready()
+        size, table = self._size(), self._table() if keeps_shape else None
+        container = container_of(X)
+        X = container.check(X)
+        check_layout(X.shape, size, type(self).__name__, table=table)
+        return container, X
 
     def _open(self, X: Any, *, reset: bool) -> tuple[Tensor, Container, tuple[int, ...]]:
         """Check a whole X and return it as a tensor ``(n_matrices, m, m)``, with its container and shape."""

@@ -11,7 +11,7 @@ from sklearn.base import clone
 from sklearn.utils._param_validation import HasMethods, Interval
 from torch import Tensor
 
-from skdmi.containers import container_of, dask_dtype, is_dask, to_numpy
+from skdmi.containers import dask_dtype, is_dask, to_numpy
 from skdmi.estimators.base import BaseInverter
 from skdmi.estimators.dask_blocks import invert_chunked
 from skdmi.estimators.exact import ExactInverter
@@ -20,7 +20,6 @@ from skdmi.estimators.singular import pinv_advice, warn_singular
 from skdmi.estimators.solution import REFINED, Solution, in_parts
 from skdmi.iteration.refinement import refine
 from skdmi.linalg.recursion import block_inverse, collect_leaves, polish_
-from skdmi.validation import check_layout
 
 DEFAULT_BLOCK_SIZE = 32
 MAX_STEPS = 3
@@ -136,9 +135,7 @@ class BlockInverter(MetaInverter):
     def _apply(self, X: Any, function: Callable[[Tensor, int], Tensor], *, keeps_shape: bool) -> Any:
         if not (keeps_shape and is_dask(X) and X.ndim == 3 and X.numblocks[1:] != (1, 1)):
             return super()._apply(X, function, keeps_shape=keeps_shape)
-        self._check_ready()
-        X = container_of(X).check(X)
-        check_layout(X.shape, self._size(), type(self).__name__, table=self._table())
+        _, X = self._admit(X, keeps_shape=True)
         ready = self._ready()
         return invert_chunked(X, lambda block: ready.invert(torch.tensor(block)).numpy(), dtype=dask_dtype(X))
 

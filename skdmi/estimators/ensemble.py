@@ -18,7 +18,7 @@ from torch import Tensor
 from skdmi import __version__
 from skdmi.containers import computable
 from skdmi.estimators.base import Answer, BaseInverter, in_dtype_of
-from skdmi.estimators.meta import MetaInverter, clone_and_fit, invert_with, requires_fit
+from skdmi.estimators.meta import MetaInverter, clone_and_fit, invert_with, requires_fit, unfrozen
 from skdmi.estimators.neural import NeuralMatrixInverter
 from skdmi.linalg.residuals import missing
 from skdmi.metrics import frobenius_residuals
@@ -232,7 +232,7 @@ class EnsembleInverter(MetaInverter):
             If a member is neither a NeuralMatrixInverter nor an ensemble of them.
         """
         self._check_ready()
-        members = [one.estimator if isinstance(one, FrozenEstimator) else one for one in self._wrapped()]
+        members = [unfrozen(one) for one in self._wrapped()]
         for member in members:
             if not isinstance(member, NeuralMatrixInverter | EnsembleInverter):
                 raise TypeError(

@@ -8,11 +8,9 @@ import numpy as np
 import torch
 from sklearn import config_context
 from sklearn.base import clone
-from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import get_tags
 from sklearn.utils._param_validation import HasMethods
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from skdmi.containers import to_numpy
@@ -114,15 +112,10 @@ class MetaInverter(BaseInverter):
 
     def _check_ready(self) -> None:
         self._validate_params()
-        made = self._made()
-        for one in self._given() if made is None else made:
-            ours = unfrozen(one)
-            if made is None and not isinstance(ours, BaseInverter) and requires_fit(one):
-                raise NotFittedError(f"{one!r}, in {type(self).__name__}, is not fitted yet. Call fit first.")
-            if made is None and ours is one and requires_fit(one):
-                check_is_fitted(self)
-            if isinstance(ours, BaseInverter):
-                ours._check_ready()
+        super()._check_ready()
+        for one in map(unfrozen, self._wrapped()):
+            if isinstance(one, BaseInverter):
+                one._check_ready()
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -150,7 +143,9 @@ def unfrozen(inverter: Any) -> Any:
     >>> unfrozen(FrozenEstimator(ExactInverter()))
     ExactInverter()
     """
-    return inverter.estimator if isinstance(inverter, FrozenEstimator) else inverter
+    while isinstance(inverter, FrozenEstimator):
+        inverter = inverter.estimator
+    return inverter
 
 
 def requires_fit(inverter: Any) -> bool:

@@ -33,11 +33,9 @@ def display_name(estimator: Any, name: str | None) -> str:
     >>> display_name(skdmi.load_pretrained("uniform-3x3"), None)
     'NeuralMatrixInverter'
     """
-    from sklearn.frozen import FrozenEstimator
+    from skdmi.estimators.meta import unfrozen  # imports torch
 
-    while isinstance(estimator, FrozenEstimator):
-        estimator = estimator.estimator
-    return type(estimator).__name__ if name is None else name
+    return type(unfrozen(estimator)).__name__ if name is None else name
 
 
 def as_array(array: Any) -> np.ndarray:

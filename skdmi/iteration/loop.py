@@ -6,7 +6,7 @@ from torch.linalg import matrix_norm
 
 from skdmi.iteration.starts import TRANSPOSE, Start
 from skdmi.iteration.steps import STEP_PRODUCTS, Rule, deflate, least_residual, take_step
-from skdmi.linalg.residuals import residual
+from skdmi.linalg.residuals import identity_like, residual
 from skdmi.linalg.scaling import scale_by_power_of_two, split_exponent
 from skdmi.validation import check_square
 
@@ -66,7 +66,7 @@ def iterate(
     check_square("A", A)
     if n_coefficients not in (2, 3):
         raise ValueError(f"n_coefficients={n_coefficients!r}; expected 2 or 3.")
-    identity = torch.eye(A.shape[-1], dtype=A.dtype, device=A.device)
+    identity = identity_like(A)
     X, R = start.function(A)
     best = X if X.shape == A.shape else X * identity, R
     recomputed = recomputation_schedule(n_steps)

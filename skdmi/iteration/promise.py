@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.linalg import matrix_norm
 
+from skdmi.linalg.residuals import identity_like
 from skdmi.linalg.scaling import exponents, power_of_two, scale_both, scale_by_power_of_two
 
 _UNIT = 2.0**-53
@@ -50,7 +51,7 @@ def keeps_promise(A: Tensor, X: Tensor, units: list[Tensor], tol: float = 0.0, k
         chosen = asked | graded
         if not chosen.all():
             first, second, exponent, asked, graded = (T[chosen] for T in (first, second, exponent, asked, graded))
-        R = torch.eye(A.shape[-1], dtype=A.dtype, device=A.device) - first @ second
+        R = identity_like(A) - first @ second
         sizes = first.abs(), second.abs()
         for judged, e in ((asked, torch.zeros_like(exponent)), (graded, exponent)):
             if judged.any():

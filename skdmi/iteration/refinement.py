@@ -12,7 +12,7 @@ from skdmi.iteration.promise import keeps_promise
 from skdmi.iteration.starts import TRANSPOSE
 from skdmi.iteration.steps import STEP_PRODUCTS, take_step
 from skdmi.linalg.accurate import correct
-from skdmi.linalg.residuals import double, rounding_floor
+from skdmi.linalg.residuals import double, identity_like, rounding_floor
 from skdmi.linalg.scaling import Equilibrated, equilibrate, exponents, scale_both
 from skdmi.validation import check_square
 
@@ -164,7 +164,7 @@ def refine_equilibrated(
 
 
 def _residual(A: Tensor, X: Tensor) -> Tensor:
-    return torch.eye(A.shape[-1], dtype=A.dtype, device=A.device) - A @ X
+    return identity_like(A) - A @ X
 
 
 class _Outcome(NamedTuple):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from skdmi.linalg.residuals import trace
+from skdmi.linalg.residuals import identity_like, trace
 
 
 class Start(NamedTuple):
@@ -45,7 +45,7 @@ def transpose_start(A: Tensor) -> tuple[Tensor, Tensor]:
     P = A @ A.mT
     c = A.square().sum(dim=(-2, -1)) / P.square().sum(dim=(-2, -1)).clamp_min(torch.finfo(A.dtype).tiny)
     c = c[..., None, None]
-    return c * A.mT, torch.eye(A.shape[-1], dtype=A.dtype, device=A.device) - c * P
+    return c * A.mT, identity_like(A) - c * P
 
 
 def identity_start(A: Tensor) -> tuple[Tensor, Tensor]:
@@ -72,7 +72,7 @@ def identity_start(A: Tensor) -> tuple[Tensor, Tensor]:
     """
     c = trace(A) / A.square().sum(dim=(-2, -1)).clamp_min(torch.finfo(A.dtype).tiny)
     c = c[..., None, None]
-    return c, torch.eye(A.shape[-1], dtype=A.dtype, device=A.device) - c * A
+    return c, identity_like(A) - c * A
 
 
 TRANSPOSE = Start(transpose_start, 1)

@@ -6,6 +6,7 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
+from skdmi.linalg.residuals import identity_like
 from skdmi.validation import check_square
 
 STEP_PRODUCTS = 3
@@ -134,7 +135,7 @@ def take_step(
     tensor([[True]])
     """
     S = R @ R
-    identity = torch.eye(R.shape[-1], dtype=R.dtype, device=R.device)
+    identity = identity_like(R)
     powers = torch.stack([R, S, identity.expand_as(R)][:n_coefficients], dim=-3)
     directions = powers - torch.stack([S, R @ S, R][:n_coefficients], dim=-3)
     problem = fit_directions(R, directions)

@@ -1,0 +1,280 @@
+"""The kernel: a stack is read once, and its inverses are written once, with what is proved of each."""
+
+from collections import namedtuple
+
+from numba import njit, types
+
+from skdmi.lanes.certificate import Room, prove, rounded_up
+from skdmi.lanes.correction import HOPELESS, correct
+from skdmi.lanes.elimination import eliminate
+from skdmi.lanes.layout import equilibrate, pack, relative, scale_back, unpack
+from skdmi.lanes.measures import Sums, Units, is_explained, leans_on_small_entries, measure, squares
+from skdmi.lanes.products import add_product, residual
+from skdmi.lanes.vectors import (
+    LANES,
+    OPTIONS,
+    as_single,
+    fma,
+    larger,
+    load,
+    part,
+    power_reciprocal,
+    select,
+    some,
+    splat,
+    square_root,
+    store,
+)
+
+UNIT = 2.0**-53
+MAX_STEPS = 6
+INACCURATE = 1e-2
+N_FIGURES = 7
+
+Arrays = namedtuple("Arrays", ["double", "single", "start", "inverse", "single_inverse", "members", "figures"])
+Task = namedtuple(
+    "Task", ["m", "n_figures", "is_single", "is_list", "has_start", "corrects", "measures", "unit", "tol"]
+)
+Rooms = namedtuple("Rooms", ["A", "X", "R", "W", "T", "spare", "figures", "p", "q", "vectors"])
+
+SIGNATURE = (
+    types.CPointer(types.float64),
+    types.CPointer(types.float32),
+    types.CPointer(types.float64),
+    types.CPointer(types.float64),
+    types.CPointer(types.float32),
+    types.CPointer(types.int64),
+    types.CPointer(types.float64),
+    types.CPointer(types.float64),
+    *[types.intp] * 5,
+    types.float64,
+    types.float64,
+)
+
+
+def inverse(
+    double, single, start, out, single_out, members, figures, room, first, last, m, n_figures, flags, unit, tol
+):
+    """Invert the members from ``first`` to ``last``; the numbers of ``figures`` are those of :mod:`skdmi.lanes.stack`.
+
+    ``flags`` are, from the lowest: the stack is float32; ``members`` are its indices; there is a start; correct;
+    measure the residual of what was rounded to float32.
+    """
+    arrays = Arrays(double, single, start, out, single_out, members, figures)
+    task = Task(
+        m, n_figures, flags & 1 != 0, flags & 2 != 0, flags & 4 != 0, flags & 8 != 0, flags & 16 != 0, unit, tol
+    )
+    square = m * m
+    rooms = Rooms(
+        part(room, N_FIGURES),
+        part(room, N_FIGURES + square),
+        part(room, N_FIGURES + 2 * square),
+        part(room, N_FIGURES + 3 * square),
+        part(room, N_FIGURES + 4 * square),
+        part(room, N_FIGURES + 5 * square),
+        room,
+        part(room, N_FIGURES + 6 * square),
+        part(room, N_FIGURES + 6 * square + m),
+        part(room, N_FIGURES + 6 * square + 2 * m),
+    )
+    while first < last:
+        count = min(LANES, last - first)
+        _invert_group(arrays, task, rooms, first, count)
+        first += count
+
+
+@njit(**OPTIONS)
+def _vector(rooms, k, m):
+    return part(rooms.vectors, k * m)
+
+
+@njit(**OPTIONS)
+def _invert_group(arrays, task, rooms, first, count):
+    """Invert as many matrices as there are lanes."""
+    m, A, X, R, W = task.m, rooms.A, rooms.X, rooms.R, rooms.W
+    if task.is_single:
+        pack(arrays.single, arrays.members, task.is_list, first, count, A, m)
+    else:
+        pack(arrays.double, arrays.members, task.is_list, first, count, A, m)
+    inside, balanced = equilibrate(A, rooms.p, rooms.q, _vector(rooms, 0, m), m)
+    units = Units(_vector(rooms, 0, m), _vector(rooms, 1, m), _vector(rooms, 2, m), _vector(rooms, 3, m))
+    relative(rooms.p, units.p, units.rp, m)
+    relative(rooms.q, units.q, units.rq, m)
+    steps = splat(A, 0.0)
+    if task.has_start:
+        pack(arrays.start, arrays.members, task.is_list, first, count, X, m)
+        steps = _approach(A, X, R, W, rooms, m)
+    else:
+        for entry in range(m * m):
+            store(W, entry, load(A, entry))
+        eliminate(W, X, _vector(rooms, 4, m), _vector(rooms, 5, m), _vector(rooms, 6, m), _vector(rooms, 7, m), m)
+    if task.corrects:
+        correct(A, X, R, W, rooms.T, rooms.spare, m)
+        steps = steps + splat(A, 1.0)
+    inside = inside & scale_back(X, rooms.p, rooms.q, W, m)
+    _judge(arrays, task, rooms, units, inside, balanced, steps, first, count)
+    if task.is_single:
+        unpack(W, arrays.single_inverse, arrays.members, task.is_list, first, count, m)
+    else:
+        unpack(W, arrays.inverse, arrays.members, task.is_list, first, count, m)
+
+
+@njit(**OPTIONS)
+def _approach(A, X, R, W, rooms, m):
+    """Take Newton-Schulz steps from a start that is near; return how many."""
+    zero, one = splat(A, 0.0), splat(A, 1.0)
+    A_square = steps = zero
+    for j in range(m):
+        for i in range(m):
+            scale = power_reciprocal(load(rooms.q, i)) * power_reciprocal(load(rooms.p, j))
+            store(X, j * m + i, load(X, j * m + i) * scale)
+            a = load(A, j * m + i)
+            A_square = fma(a, a, A_square)
+    before = splat(A, 0.25)
+    for _ in range(MAX_STEPS):
+        residual(A, X, R, m)
+        square = X_square = zero
+        for entry in range(m * m):
+            r, x = load(R, entry), load(X, entry)
+            square, X_square = fma(r, r, square), fma(x, x, X_square)
+        going = (square < before) & (square > A_square * X_square * splat(A, UNIT * UNIT))
+        if not some(going):
+            break
+        for entry in range(m * m):
+            store(W, entry, load(X, entry))
+        add_product(X, R, W, m)
+        for entry in range(m * m):
+            store(X, entry, select(going, load(W, entry), load(X, entry)))
+        steps = select(going, steps + one, steps)
+        before = select(going, square * splat(A, 0.25), zero)
+    return steps
+
+
+@njit(**OPTIONS)
+def _judge(arrays, task, rooms, units, inside, balanced, steps, first, count):
+    """Measure, prove, and write the figures; what is in W is rounded to float32 if need be."""
+    m, A, X, R, W = task.m, rooms.A, rooms.X, rooms.R, rooms.W
+    zero, one = splat(A, 0.0), splat(A, 1.0)
+    sums = Sums(
+        _vector(rooms, 4, m),
+        _vector(rooms, 5, m),
+        _vector(rooms, 6, m),
+        _vector(rooms, 7, m),
+        _vector(rooms, 8, m),
+        _vector(rooms, 9, m),
+        _vector(rooms, 10, m),
+        _vector(rooms, 11, m),
+    )
+    residual(A, X, R, m)
+    norms = measure(A, X, units, sums, m)
+    right = squares(R, units.rp, units.p, m)
+    tol = max(task.tol, 2.0**-30) if task.is_single else task.tol
+    kept = is_explained(right[0], units.rp, sums.ax, False, UNIT, tol, m)
+    kept = kept & is_explained(right[1], units.rp, sums.pax, True, UNIT, tol, m)
+    kept = kept & _left_is_explained(A, X, rooms.T, right[0], norms, units, sums, tol, m)
+
+    room = Room(
+        _vector(rooms, 12, m),
+        _vector(rooms, 13, m),
+        _vector(rooms, 14, m),
+        _vector(rooms, 15, m),
+        _vector(rooms, 16, m),
+    )
+    proof = prove(A, X, R, right, norms, sums, units, room, task.unit, m)
+    certified, bound, norm = proof.rho < one, proof.error_bound, square_root(right[1])
+    interval = _condition_interval(norms, bound, certified, m)
+    if task.is_single:
+        rounded = _round(W, m)
+        certified = certified & (rounded < splat(A, float("inf")))
+        bound = select(rounded == zero, bound, rounded_up(bound + (one + bound) * rounded, m))
+        if task.measures:
+            for j in range(m):
+                for i in range(m):
+                    scale = power_reciprocal(load(rooms.q, i)) * power_reciprocal(load(rooms.p, j))
+                    store(X, j * m + i, load(W, j * m + i) * scale)
+            residual(A, X, R, m)
+            norm = square_root(squares(R, units.rp, units.p, m)[1])
+
+    status = _status(task, X, units, norms, right[0], certified, proof.rho_of_A, bound, kept, inside, balanced)
+    figures = rooms.figures
+    store(figures, 0, status)
+    store(figures, 1, bound)
+    store(figures, 2, norm)
+    store(figures, 3, steps)
+    store(figures, 4, proof.rho)
+    store(figures, 5, interval[0])
+    store(figures, 6, interval[1])
+    for lane in range(count):
+        place = arrays.members[first + lane] if task.is_list else first + lane
+        for k in range(N_FIGURES):
+            arrays.figures[k * task.n_figures + place] = figures[k * LANES + lane]
+
+
+@njit(**OPTIONS)
+def _status(task, X, units, norms, square, certified, rho_of_A, bound, kept, inside, balanced):
+    """Return what is known of each matrix, as a sum of the powers of two in :mod:`skdmi.lanes.stack`."""
+    m = task.m
+    zero, one = splat(X, 0.0), splat(X, 1.0)
+    true = one == one
+    condition, spare_bits = norms.A * norms.X, 2.0**20 if task.is_single else 1.0
+    delicate = condition > splat(X, 2.0**16 * spare_bits**0.5 * m)
+    delicate = delicate | leans_on_small_entries(X, units, 2.0**10 * spare_bits, m)
+    delicate = delicate | ((balanced ^ true) & (condition > splat(X, 2.0**6 * spare_bits * m)))
+    inside = inside & (balanced | (condition < splat(X, 2.0**30)))
+    inaccurate = (bound <= splat(X, INACCURATE)) ^ true
+    wanting = (square < splat(X, HOPELESS * HOPELESS)) & (delicate | (kept ^ true) | inaccurate)
+    return (
+        select(certified, one, zero)
+        + select(rho_of_A < one, splat(X, 2.0), zero)
+        + select(kept, splat(X, 4.0), zero)
+        + select(inside, zero, splat(X, 8.0))
+        + select(wanting, splat(X, 16.0), zero)
+        + select(inaccurate, splat(X, 32.0), zero)
+    )
+
+
+@njit(**OPTIONS)
+def _left_is_explained(A, X, L, right, norms, units, sums, tol, m):
+    """Return where the left residual is what rounding explains: by the right one, or measured."""
+    widest_p = widest_q = splat(A, 1.0)
+    for i in range(m):
+        widest_p, widest_q = larger(load(units.rp, i), widest_p), larger(load(units.rq, i), widest_q)
+    bound = square_root(right) * norms.A * norms.X * (widest_p * widest_q)
+    kept = bound + bound <= splat(A, tol)
+    unknown = kept ^ (bound == bound)
+    if some(unknown):
+        residual(X, A, L, m)
+        left = squares(L, units.q, units.rq, m)
+        explained = is_explained(left[0], units.q, sums.xa, False, UNIT, tol, m)
+        explained = explained & is_explained(left[1], units.q, sums.pxa, True, UNIT, tol, m)
+        kept = kept | explained
+    return kept
+
+
+@njit(**OPTIONS)
+def _round(W, m):
+    """Round W to float32; return the distance over the longest column, both Euclidean."""
+    square = longest = splat(W, 0.0)
+    for j in range(m):
+        column = splat(W, 0.0)
+        for i in range(m):
+            x = load(W, j * m + i)
+            rounded = as_single(x)
+            store(W, j * m + i, rounded)
+            difference = rounded - x
+            square, column = fma(difference, difference, square), fma(x, x, column)
+        longest = larger(column, longest)
+    distance = rounded_up(square_root(square) / square_root(longest), m)
+    return select(distance == distance, distance, splat(W, float("inf")))
+
+
+@njit(**OPTIONS)
+def _condition_interval(norms, bound, certified, m):
+    one, infinite = splat(bound, 1.0), splat(bound, float("inf"))
+    product = norms.A_one * norms.X_one
+    slack = rounded_up(splat(bound, float(m)) * bound, m)
+    lower = product / rounded_up(one + slack, m)
+    lower = select(lower > one, lower, one)
+    upper = select(slack < one, rounded_up(product, m) / (one - slack), infinite)
+    nothing = splat(bound, float("nan"))
+    return select(certified, lower, nothing), select(certified, upper, infinite)

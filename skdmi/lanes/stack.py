@@ -1,0 +1,172 @@
+"""Stacks through the kernel: numpy arrays in and out, in parts that fit the cache, by as many threads as allowed."""
+
+import os
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from skdmi.chunks import chunk_size
+from skdmi.lanes.compiler import Kernel, count_lanes
+
+LARGEST = 48
+"""The largest m: beyond it LAPACK, which works on one matrix in blocks, is faster (``benchmarks/routes.py``)."""
+CERTIFIED, NONSINGULAR, CONVERGED, OUTSIDE, WANTING, INACCURATE = 1, 2, 4, 8, 16, 32
+"""The bits of a status: those of a Certificate; both residuals are what rounding explains, or at most ``tol``; the
+kernel does not cover this matrix; a correction may help; the error bound is above 1e-2."""
+_SINGLE, _LIST, _START, _CORRECTS, _MEASURES = 1, 2, 4, 8, 16
+_N_FIGURES = 7
+_N_VECTORS = 7, 20, 6
+"""Of the room that the kernel needs: in all, times m, times m^2."""
+_SUBNORMAL = np.array([2.0**-1074])
+_ROOM = threading.local()
+
+INVERSE = Kernel("inverse", "pointer " * 8 + "integer " * 5 + "number number")
+
+
+class Figures(NamedTuple):
+    """What the kernel finds of each matrix, arrays of shape (n_matrices,); but for the status float64, or None."""
+
+    status: np.ndarray
+    """uint8, the sum of bits."""
+    error_bound: np.ndarray | None = None
+    residual_norm: np.ndarray | None = None
+    """``||I - A X||_F`` of what is returned."""
+    n_steps: np.ndarray | None = None
+    rho: np.ndarray | None = None
+    condition_lower: np.ndarray | None = None
+    condition_upper: np.ndarray | None = None
+
+
+def is_ready(m: int, n_matrices: int = 0) -> bool:
+    """Return whether the kernel can be called for that many m x m matrices, see :meth:`Kernel.is_ready`."""
+    return m <= LARGEST and INVERSE.is_ready(n_matrices * _seconds_without(m)) and not _flushes()
+
+
+def invert(
+    A: np.ndarray,
+    X: np.ndarray,
+    *,
+    start: np.ndarray | None = None,
+    corrects: bool = True,
+    tol: float = 0.0,
+    details: bool = False,
+) -> Figures:
+    r"""Invert a stack into X by Gauss-Jordan elimination and certify it, matrix by matrix.
+
+    Each matrix is equilibrated by powers of two, inverted with partial pivoting in float64, and proved as by
+    :func:`skdmi.linalg.certify`; both residuals are measured, in the units of the matrix as well. Where one is larger
+    than rounding explains, or the matrix delicate, the inverse is made exact to about its last bit by
+    :math:`X + X (R + R^2 + \dots)` with a residual in twice the precision. The answer for a matrix does not depend on
+    the others.
+
+    Parameters
+    ----------
+    A, X : ndarrays of shape (n_matrices, m, m)
+        Both float32 or both float64, contiguous; X is overwritten. A matrix that is not finite has no certificate.
+    start : ndarray of shape (n_matrices, m, m), optional
+        float64: inverses to improve by Newton-Schulz steps in the place of an elimination.
+    corrects : bool, default=True
+    tol : float, default=0.0
+        A residual norm that is small enough.
+    details : bool, default=False
+        Whether to return all figures, else the status alone.
+
+    Returns
+    -------
+    Figures
+        X of members that are not certified is what was found.
+    """
+    n, m, _ = A.shape
+    figures = np.empty((_N_FIGURES, n)) if details else None
+    status = np.empty(n, np.uint8)
+    task = partial(_invert_part, A, X, start, corrects, tol, status, figures)
+    parts = [slice(first, min(first + chunk_size(m), n)) for first in range(0, n, chunk_size(m))]
+    n_threads = min(count_threads(), len(parts))
+    if n_threads > 1:
+        with ThreadPoolExecutor(n_threads) as pool:
+            list(pool.map(task, parts))
+    else:
+        for part in parts:
+            task(part)
+    return Figures(status) if figures is None else Figures(status, *figures[1:])
+
+
+def count_threads() -> int:
+    """Return how many threads may work: as torch was told, or the environment says, or the processor has cores."""
+    if "torch" in sys.modules:
+        return int(sys.modules["torch"].get_num_threads())
+    named = os.environ.get("OMP_NUM_THREADS", "")
+    return int(named) if named.isdigit() and int(named) > 0 else len(os.sched_getaffinity(0))
+
+
+def _invert_part(
+    A: np.ndarray,
+    X: np.ndarray,
+    start: np.ndarray | None,
+    corrects: bool,
+    tol: float,
+    status: np.ndarray,
+    details: np.ndarray | None,
+    part: slice,
+) -> None:
+    """Invert a part of a stack, then once more, with a correction, what wants one."""
+    A, X, start = A[part], X[part], None if start is None else start[part]
+    figures = np.empty((_N_FIGURES, len(A))) if details is None else details[:, part]
+    call = partial(_call, A, X, start, figures, tol, _MEASURES * (details is not None))
+    call(None)
+    found = figures[0].astype(np.uint8)
+    if corrects and (wanting := np.flatnonzero(found & WANTING)).size:
+        call(wanting)
+        found[wanting] = figures[0, wanting]
+    status[part] = found
+
+
+def _call(
+    A: np.ndarray,
+    X: np.ndarray,
+    start: np.ndarray | None,
+    figures: np.ndarray,
+    tol: float,
+    flags: int,
+    members: np.ndarray | None,
+) -> None:
+    """Call the kernel for a stack, or with a correction for some of its members."""
+    n, m, _ = A.shape
+    is_single = A.dtype == np.float32
+    flags |= _SINGLE * is_single | _START * (start is not None) | (_LIST | _CORRECTS) * (members is not None)
+    in_all, times_m, times_square = _N_VECTORS
+    room = _room((in_all + times_m * m + times_square * m * m) * count_lanes())
+    INVERSE(
+        *(None if is_single else _address(A), _address(A) if is_single else None, _address(start)),
+        *(None if is_single else _address(X), _address(X) if is_single else None, _address(members)),
+        *(_address(figures), _address(room), 0, n if members is None else len(members), m),
+        *(figures.strides[0] // 8, flags, 2.0**-24 if is_single else 2.0**-53, tol),
+    )
+
+
+def _address(array: np.ndarray | None) -> int | None:
+    return None if array is None else array.__array_interface__["data"][0]
+
+
+def _room(size: int) -> np.ndarray:
+    """Return room for so many numbers, aligned to 64 bytes, which the thread keeps."""
+    room: np.ndarray | None = getattr(_ROOM, "kept", None)
+    if room is None or room.size < size:
+        unaligned = np.empty(size + 8)
+        begin = -unaligned.__array_interface__["data"][0] % 64 // 8
+        room = _ROOM.kept = unaligned[begin : begin + size]
+    return room
+
+
+def _flushes() -> bool:
+    """Return whether subnormal numbers count as zeros in this thread, so that the kernel would misread them."""
+    return bool((_SUBNORMAL * 1.0)[0] == 0.0)
+
+
+def _seconds_without(m: int) -> float:
+    """Return what a matrix takes by the route without the kernel, about."""
+    return 1e-6 + 5e-9 * m**3

@@ -18,11 +18,11 @@ ORDER = [
     {"metrics", "training"},
     {"modules"},
     {"distributions", "iteration"},
-    {"lanes"},
     {"linalg"},
+    {"lanes", "lapack"},
     {"containers"},
     {"arrays", "io", "persistence", "validation"},
-    {"chunks", "exceptions"},
+    {"chunks", "exceptions", "figures"},
 ]
 """From above: a module imports from rows below its own, from its own room, and from ``skdmi`` itself."""
 LEVELS = {room: level for level, rooms in enumerate(ORDER) for room in rooms}

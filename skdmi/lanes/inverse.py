@@ -55,7 +55,7 @@ SIGNATURE = (
 def inverse(
     double, single, start, out, single_out, members, figures, room, first, last, m, n_figures, flags, unit, tol
 ):
-    """Invert the members from ``first`` to ``last``; the numbers of ``figures`` are those of :mod:`skdmi.lanes.stack`.
+    """Invert the members from ``first`` to ``last``; the numbers of ``figures`` are those of :mod:`skdmi.figures`.
 
     ``flags`` are, from the lowest: the stack is float32; ``members`` are its indices; there is a start; correct;
     measure the residual of what was rounded to float32.
@@ -212,7 +212,7 @@ def _judge(arrays, task, rooms, units, inside, balanced, steps, first, count):
 
 @njit(**OPTIONS)
 def _status(task, X, units, norms, square, certified, rho_of_A, bound, kept, inside, balanced):
-    """Return what is known of each matrix, as a sum of the powers of two in :mod:`skdmi.lanes.stack`."""
+    """Return what is known of each matrix, as a sum of the powers of two in :mod:`skdmi.figures`."""
     m = task.m
     zero, one = splat(X, 0.0), splat(X, 1.0)
     true = one == one

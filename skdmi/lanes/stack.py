@@ -5,18 +5,15 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 
 from skdmi.chunks import chunk_size
+from skdmi.figures import WANTING, Figures
 from skdmi.lanes.compiler import Kernel, count_lanes
 
 LARGEST = 48
 """The largest m: beyond it LAPACK, which works on one matrix in blocks, is faster (``benchmarks/routes.py``)."""
-CERTIFIED, NONSINGULAR, CONVERGED, OUTSIDE, WANTING, INACCURATE = 1, 2, 4, 8, 16, 32
-"""The bits of a status: those of a Certificate; both residuals are what rounding explains, or at most ``tol``; the
-kernel does not cover this matrix; a correction may help; the error bound is above 1e-2."""
 _SINGLE, _LIST, _START, _CORRECTS, _MEASURES = 1, 2, 4, 8, 16
 _N_FIGURES = 7
 _N_VECTORS = 7, 20, 6
@@ -25,20 +22,6 @@ _SUBNORMAL = np.array([2.0**-1074])
 _ROOM = threading.local()
 
 INVERSE = Kernel("inverse", "pointer " * 8 + "integer " * 5 + "number number")
-
-
-class Figures(NamedTuple):
-    """What the kernel finds of each matrix, arrays of shape (n_matrices,); but for the status float64, or None."""
-
-    status: np.ndarray
-    """uint8, the sum of bits."""
-    error_bound: np.ndarray | None = None
-    residual_norm: np.ndarray | None = None
-    """``||I - A X||_F`` of what is returned."""
-    n_steps: np.ndarray | None = None
-    rho: np.ndarray | None = None
-    condition_lower: np.ndarray | None = None
-    condition_upper: np.ndarray | None = None
 
 
 def is_ready(m: int, n_matrices: int = 0) -> bool:

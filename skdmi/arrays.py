@@ -226,6 +226,15 @@ def _read(X: Any, name: str, shape: str) -> np.ndarray:
         raise TypeError(f"{name} is {described(X)} that cannot be read: {error}. {expected}") from error
 
 
+def to_numpy(array: Any) -> np.ndarray:
+    """Return any container as a numpy array, computing what is lazy.
+
+    >>> to_numpy(torch.ones(2)), to_numpy([1])
+    (array([1., 1.], dtype=float32), array([1]))
+    """
+    return array.cpu().numpy() if isinstance(array, Tensor) else np.asarray(array)
+
+
 def described(X: Any) -> str:
     """Return what X is, in words.
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skdmi.arrays import STACK, as_array, check_dtypes
+from skdmi.arrays import STACK, as_array, check_dtypes, to_numpy
 from skdmi.validation import refuse_empty, side_of
 
 Validate: TypeAlias = Callable[..., Any]
@@ -64,11 +64,6 @@ def as_stack(X: Any, *, name: str = "X", shape: str = STACK) -> Tensor:
         X = torch.from_numpy(np.require(X, np.float32 if X.dtype == np.float32 else np.float64, ["C", "W"]))
     stack = computable(X if X.is_floating_point() else X.double())
     return stack.reshape(len(stack), side_of(stack.shape[1]), -1) if stack.ndim == 2 and shape == STACK else stack
-
-
-def to_numpy(array: Any) -> np.ndarray:
-    """Return any container as a numpy array, computing what is lazy."""
-    return array.cpu().numpy() if isinstance(array, Tensor) else np.asarray(array)
 
 
 def is_dask(X: Any) -> bool:

@@ -1,6 +1,7 @@
 """The warnings and errors that skdmi adds to those of Python, NumPy and scikit-learn."""
 
 from collections.abc import Iterable
+from itertools import islice
 
 from numpy.linalg import LinAlgError
 
@@ -35,10 +36,11 @@ class DeviceFallbackWarning(UserWarning):
 
 
 def name_indices(indices: Iterable[int], start: int = 0) -> str:
-    """Name the first ten of some indices, counted from ``start``, for a message.
+    """Name the first ten of some indices, integers or arrays of one, counted from ``start``, for a message.
 
     >>> name_indices([0, 2], start=5)
     '5, 7'
     """
-    named = [str(int(index) + start) for index in indices]
+    first = (index.item() if hasattr(index, "item") else index for index in islice(indices, 11))
+    named = [str(int(index) + start) for index in first]
     return ", ".join(named[:10]) + (", ..." if len(named) > 10 else "")

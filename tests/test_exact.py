@@ -12,7 +12,8 @@ from sklearn.base import clone
 from sklearn.utils._param_validation import InvalidParameterError
 
 from skdmi import ExactInverter, RefinedInverter
-from skdmi.estimators.singular import SINGULAR_POLICIES, settle_singular
+from skdmi.estimators.policies import SINGULAR_POLICIES
+from skdmi.estimators.singular import settle_singular
 from skdmi.exceptions import SingularMatrixError, SingularMatrixWarning
 from skdmi.linalg import pseudo_inverse
 from tests.matrices import make_stack

@@ -20,7 +20,7 @@ from sklearn.utils._param_validation import InvalidParameterError
 
 from skdmi import BlockInverter, EnsembleInverter, ExactInverter, NeuralMatrixInverter, RefinedInverter
 from skdmi.estimators.meta import invert_with, requires_fit
-from skdmi.estimators.refined import UNCERTIFIED_POLICIES
+from skdmi.estimators.policies import UNCERTIFIED_POLICIES
 from skdmi.estimators.report import SOURCES, InversionReport
 from skdmi.exceptions import InaccurateInverseWarning, SingularMatrixError, SingularMatrixWarning, UncertifiedError
 from skdmi.linalg import certify

@@ -16,10 +16,11 @@ from skdmi.estimators.base import BaseInverter
 from skdmi.estimators.dask_blocks import invert_chunked
 from skdmi.estimators.exact import ExactInverter
 from skdmi.estimators.meta import MetaInverter, clone_and_fit, invert_with, named_size, requires_fit
-from skdmi.estimators.singular import pinv_advice, warn_singular
+from skdmi.estimators.policies import pinv_advice, warn_singular
 from skdmi.estimators.solution import REFINED, Solution, in_parts
 from skdmi.iteration.refinement import refine
 from skdmi.linalg.recursion import block_inverse, collect_leaves, polish_
+from skdmi.linalg.residuals import missing
 
 DEFAULT_BLOCK_SIZE = 32
 MAX_STEPS = 3
@@ -129,7 +130,7 @@ class BlockInverter(MetaInverter):
 
     def _settle(self, A: Tensor, solution: Solution, start: int) -> Tensor:
         solution.warn_if_inaccurate(start)
-        warn_singular(solution.inverse, start, pinv_advice(self) + solution.hint())
+        warn_singular(missing(solution.inverse), start, pinv_advice(self) + solution.hint())
         return solution.inverse
 
     def _apply(self, X: Any, function: Callable[[Tensor, int], Tensor], *, keeps_shape: bool) -> Any:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from skdmi.containers import first_index
-from skdmi.estimators.singular import warn_singular
+from skdmi.estimators.policies import warn_singular
 from skdmi.validation import refuse_non_finite
 
 ADVICE = (
@@ -102,8 +102,7 @@ def _refused_if_not_finite(chunk: np.ndarray, block_info: Any = None) -> np.ndar
 
 def _named_if_missing(found: np.ndarray, block_info: Any = None) -> np.ndarray:
     """Warn of the matrices that are not found, ``(n_matrices, 1, 1)``."""
-    X = torch.tensor(np.where(found, 0.0, np.nan))
-    warn_singular(X, first_index(block_info), ADVICE)
+    warn_singular(~found.ravel(), first_index(block_info), ADVICE)
     return found
 
 

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from skdmi.containers import computable
 from skdmi.estimators.base import BaseInverter, in_dtype_of, unchanged_on_error
+from skdmi.estimators.policies import SINGULAR_POLICIES, float64_hint, warn_inaccurate
 from skdmi.estimators.report import INACCURATE
-from skdmi.estimators.singular import SINGULAR_POLICIES, float64_hint, settle_singular, warn_inaccurate
+from skdmi.estimators.singular import settle_singular
 from skdmi.linalg.exact import LUInverse, lu_inverse
 from skdmi.linalg.residuals import missing
 
@@ -97,7 +98,7 @@ class ExactInverter(BaseInverter):
         n_rescued = 0
         if A.dtype != torch.float64 and absent.any():
             n_rescued = int((~missing(lu_inverse(A[absent].double()).inverse)).sum())
-        return settle_singular(A, X, self.singular, start, hint=float64_hint(A, n_rescued))
+        return settle_singular(A, X, self.singular, start, hint=float64_hint(A.dtype, n_rescued))
 
     def _check_ready(self) -> None:
         self._validate_params()

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from skdmi.containers import to_numpy
 from skdmi.estimators.base import BaseInverter, unchanged_on_error
-from skdmi.estimators.singular import pinv_advice, warn_singular
+from skdmi.estimators.policies import pinv_advice, warn_singular
 from skdmi.exceptions import InaccurateInverseWarning, SingularMatrixWarning
+from skdmi.linalg.residuals import missing
 
 
 class MetaInverter(BaseInverter):
@@ -81,7 +82,7 @@ class MetaInverter(BaseInverter):
         self.inverter_ = None if self.inverter is None else clone_and_fit(self.inverter, stack, y)
 
     def _settle(self, A: Tensor, answer: Any, start: int) -> Tensor:
-        warn_singular(answer.inverse, start, pinv_advice(self))
+        warn_singular(missing(answer.inverse), start, pinv_advice(self))
         return super()._settle(A, answer, start)
 
     def _given(self) -> list[Any]:

@@ -10,16 +10,20 @@ from torch import Tensor
 
 from skdmi.containers import computable, to_numpy
 from skdmi.estimators.meta import MetaInverter, invert_with
+from skdmi.estimators.policies import (
+    SINGULAR,
+    SINGULAR_POLICIES,
+    UNCERTIFIED,
+    UNCERTIFIED_POLICIES,
+    refuse_uncertified,
+)
 from skdmi.estimators.report import SOURCES, InversionReport
-from skdmi.estimators.singular import SINGULAR, SINGULAR_POLICIES, settle_singular
+from skdmi.estimators.singular import settle_singular
 from skdmi.estimators.solution import NETWORK, PINV, REFINED, Solution, in_parts
-from skdmi.exceptions import UncertifiedError, name_indices
 from skdmi.linalg.certificate import rounded_error_bound
 from skdmi.linalg.exact import pseudo_inverse
 from skdmi.linalg.residuals import double, missing, wide_frobenius_norm
 from skdmi.metrics import frobenius_residuals
-
-UNCERTIFIED_POLICIES = ("exact", "nan", "keep", "raise")
 
 
 class RefinedInverter(MetaInverter):
@@ -179,14 +183,9 @@ class RefinedInverter(MetaInverter):
         """Warn of what is not accurate, and say or mend what is missing."""
         solution.warn_if_inaccurate(start)
         X = solution.inverse
-        chosen = missing(X)
-        if self.uncertified == "raise" and chosen.any():
-            raise UncertifiedError(
-                f"{int(chosen.sum())} of {len(A)} inverses have no certificate after refinement, "
-                f"at index {name_indices(chosen.nonzero(), start)}. "
-                f"uncertified='exact' inverts those matrices by LAPACK, 'nan' and 'keep' do not raise."
-            )
-        reason = SINGULAR if self.uncertified == "exact" else "have no certificate after refinement"
+        if self.uncertified == "raise":
+            refuse_uncertified(missing(X), start)
+        reason = SINGULAR if self.uncertified == "exact" else UNCERTIFIED
         return settle_singular(A, X, self.singular, start, reason=reason, hint=solution.hint())
 
 

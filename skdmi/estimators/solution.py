@@ -7,8 +7,8 @@ from torch import Tensor
 
 from skdmi.chunks import chunk_size
 from skdmi.containers import computable
+from skdmi.estimators.policies import float64_hint, warn_inaccurate
 from skdmi.estimators.report import INACCURATE, SOURCES
-from skdmi.estimators.singular import float64_hint, warn_inaccurate
 from skdmi.iteration.refinement import refine_equilibrated
 from skdmi.linalg.certificate import certify_equilibrated, rounded_error_bound
 from skdmi.linalg.exact import exact_inverse
@@ -105,7 +105,7 @@ class Solution(NamedTuple):
 
     def hint(self) -> str:
         """Say how many of the missing inverses would be certified if the same numbers came in float64."""
-        return float64_hint(self.inverse, int((missing(self.inverse) & self.nonsingular).sum()))
+        return float64_hint(self.inverse.dtype, int((missing(self.inverse) & self.nonsingular).sum()))
 
 
 def in_parts(A: Tensor) -> tuple[Tensor, ...]:

@@ -1,0 +1,133 @@
+"""What becomes of a matrix without an inverse, or with one that may be far off: policies, warnings, errors.
+
+Functions take masks of shape (n_matrices,), arrays of numpy or torch; indices in messages count from ``start``.
+"""
+
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from skdmi.arrays import to_numpy
+from skdmi.estimators.report import INACCURATE
+from skdmi.exceptions import (
+    InaccurateInverseWarning,
+    SingularMatrixError,
+    SingularMatrixWarning,
+    UncertifiedError,
+    name_indices,
+)
+
+SINGULAR = "are singular to working precision"
+UNCERTIFIED = "have no certificate after refinement"
+SINGULAR_POLICIES = ("warn", "raise", "pinv")
+UNCERTIFIED_POLICIES = ("exact", "nan", "keep", "raise")
+_PACKAGE = Path(__file__).parents[1]
+
+
+def settle_missing(absent: Any, policy: str, start: int = 0, *, reason: str = SINGULAR, hint: str = "") -> bool:
+    """Warn once, or raise, as ``singular=policy`` asks, of missing inverses; return whether to put pseudo-inverses.
+
+    Messages say ``reason`` of the missing, and end with ``hint``.
+
+    Raises
+    ------
+    SingularMatrixError
+        Under ``"raise"``, naming the indices.
+
+    Examples
+    --------
+    >>> settle_missing(np.array([False, True]), "raise")
+    Traceback (most recent call last):
+        ...
+    skdmi.exceptions.SingularMatrixError: 1 of 2 matrices are singular to working precision, at index 1. ...
+    >>> settle_missing(np.array([False, True]), "pinv"), settle_missing(np.array([False, False]), "pinv")
+    (True, False)
+    """
+    absent = to_numpy(absent)
+    if policy == "raise" and absent.any():
+        found = _name_missing(absent, start, reason)
+        raise SingularMatrixError(f"{found} singular='warn' returns NaN for them, 'pinv' pseudo-inverses.{hint}")
+    if policy == "warn":
+        warn_singular(absent, start, f"Their inverses are NaN; singular='pinv' returns pseudo-inverses.{hint}", reason)
+    return policy == "pinv" and bool(absent.any())
+
+
+def warn_singular(absent: Any, start: int, advice: str, reason: str = SINGULAR) -> None:
+    """Warn once of missing inverses, if any, at the user's line; ``advice`` says what they are, what to try."""
+    absent = to_numpy(absent)
+    if absent.any():
+        message = f"{_name_missing(absent, start, reason)} {advice}"
+        warnings.warn(message, SingularMatrixWarning, stacklevel=_users_stacklevel())
+
+
+def warn_inaccurate(chosen: Any, dtype: Any, start: int, what: str) -> None:
+    """Warn once, at the user's line, of inverses, in a dtype of numpy or torch, whose error may be large."""
+    chosen = to_numpy(chosen)
+    if chosen.any():
+        advice = " Try A.astype(float64), which holds the same numbers." if dtype.itemsize < 8 else ""
+        warnings.warn(
+            f"{chosen.sum()} of {len(chosen)} inverses {what} their relative error may exceed {INACCURATE:g}, at "
+            f"index {name_indices(np.flatnonzero(chosen), start)}. These matrices are singular but for the last digits "
+            f"of their entries; RefinedInverter().report(A).error_bound has bounds.{advice} Scale or pose the problem "
+            f"so that it is better conditioned.",
+            InaccurateInverseWarning,
+            stacklevel=_users_stacklevel(),
+        )
+
+
+def refuse_uncertified(absent: Any, start: int = 0) -> None:
+    """Refuse missing inverses, if any, as ``uncertified="raise"`` asks.
+
+    Raises
+    ------
+    UncertifiedError
+        Naming the indices.
+    """
+    absent = to_numpy(absent)
+    if absent.any():
+        raise UncertifiedError(
+            f"{absent.sum()} of {len(absent)} inverses {UNCERTIFIED}, "
+            f"at index {name_indices(np.flatnonzero(absent), start)}. "
+            f"uncertified='exact' inverts those matrices by LAPACK, 'nan' and 'keep' do not raise."
+        )
+
+
+def float64_hint(dtype: Any, n_rescued: int) -> str:
+    """Say, at the end of a message, how many inverses missing in a dtype there would be in float64; or nothing.
+
+    >>> float64_hint(np.dtype("float32"), 3)
+    ' In float64, 3 of them would have an inverse: try A.astype(float64).'
+    """
+    if dtype.itemsize == 8 or n_rescued == 0:
+        return ""
+    return f" In float64, {n_rescued} of them would have an inverse: try A.astype(float64)."
+
+
+def pinv_advice(meta: object) -> str:
+    """Say, after the names of singular matrices, what became of them, and who puts pseudo-inverses there."""
+    return (
+        f"Their inverses are NaN; RefinedInverter({type(meta).__name__}(...), singular='pinv') returns pseudo-inverses."
+    )
+
+
+def _name_missing(absent: np.ndarray, start: int, reason: str) -> str:
+    indices = np.flatnonzero(absent)
+    return f"{len(indices)} of {len(absent)} matrices {reason}, at index {name_indices(indices, start)}."
+
+
+def _users_stacklevel() -> int:
+    """Return the ``stacklevel`` at which a warning of the calling function points to the user's line.
+
+    That is neither in this package nor in scikit-learn, whose wrappers lie between ``transform`` and its caller.
+    """
+    sklearn = sys.modules.get("sklearn")
+    folders = [_PACKAGE] if sklearn is None else [_PACKAGE, Path(str(sklearn.__file__)).parent]
+    not_the_users = tuple(f"{folder}{os.sep}" for folder in folders)
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(not_the_users):
+        frame, level = frame.f_back, level + 1
+    return level

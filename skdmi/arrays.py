@@ -1,14 +1,17 @@
-"""What an X may be: real numbers in a container that is read as an array; all else is refused, with what to do."""
+"""What an X may be: real numbers in a container that is read as an array; all else is refused, with what to do.
 
+Nothing but numpy is imported: an object is of a class of torch or scipy only where somebody has imported those.
+"""
+
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Number
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
-import torch
-from scipy.sparse import issparse
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 STACK = "(n_matrices, m, m) or (n_matrices, m * m)"
 _CONTAINERS = "a numpy array, torch tensor, dask array, list or DataFrame"
@@ -16,7 +19,7 @@ _TENSOR_DTYPES = {
     *("bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"),
     *("float16", "bfloat16", "float32", "float64"),
 }
-_HALF = (torch.float16, torch.bfloat16)
+_HALF = ("torch.float16", "torch.bfloat16")
 
 
 def as_array(X: Any, *, name: str = "X", shape: str = STACK) -> Any:
@@ -48,7 +51,7 @@ def as_array(X: Any, *, name: str = "X", shape: str = STACK) -> Any:
     TypeError: X is a generator. Expected real numbers in a numpy array, ... Try numpy.stack(list(X)).
     """
     expected = _expected(shape)
-    if isinstance(X, Tensor):
+    if is_tensor(X):
         check_tensor(X, name=name, expected=expected)
         return X
     _refuse_sparse(X, name)
@@ -68,7 +71,46 @@ def as_array(X: Any, *, name: str = "X", shape: str = STACK) -> Any:
     return X
 
 
-def check_tensor(X: Tensor, *, name: str = "X", expected: str = "Expected a dense tensor of real numbers.") -> None:
+def as_float_array(X: Any, *, name: str = "X", shape: str = STACK) -> np.ndarray:
+    """Return what :func:`as_array` reads as a C-contiguous numpy array of :func:`float_dtype`; a copy only if need be.
+
+    A tensor is on the CPU, what is lazy is computed. Axes are not looked at, nor whether numbers are finite.
+
+    >>> as_float_array([[1, 2], [3, 4]])
+    array([[1., 2.],
+           [3., 4.]])
+    """
+    array = np.asarray(as_array(X, name=name, shape=shape))
+    if array.dtype == object:
+        array = object_numbers(array, name=name, shape=shape)
+    return np.require(array, float_dtype(array.dtype), ["C", "A"])
+
+
+def float_dtype(dtype: np.dtype) -> np.dtype:
+    """Return the dtype of the inverses of an array: its own, native, if that is float32 or float64, else float64.
+
+    >>> float_dtype(np.dtype(">f4")), float_dtype(np.dtype("float16"))
+    (dtype('float32'), dtype('float64'))
+    """
+    native: np.dtype = dtype.newbyteorder("=")
+    return native if native in (np.float32, np.float64) else np.dtype(np.float64)
+
+
+def is_tensor(X: Any) -> "TypeGuard[Tensor]":
+    """Return whether X is a torch tensor.
+
+    >>> is_tensor(np.eye(2))
+    False
+    """
+    return isinstance(X, getattr(sys.modules.get("torch"), "Tensor", ()))
+
+
+def is_dask(X: Any) -> bool:
+    """Return whether X is a dask array."""
+    return type(X).__module__.partition(".")[0] == "dask" and hasattr(X, "map_blocks") and hasattr(X, "chunks")
+
+
+def check_tensor(X: "Tensor", *, name: str = "X", expected: str = "Expected a dense tensor of real numbers.") -> None:
     """Refuse a tensor that cannot be computed with: no plain dense one, without numbers, or of an unusual dtype.
 
     Raises
@@ -80,6 +122,7 @@ def check_tensor(X: Tensor, *, name: str = "X", expected: str = "Expected a dens
 
     Examples
     --------
+    >>> import torch
     >>> check_tensor(torch.empty(2, 2, device="meta"))
     Traceback (most recent call last):
         ...
@@ -94,9 +137,10 @@ def check_tensor(X: Tensor, *, name: str = "X", expected: str = "Expected a dens
         raise ValueError(_complex_refusal(X.dtype))
 
 
-def tensor_fault(X: Tensor, name: str = "X") -> tuple[str, str] | None:
+def tensor_fault(X: "Tensor", name: str = "X") -> tuple[str, str] | None:
     """Return what is wrong with a tensor that cannot be computed with, and what to try; None for others.
 
+    >>> import torch
     >>> tensor_fault(torch.ones(1).to(torch.float8_e5m2))
     ('a tensor of torch.float8_e5m2, in which nothing can be computed', 'X.float()')
     """
@@ -106,7 +150,7 @@ def tensor_fault(X: Tensor, name: str = "X") -> tuple[str, str] | None:
         return "a masked tensor", f"{name}.to_tensor(value)"
     if X.is_quantized:
         return f"a quantized tensor, {X.dtype}", f"{name}.dequantize()"
-    if X.layout != torch.strided:
+    if str(X.layout) != "torch.strided":
         return f"a {X.layout} tensor of {X.dtype}", f"{name}.to_dense()"
     if X.is_meta:
         return "a tensor on the meta device, which has a shape but no numbers", "one that has been computed or loaded"
@@ -175,7 +219,7 @@ def object_numbers(X: np.ndarray, *, name: str = "X", shape: str = STACK) -> np.
             raise ValueError(_string_refusal(name, f"such as {entry!r:.40}", expected))
         if isinstance(entry, complex | np.complexfloating):
             raise ValueError(_complex_refusal(np.asarray(entry).dtype))
-        if issparse(entry):
+        if _is_scipy_sparse(entry):
             raise TypeError(_sparse_refusal(name))
         if getattr(entry, "ndim", 0) or isinstance(entry, list | tuple):
             shapes = {tuple(np.shape(entry)) if _is_even(entry) else None for entry in X.flat}
@@ -210,14 +254,14 @@ def _read(X: Any, name: str, shape: str) -> np.ndarray:
     )
     if isinstance(X, str | bytes | bytearray):
         raise TypeError(f"{name} is a {type(X).__name__}. {expected} For a file see skdmi.io.")
-    if isinstance(X, type | Dataset | DataLoader) or not numbers:
+    if isinstance(X, type) or _is_torch_data(X) or not numbers:
         raise TypeError(f"{name} is {described(X)}. {expected}{_advice(X, name)}")
     if isinstance(X, Sequence):
         _refuse_masks(X, name)
-        if len(X) and all(isinstance(part, Tensor) for part in X):
+        if len(X) and all(is_tensor(part) for part in X):
             for part in X:
                 check_tensor(part, name=f"a tensor in {name}")
-            X = [(part.float() if part.dtype in _HALF else part).detach().cpu().numpy() for part in X]
+            X = [(part.float() if str(part.dtype) in _HALF else part).detach().cpu().numpy() for part in X]
     try:
         return np.asarray(X)
     except ValueError as error:
@@ -229,10 +273,11 @@ def _read(X: Any, name: str, shape: str) -> np.ndarray:
 def to_numpy(array: Any) -> np.ndarray:
     """Return any container as a numpy array, computing what is lazy.
 
+    >>> import torch
     >>> to_numpy(torch.ones(2)), to_numpy([1])
     (array([1., 1.], dtype=float32), array([1]))
     """
-    return array.cpu().numpy() if isinstance(array, Tensor) else np.asarray(array)
+    return array.cpu().numpy() if is_tensor(array) else np.asarray(array)
 
 
 def described(X: Any) -> str:
@@ -250,7 +295,7 @@ def described(X: Any) -> str:
 
 
 def _advice(X: Any, name: str) -> str:
-    if isinstance(X, DataLoader | Dataset):
+    if _is_torch_data(X):
         return " Pass its batches one at a time, or torch.cat of them."
     if isinstance(X, Mapping):
         return f" Try numpy.stack(list({name}.values()))."
@@ -306,9 +351,20 @@ def _refuse_masks(X: Any, name: str) -> None:
 
 
 def _refuse_sparse(X: Any, name: str) -> None:
-    torch_sparse = isinstance(X, Tensor) and X.layout not in (torch.strided, torch._mkldnn)  # type: ignore[attr-defined]
-    if issparse(X) or torch_sparse or type(X).__module__.partition(".")[0] == "sparse":
+    torch_sparse = is_tensor(X) and str(X.layout) not in ("torch.strided", "torch._mkldnn")
+    if _is_scipy_sparse(X) or torch_sparse or type(X).__module__.partition(".")[0] == "sparse":
         raise TypeError(_sparse_refusal(name))
+
+
+def _is_scipy_sparse(X: Any) -> bool:
+    issparse = getattr(sys.modules.get("scipy.sparse"), "issparse", None)
+    return issparse is not None and bool(issparse(X))
+
+
+def _is_torch_data(X: Any) -> bool:
+    """Return whether X is a data set or a loader of torch."""
+    data = sys.modules.get("torch.utils.data")
+    return isinstance(X, (getattr(data, "Dataset", ()), getattr(data, "DataLoader", ())))
 
 
 def _sparse_refusal(name: str) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skdmi.arrays import STACK, as_array, check_dtypes, to_numpy
+from skdmi.arrays import STACK, as_array, check_dtypes, float_dtype, is_dask, is_tensor, to_numpy
 from skdmi.validation import refuse_empty, side_of
 
 Validate: TypeAlias = Callable[..., Any]
@@ -58,7 +58,7 @@ def as_stack(X: Any, *, name: str = "X", shape: str = STACK) -> Tensor:
              [3., 4.]]], dtype=torch.float64)
     """
     X = as_array(X, name=name, shape=shape)
-    if not isinstance(X, Tensor):
+    if not is_tensor(X):
         X = np.asarray(X)
         # torch warns of read-only arrays, such as joblib's memory maps, and refuses negative strides: those are copied.
         X = torch.from_numpy(np.require(X, np.float32 if X.dtype == np.float32 else np.float64, ["C", "W"]))
@@ -66,21 +66,10 @@ def as_stack(X: Any, *, name: str = "X", shape: str = STACK) -> Tensor:
     return stack.reshape(len(stack), side_of(stack.shape[1]), -1) if stack.ndim == 2 and shape == STACK else stack
 
 
-def is_dask(X: Any) -> bool:
-    """Return whether X is a dask array, without importing dask."""
-    return type(X).__module__.partition(".")[0] == "dask" and hasattr(X, "map_blocks") and hasattr(X, "chunks")
-
-
 def first_index(block_info: Any) -> int:
     """Return the index of the first matrix of a chunk, from what dask says of it; 0 where chunk sizes are not known."""
     start = block_info[0]["array-location"][0][0]
     return 0 if math.isnan(start) else int(start)
-
-
-def dask_dtype(X: Any) -> np.dtype:
-    """Return the dtype of the inverses of a dask array: its own if that is float32 or float64, else float64."""
-    native: np.dtype = X.dtype.newbyteorder("=")
-    return native if native in (np.float32, np.float64) else np.dtype(np.float64)
 
 
 def _as_it_is(X: Any) -> Any:
@@ -123,7 +112,7 @@ def _check_dask(X: Any) -> Any:
 
 def _apply_dask(answer: Answer, X: Any, keeps_shape: bool) -> Any:
     """Answer every chunk of whole matrices, lazily; indices count from the whole stack where chunk sizes are known."""
-    dtype = dask_dtype(X) if keeps_shape else np.dtype(np.float64)
+    dtype = float_dtype(X.dtype) if keeps_shape else np.dtype(np.float64)
 
     def through(block: np.ndarray, block_info: Any = None) -> np.ndarray:
         if len(block) == 0:
@@ -139,7 +128,7 @@ def _apply_dask(answer: Answer, X: Any, keeps_shape: bool) -> Any:
 
 CONTAINERS = {
     "torch": Container(
-        holds=lambda X: isinstance(X, Tensor),
+        holds=is_tensor,
         check=as_array,
         compute=as_array,
         read=_read_torch,

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from torch import Tensor
+import numpy as np
 
 RECTANGULAR_ADVICE = (
     "A rectangular matrix has no inverse: see numpy.linalg.pinv, or damped least squares, (A^T A + l^2 I)^-1 A^T."
@@ -20,9 +20,8 @@ def check_square(name: str, A: Any, *, nonempty: bool = False) -> None:
 
     Examples
     --------
-    >>> import torch
-    >>> check_square("A", torch.zeros(2, 3, 3))
-    >>> check_square("A", torch.zeros(2, 3, 4))
+    >>> check_square("A", np.zeros((2, 3, 3)))
+    >>> check_square("A", np.zeros((2, 3, 4)))
     Traceback (most recent call last):
         ...
     ValueError: Expected A of square matrices, shape (..., m, m), got shape (2, 3, 4). A rectangular matrix has ...
@@ -147,13 +146,32 @@ def refuse_empty(shape: tuple[int, ...]) -> None:
         raise ValueError(f"X is empty: shape {tuple(shape)}. Expected at least one matrix.")
 
 
-def refuse_non_finite(flat: Tensor, start: int) -> None:
-    """Refuse NaN and infinity in flat matrices, ``(n_matrices, n)``, or parts of them, from index ``start`` on."""
-    bad = ~flat.isfinite().all(dim=1)
-    if bad.any():
-        indices = bad.nonzero().flatten() + start
-        kind = "NaN" if flat.isnan().any() else "infinity"
-        raise ValueError(
-            f"X contains {kind} (NaN or inf) in {len(indices)} of {len(flat)} matrices, the first at index "
-            f"{int(indices[0])}. Expected finite entries: leave those matrices out."
-        )
+def refuse_non_finite(stack: Any, start: int = 0) -> None:
+    """Refuse NaN and infinity in a stack, or parts of its matrices, from index ``start`` on.
+
+    Parameters
+    ----------
+    stack : ndarray or Tensor of shape (n_matrices, ...)
+    start : int, default=0
+
+    Raises
+    ------
+    ValueError
+        Naming the first index.
+
+    Examples
+    --------
+    >>> refuse_non_finite(np.array([[1.0], [np.inf]]))
+    Traceback (most recent call last):
+        ...
+    ValueError: X contains infinity (NaN or inf) in 1 of 2 matrices, the first at index 1. Expected finite entries: ...
+    """
+    finite = np.isfinite(stack) if isinstance(stack, np.ndarray) else stack.isfinite()
+    if finite.all():
+        return
+    bad: Any = ~finite.reshape(len(stack), math.prod(stack.shape[1:])).all(1)
+    kind = "NaN" if (stack != stack).any() else "infinity"
+    raise ValueError(
+        f"X contains {kind} (NaN or inf) in {int(bad.sum())} of {len(stack)} matrices, the first at index "
+        f"{bad.tolist().index(True) + start}. Expected finite entries: leave those matrices out."
+    )

@@ -15,8 +15,8 @@ from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
-from skdmi.arrays import described, tensor_fault
-from skdmi.containers import Container, computable, container_of, to_numpy
+from skdmi.arrays import described, tensor_fault, to_numpy
+from skdmi.containers import Container, computable, container_of
 from skdmi.linalg.gradient import with_exact_gradient
 from skdmi.linalg.residuals import missing
 from skdmi.metrics import frobenius_residuals, with_missing_as_zero

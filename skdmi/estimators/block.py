@@ -11,7 +11,7 @@ from sklearn.base import clone
 from sklearn.utils._param_validation import HasMethods, Interval
 from torch import Tensor
 
-from skdmi.containers import dask_dtype, is_dask, to_numpy
+from skdmi.arrays import float_dtype, is_dask, to_numpy
 from skdmi.estimators.base import BaseInverter
 from skdmi.estimators.dask_blocks import invert_chunked
 from skdmi.estimators.exact import ExactInverter
@@ -138,7 +138,7 @@ class BlockInverter(MetaInverter):
             return super()._apply(X, function, keeps_shape=keeps_shape)
         _, X = self._admit(X, keeps_shape=True)
         ready = self._ready()
-        return invert_chunked(X, lambda block: ready.invert(torch.tensor(block)).numpy(), dtype=dask_dtype(X))
+        return invert_chunked(X, lambda block: ready.invert(torch.tensor(block)).numpy(), dtype=float_dtype(X.dtype))
 
     def _given(self) -> list[Any]:
         return super()._given() or [ExactInverter()]

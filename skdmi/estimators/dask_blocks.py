@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
 
 from skdmi.containers import first_index
 from skdmi.estimators.policies import warn_singular
@@ -96,7 +95,7 @@ def _norms(A: Any) -> Any:
 
 
 def _refused_if_not_finite(chunk: np.ndarray, block_info: Any = None) -> np.ndarray:
-    refuse_non_finite(torch.tensor(chunk).flatten(1), first_index(block_info))
+    refuse_non_finite(chunk, first_index(block_info))
     return chunk
 
 

@@ -13,7 +13,7 @@ from sklearn.utils import get_tags
 from sklearn.utils._param_validation import HasMethods
 from torch import Tensor
 
-from skdmi.containers import to_numpy
+from skdmi.arrays import to_numpy
 from skdmi.estimators.base import BaseInverter, unchanged_on_error
 from skdmi.estimators.policies import pinv_advice, warn_singular
 from skdmi.exceptions import InaccurateInverseWarning, SingularMatrixWarning

@@ -8,7 +8,8 @@ import torch
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from torch import Tensor
 
-from skdmi.containers import computable, to_numpy
+from skdmi.arrays import to_numpy
+from skdmi.containers import computable
 from skdmi.estimators.meta import MetaInverter, invert_with
 from skdmi.estimators.policies import (
     SINGULAR,

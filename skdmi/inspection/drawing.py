@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from skdmi.arrays import STACK, to_numpy
+
 N_CELLS = 300
 
 
@@ -44,7 +46,7 @@ def as_array(array: Any) -> np.ndarray:
     >>> as_array([[1, 2]]).dtype.kind
     'i'
     """
-    from skdmi.containers import computable, to_numpy  # imports torch
+    from skdmi.containers import computable  # imports torch
 
     return to_numpy(computable(array.detach()) if hasattr(array, "detach") else array)
 
@@ -56,8 +58,7 @@ def as_matrices(name: str, array: Any, *, ndim: int = 3) -> np.ndarray:
     array([[[1., 2.],
             [3., 4.]]])
     """
-    from skdmi.arrays import STACK  # imports torch
-    from skdmi.containers import as_stack
+    from skdmi.containers import as_stack  # imports torch
 
     expected = STACK if ndim == 3 else "(m, m)"
     matrices = as_array(as_stack(array, name=name, shape=expected))

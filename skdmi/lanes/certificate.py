@@ -1,6 +1,6 @@
 """The certificate of :func:`skdmi.linalg.certify` in lanes: the same theorems, the same allowances for rounding.
 
-Where the Frobenius norms alone prove A nonsingular and X accurate, which is nearly always, no more is looked at.
+Where norms alone prove A nonsingular and X accurate, which is nearly always, no more is looked at.
 """
 
 from collections import namedtuple
@@ -24,6 +24,7 @@ from skdmi.lanes.vectors import (
 UNIT = 2.0**-53
 UNDERFLOW = 2.0**-900
 LOOSE = 2.0**-26
+OFF_SCALE = 16.0
 
 Proof = namedtuple("Proof", ["rho", "rho_of_A", "error_bound"])
 """Of every matrix that rounds to A, of A alone, and the bound on the relative error of X."""
@@ -43,12 +44,11 @@ def prove(A, X, R, squares_of_R, norms, sums, units, room, unit, m):
     one, infinite = splat(A, 1.0), splat(A, float("inf"))
     h, g = (m + 3) * UNIT, (m + 3) * UNIT + unit
     norm, norm_unit = square_root(squares_of_R[0]), square_root(squares_of_R[1])
-    size = splat(A, m**0.5) + norms.A * norms.X
+    size = one + norms.AX
     rho = rounded_up(fma(splat(A, g), size, norm), m * m)
     rho_of_A = rounded_up(fma(splat(A, h), size, norm), m * m)
-    size = splat(A, m**0.5) + norms.A_unit * norms.X_unit
-    bound = rounded_up(fma(splat(A, h), size, norm_unit), m * m)
-    is_loose = (rho < one) & (bound <= splat(A, LOOSE))
+    bound = rounded_up(fma(splat(A, h), one + norms.AX_unit, norm_unit), m * m)
+    is_loose = (rho < one) & (bound <= splat(A, LOOSE)) & (bound <= splat(A, OFF_SCALE) * rho_of_A)
     is_loose = is_loose ^ (one == one)
     if some(is_loose):
         looked = _look_closer(A, X, R, rho_of_A, sums, units, room, g, m)
@@ -60,7 +60,7 @@ def prove(A, X, R, squares_of_R, norms, sums, units, room, unit, m):
 
 
 @njit(**OPTIONS)
-def _look_closer(A, X, R, frobenius, sums, units, room, g, m):
+def _look_closer(A, X, R, spectral, sums, units, room, g, m):
     """Return the proof by row sums, and an error bound that holds in any units."""
     zero, one, infinite = splat(A, 0.0), splat(A, 1.0), splat(A, float("inf"))
     h = (m + 3) * UNIT
@@ -89,7 +89,7 @@ def _look_closer(A, X, R, frobenius, sums, units, room, g, m):
         largest, square = larger(z, largest), fma(z, z, square)
     known = check == check
     rho, rho_of_A = select(known, rounded_up(rho, m), infinite), select(known, rounded_up(rho_of_A, m), infinite)
-    v = smaller(_geometric(rho_of_A) * largest, _geometric(frobenius) * square_root(square))
+    v = smaller(_geometric(rho_of_A) * largest, _geometric(spectral) * square_root(square))
     for i in range(m):
         store(room.w, i, load(room.z, i) + v)
     bound = _of_any_scale(X, units, room, m)

@@ -6,78 +6,99 @@ from skdmi.lanes.vectors import LANES, OPTIONS, absolute, fnma, load, select, sp
 
 
 @njit(**OPTIONS)
-def eliminate(W, X, pivots, t, used, rows, m):
+def eliminate(W, X, pivots, t, rows, m):
     """Invert W, which is overwritten, into X; where a pivot is zero, X is not finite.
 
-    No rows are exchanged: row ``rows[k]``, which differs from lane to lane, holds the pivot of column k, and its
-    reciprocal ends where the row began. The pivot row of the next step is gathered while this one passes.
+    In step k, row k changes places with row ``rows[k]``, another one in each lane. The pivot row of the next step is
+    gathered while this one passes.
     """
-    zero, one, none = splat(W, 0.0), splat(W, 1.0), splat(W, -1.0)
-    largest, row = none, none
-    for i in range(m):
-        store(used, i, zero)
-        size, number = absolute(load(W, i)), splat(W, float(i))
-        better = size > largest
-        row, largest = select(better, number, row), select(better, size, largest)
+    row = _largest(W, 0, m)
     for j in range(m):
-        found = zero
-        for i in range(m):
-            found = select(row == splat(W, float(i)), load(W, j * m + i), found)
-        store(pivots, j, found)
+        store(pivots, j, _gather(W, row, j, 0, m))
     for k in range(m):
         store(rows, k, row)
-        reciprocal = one / load(pivots, k)
-        store(pivots, k, one)
-        for i in range(m):
-            is_pivot = row == splat(W, float(i))
-            store(t, i, select(is_pivot, zero - reciprocal, load(W, k * m + i) * reciprocal))
-            store(used, i, select(is_pivot, one, load(used, i)))
-            store(W, k * m + i, zero)
+        _form_multipliers(W, pivots, t, row, k, m)
         next_row = row
         if k + 1 < m:
-            next_row = _eliminate_next(W, pivots, t, used, row, k + 1, m)
+            _eliminate_column(W, pivots, t, row, row, k + 1, k, m)
+            next_row = _largest(W, k + 1, m)
+            store(pivots, k + 1, _gather(W, next_row, k + 1, k + 1, m))
         for j in range(m):
-            if j == k + 1:
-                continue
-            above, found = load(pivots, j), zero
-            for i in range(m):
-                number = splat(W, float(i))
-                w = fnma(load(t, i), above, select(row == number, zero, load(W, j * m + i)))
-                store(W, j * m + i, w)
-                found = select(next_row == number, w, found)
-            store(pivots, j, found)
+            if j != k + 1:
+                store(pivots, j, _eliminate_column(W, pivots, t, row, next_row, j, k, m))
         row = next_row
-    _undo_pivoting(W, X, rows, m)
+    _exchange_columns(W, X, rows, m)
 
 
 @njit(**OPTIONS)
-def _eliminate_next(W, pivots, t, used, row, k, m):
-    """Eliminate in column k and find its pivot."""
-    zero, one, none = splat(W, 0.0), splat(W, 1.0), splat(W, -1.0)
-    above, largest, next_row = load(pivots, k), none, none
-    for i in range(m):
-        number = splat(W, float(i))
-        w = fnma(load(t, i), above, select(row == number, zero, load(W, k * m + i)))
-        store(W, k * m + i, w)
-        size = select(load(used, i) == one, none, absolute(w))
+def _largest(W, k, m):
+    """Return in which row, from k on, column k has its largest entry; -1 where it is not a number."""
+    largest = row = splat(W, -1.0)
+    for i in range(k, m):
+        size = absolute(load(W, k * m + i))
         better = size > largest
-        next_row, largest = select(better, number, next_row), select(better, size, largest)
-    found = zero
-    for i in range(m):
-        found = select(next_row == splat(W, float(i)), load(W, k * m + i), found)
-    store(pivots, k, found)
-    return next_row
+        row, largest = select(better, splat(W, float(i)), row), select(better, size, largest)
+    return row
 
 
 @njit(**OPTIONS)
-def _undo_pivoting(W, X, rows, m):
-    """Bring entry ``(rows[k], j)`` of W to ``(k, rows[j])``, lane by lane; without a pivot there is no inverse."""
+def _gather(W, row, j, k, m):
+    """Return the entry of column j in a row that is k or below."""
+    found = load(W, j * m + k)
+    for i in range(k + 1, m):
+        found = select(row == splat(W, float(i)), load(W, j * m + i), found)
+    return found
+
+
+@njit(**OPTIONS)
+def _form_multipliers(W, pivots, t, row, k, m):
+    """Exchange in column k, form the multipliers, and put the column of the identity in its place."""
+    zero, one = splat(W, 0.0), splat(W, 1.0)
+    reciprocal, replaced = one / load(pivots, k), load(W, k * m + k)
+    store(pivots, k, one)
+    for i in range(m):
+        w = load(W, k * m + i)
+        if i > k:
+            w = select(row == splat(W, float(i)), replaced, w)
+        store(t, i, w * reciprocal)
+        store(W, k * m + i, zero)
+    store(t, k, reciprocal)
+
+
+@njit(**OPTIONS)
+def _eliminate_column(W, pivots, t, row, next_row, j, k, m):
+    """Exchange and eliminate in column j; return its entry in the row of the next pivot."""
+    above, replaced = load(pivots, j), load(W, j * m + k)
+    for i in range(k):
+        store(W, j * m + i, fnma(load(t, i), above, load(W, j * m + i)))
+    store(W, j * m + k, load(t, k) * above)
+    found = above
+    for i in range(k + 1, m):
+        number = splat(W, float(i))
+        w = fnma(load(t, i), above, select(row == number, replaced, load(W, j * m + i)))
+        store(W, j * m + i, w)
+        found = select(next_row == number, w, found)
+    return found
+
+
+@njit(**OPTIONS)
+def _exchange_columns(W, X, rows, m):
+    """Exchange the columns of W as rows were exchanged, in reverse, into X."""
+    for lane in range(LANES):
+        for k in range(m):
+            if rows[k * LANES + lane] < 0.0:
+                rows[k * LANES + lane] = float(k)
+        for k in range(m):
+            X[k * LANES + lane] = float(k)
+        for k in range(m - 1, -1, -1):
+            other = int(rows[k * LANES + lane])
+            place = X[k * LANES + lane]
+            X[k * LANES + lane] = X[other * LANES + lane]
+            X[other * LANES + lane] = place
+        for k in range(m):
+            rows[k * LANES + lane] = X[k * LANES + lane]
     for lane in range(LANES):
         for j in range(m):
-            s = int(rows[j * LANES + lane])
-            for k in range(m):
-                r = int(rows[k * LANES + lane])
-                if r < 0 or s < 0:
-                    X[(j * m + k) * LANES + lane] = float("nan")
-                else:
-                    X[(s * m + k) * LANES + lane] = W[(j * m + r) * LANES + lane]
+            source = int(rows[j * LANES + lane]) * m
+            for i in range(m):
+                X[(j * m + i) * LANES + lane] = W[(source + i) * LANES + lane]

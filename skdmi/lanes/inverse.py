@@ -7,12 +7,13 @@ from numba import njit, types
 from skdmi.lanes.certificate import Room, prove, rounded_up
 from skdmi.lanes.correction import HOPELESS, correct
 from skdmi.lanes.elimination import eliminate
-from skdmi.lanes.layout import equilibrate, pack, relative, scale_back, unpack
-from skdmi.lanes.measures import Sums, Units, is_explained, leans_on_small_entries, measure, squares
+from skdmi.lanes.layout import equilibrate, pack, relative, scale_back, transposition, unpack
+from skdmi.lanes.measures import Sums, Units, is_explained, leans_on_small_entries, measure, squares, widest
 from skdmi.lanes.products import add_product, residual
 from skdmi.lanes.vectors import (
     LANES,
     OPTIONS,
+    as_integers,
     as_single,
     fma,
     larger,
@@ -35,7 +36,7 @@ Arrays = namedtuple("Arrays", ["double", "single", "start", "inverse", "single_i
 Task = namedtuple(
     "Task", ["m", "n_figures", "is_single", "is_list", "has_start", "corrects", "measures", "unit", "tol"]
 )
-Rooms = namedtuple("Rooms", ["A", "X", "R", "W", "T", "spare", "figures", "p", "q", "vectors"])
+Rooms = namedtuple("Rooms", ["A", "X", "R", "W", "T", "spare", "figures", "p", "q", "vectors", "bases", "order"])
 
 SIGNATURE = (
     types.CPointer(types.float64),
@@ -55,16 +56,17 @@ SIGNATURE = (
 def inverse(
     double, single, start, out, single_out, members, figures, room, first, last, m, n_figures, flags, unit, tol
 ):
-    """Invert the members from ``first`` to ``last``; the numbers of ``figures`` are those of :mod:`skdmi.figures`.
+    """Invert the members from ``first`` to ``last``, and say what is found of each: the fields of ``Figures``.
 
-    ``flags`` are, from the lowest: the stack is float32; ``members`` are its indices; there is a start; correct;
-    measure the residual of what was rounded to float32.
+    ``flags`` are, from the lowest: the stack is float32; ``members`` are indices; there is a start; correct; measure
+    the residual of what was rounded to float32. The room begins with space for whole numbers.
     """
     arrays = Arrays(double, single, start, out, single_out, members, figures)
     task = Task(
         m, n_figures, flags & 1 != 0, flags & 2 != 0, flags & 4 != 0, flags & 8 != 0, flags & 16 != 0, unit, tol
     )
     square = m * m
+    bases, order, room = as_integers(room), as_integers(part(room, 2)), part(room, 2 + square // LANES + 1)
     rooms = Rooms(
         part(room, N_FIGURES),
         part(room, N_FIGURES + square),
@@ -76,10 +78,16 @@ def inverse(
         part(room, N_FIGURES + 6 * square),
         part(room, N_FIGURES + 6 * square + m),
         part(room, N_FIGURES + 6 * square + 2 * m),
+        bases,
+        order,
     )
+    transposition(order, m)
     while first < last:
         count = min(LANES, last - first)
-        _invert_group(arrays, task, rooms, first, count)
+        for lane in range(LANES):
+            place = first + lane if lane < count else first
+            bases[lane] = (members[place] if task.is_list else place) * square
+        _invert_group(arrays, task, rooms, count)
         first += count
 
 
@@ -89,34 +97,34 @@ def _vector(rooms, k, m):
 
 
 @njit(**OPTIONS)
-def _invert_group(arrays, task, rooms, first, count):
-    """Invert as many matrices as there are lanes."""
+def _invert_group(arrays, task, rooms, count):
+    """Invert as many matrices as there are lanes; a lane without one repeats the first."""
     m, A, X, R, W = task.m, rooms.A, rooms.X, rooms.R, rooms.W
     if task.is_single:
-        pack(arrays.single, arrays.members, task.is_list, first, count, A, m)
+        pack(arrays.single, rooms.bases, rooms.order, A, m)
     else:
-        pack(arrays.double, arrays.members, task.is_list, first, count, A, m)
+        pack(arrays.double, rooms.bases, rooms.order, A, m)
     inside, balanced = equilibrate(A, rooms.p, rooms.q, _vector(rooms, 0, m), m)
     units = Units(_vector(rooms, 0, m), _vector(rooms, 1, m), _vector(rooms, 2, m), _vector(rooms, 3, m))
     relative(rooms.p, units.p, units.rp, m)
     relative(rooms.q, units.q, units.rq, m)
     steps = splat(A, 0.0)
     if task.has_start:
-        pack(arrays.start, arrays.members, task.is_list, first, count, X, m)
+        pack(arrays.start, rooms.bases, rooms.order, X, m)
         steps = _approach(A, X, R, W, rooms, m)
     else:
         for entry in range(m * m):
             store(W, entry, load(A, entry))
-        eliminate(W, X, _vector(rooms, 4, m), _vector(rooms, 5, m), _vector(rooms, 6, m), _vector(rooms, 7, m), m)
+        eliminate(W, X, _vector(rooms, 4, m), _vector(rooms, 5, m), _vector(rooms, 6, m), m)
     if task.corrects:
         correct(A, X, R, W, rooms.T, rooms.spare, m)
         steps = steps + splat(A, 1.0)
     inside = inside & scale_back(X, rooms.p, rooms.q, W, m)
-    _judge(arrays, task, rooms, units, inside, balanced, steps, first, count)
+    _judge(arrays, task, rooms, units, inside, balanced, steps, count)
     if task.is_single:
-        unpack(W, arrays.single_inverse, arrays.members, task.is_list, first, count, m)
+        unpack(W, arrays.single_inverse, rooms.bases, rooms.order, m)
     else:
-        unpack(W, arrays.inverse, arrays.members, task.is_list, first, count, m)
+        unpack(W, arrays.inverse, rooms.bases, rooms.order, m)
 
 
 @njit(**OPTIONS)
@@ -151,7 +159,7 @@ def _approach(A, X, R, W, rooms, m):
 
 
 @njit(**OPTIONS)
-def _judge(arrays, task, rooms, units, inside, balanced, steps, first, count):
+def _judge(arrays, task, rooms, units, inside, balanced, steps, count):
     """Measure, prove, and write the figures; what is in W is rounded to float32 if need be."""
     m, A, X, R, W = task.m, rooms.A, rooms.X, rooms.R, rooms.W
     zero, one = splat(A, 0.0), splat(A, 1.0)
@@ -164,6 +172,11 @@ def _judge(arrays, task, rooms, units, inside, balanced, steps, first, count):
         _vector(rooms, 9, m),
         _vector(rooms, 10, m),
         _vector(rooms, 11, m),
+        _vector(rooms, 12, m),
+        _vector(rooms, 13, m),
+        _vector(rooms, 14, m),
+        _vector(rooms, 15, m),
+        _vector(rooms, 16, m),
     )
     residual(A, X, R, m)
     norms = measure(A, X, units, sums, m)
@@ -174,11 +187,11 @@ def _judge(arrays, task, rooms, units, inside, balanced, steps, first, count):
     kept = kept & _left_is_explained(A, X, rooms.T, right[0], norms, units, sums, tol, m)
 
     room = Room(
-        _vector(rooms, 12, m),
-        _vector(rooms, 13, m),
-        _vector(rooms, 14, m),
-        _vector(rooms, 15, m),
-        _vector(rooms, 16, m),
+        _vector(rooms, 17, m),
+        _vector(rooms, 18, m),
+        _vector(rooms, 19, m),
+        _vector(rooms, 20, m),
+        _vector(rooms, 21, m),
     )
     proof = prove(A, X, R, right, norms, sums, units, room, task.unit, m)
     certified, bound, norm = proof.rho < one, proof.error_bound, square_root(right[1])
@@ -205,7 +218,7 @@ def _judge(arrays, task, rooms, units, inside, balanced, steps, first, count):
     store(figures, 5, interval[0])
     store(figures, 6, interval[1])
     for lane in range(count):
-        place = arrays.members[first + lane] if task.is_list else first + lane
+        place = rooms.bases[lane] // (m * m)
         for k in range(N_FIGURES):
             arrays.figures[k * task.n_figures + place] = figures[k * LANES + lane]
 
@@ -218,7 +231,9 @@ def _status(task, X, units, norms, square, certified, rho_of_A, bound, kept, ins
     true = one == one
     condition, spare_bits = norms.A * norms.X, 2.0**20 if task.is_single else 1.0
     delicate = condition > splat(X, 2.0**16 * spare_bits**0.5 * m)
-    delicate = delicate | leans_on_small_entries(X, units, 2.0**10 * spare_bits, m)
+    wide = widest(units, m) > splat(X, 2.0**10)
+    if some(wide):
+        delicate = delicate | (wide & leans_on_small_entries(X, units, 2.0**10 * spare_bits, m))
     delicate = delicate | ((balanced ^ true) & (condition > splat(X, 2.0**6 * spare_bits * m)))
     inside = inside & (balanced | (condition < splat(X, 2.0**30)))
     inaccurate = (bound <= splat(X, INACCURATE)) ^ true
@@ -236,10 +251,7 @@ def _status(task, X, units, norms, square, certified, rho_of_A, bound, kept, ins
 @njit(**OPTIONS)
 def _left_is_explained(A, X, L, right, norms, units, sums, tol, m):
     """Return where the left residual is what rounding explains: by the right one, or measured."""
-    widest_p = widest_q = splat(A, 1.0)
-    for i in range(m):
-        widest_p, widest_q = larger(load(units.rp, i), widest_p), larger(load(units.rq, i), widest_q)
-    bound = square_root(right) * norms.A * norms.X * (widest_p * widest_q)
+    bound = square_root(right) * norms.A * norms.X * widest(units, m)
     kept = bound + bound <= splat(A, tol)
     unknown = kept ^ (bound == bound)
     if some(unknown):

@@ -6,75 +6,84 @@ from skdmi.lanes.vectors import (
     LANES,
     OPTIONS,
     absolute,
-    exponent_of,
     larger,
     load,
+    load_across,
     power_above,
     power_reciprocal,
     select,
     splat,
     store,
+    store_across,
 )
 
 WIDEST = 2.0**200
 """Rows or columns whose scales lie further apart are left to the reference."""
 FARTHEST = 2.0**500
 """Entries beyond this, and rows below its reciprocal, too."""
-UNBALANCED = 4.0
-"""See :mod:`skdmi.linalg.scaling`: powers of two below the largest entry."""
+UNBALANCED = 24.0
+"""A row or column whose geometric mean is so many times below 1 is not balanced."""
 
 
 @njit(**OPTIONS)
-def pack(stack, members, is_list, first, count, A, m):
-    """Bring matrices of a stack into lanes, ``A[j m + i]`` entry (i, j); lanes without a matrix take the identity."""
-    for lane in range(count):
-        member = members[first + lane] if is_list else first + lane
-        for i in range(m):
-            for j in range(m):
-                A[(j * m + i) * LANES + lane] = stack[(member * m + i) * m + j]
-    for lane in range(count, LANES):
-        for i in range(m):
-            for j in range(m):
-                A[(j * m + i) * LANES + lane] = 1.0 if i == j else 0.0
+def transposition(order, m):
+    """Put ``j m + i`` at place ``i m + j``: matrices in lanes are stored by columns."""
+    for i in range(m):
+        for j in range(m):
+            order[i * m + j] = j * m + i
 
 
 @njit(**OPTIONS)
-def unpack(X, stack, members, is_list, first, count, m):
+def pack(stack, bases, order, A, m):
+    """Bring the matrices that begin at ``bases`` into lanes, ``A[j m + i]`` entry (i, j)."""
+    square, entry = m * m, 0
+    if square < LANES:
+        for entry in range(square):
+            for lane in range(LANES):
+                A[order[entry] * LANES + lane] = stack[bases[lane] + entry]
+        return
+    while entry + LANES <= square:
+        load_across(stack, bases, entry, order, A)
+        entry += LANES
+    if entry < square:
+        load_across(stack, bases, square - LANES, order, A)
+
+
+@njit(**OPTIONS)
+def unpack(X, stack, bases, order, m):
     """Bring matrices in lanes back into a stack."""
-    for lane in range(count):
-        member = members[first + lane] if is_list else first + lane
-        for i in range(m):
-            for j in range(m):
-                stack[(member * m + i) * m + j] = X[(j * m + i) * LANES + lane]
+    square, entry = m * m, 0
+    if square < LANES:
+        for entry in range(square):
+            for lane in range(LANES):
+                stack[bases[lane] + entry] = X[order[entry] * LANES + lane]
+        return
+    while entry + LANES <= square:
+        store_across(X, order, entry, stack, bases)
+        entry += LANES
+    if entry < square:
+        store_across(X, order, square - LANES, stack, bases)
 
 
 @njit(**OPTIONS)
-def equilibrate(A, p, q, sums, m):
+def equilibrate(A, p, q, products, m):
     """Scale rows by p, then columns by q, powers of two that bring the largest entries to [1/2, 1), in place.
 
     Returns where A is inside the range, and where every row and column is balanced, see :mod:`skdmi.linalg.scaling`.
     """
-    zero, one = splat(A, 0.0), splat(A, 1.0)
-    total = zero
+    zero, one, far = splat(A, 0.0), splat(A, 1.0), splat(A, FARTHEST)
+    highest, lowest, total = zero, far, zero
     for i in range(m):
-        store(p, i, zero)
-    for j in range(m):
-        for i in range(m):
+        size = zero
+        for j in range(m):
             a = absolute(load(A, j * m + i))
-            total = total + a
-            store(p, i, larger(a, load(p, i)))
-    far = splat(A, FARTHEST)
-    inside = total <= far
-    highest, lowest = zero, far
-    for i in range(m):
-        size = load(p, i)
+            total, size = total + a, larger(a, size)
         power = select(size > zero, power_reciprocal(power_above(size)), one)
-        inside = inside & (power <= far)
         highest, lowest = larger(power, highest), select(power < lowest, power, lowest)
         store(p, i, power)
-        store(sums, i, zero)
+        store(products, i, one)
     widest = splat(A, WIDEST)
-    inside = inside & (highest <= lowest * widest)
+    inside = (total <= far) & (highest <= far) & (highest <= lowest * widest)
     balanced = inside
     for j in range(m):
         size = zero
@@ -83,17 +92,17 @@ def equilibrate(A, p, q, sums, m):
         power = select(size > zero, power_reciprocal(power_above(size)), one)
         inside = inside & (power <= widest)
         store(q, j, power)
-        column = zero
+        product = one
         for i in range(m):
             a = load(A, j * m + i) * (load(p, i) * power)
             store(A, j * m + i, a)
-            a = absolute(a)
-            below = select(a > zero, exponent_of(a) + splat(A, UNBALANCED), zero)
-            column = column + below
-            store(sums, i, load(sums, i) + below)
-        balanced = balanced & (column >= zero)
+            a = absolute(a) * splat(A, UNBALANCED)
+            a = select(a > zero, a, one)
+            product = product * a
+            store(products, i, load(products, i) * a)
+        balanced = balanced & (product >= one)
     for i in range(m):
-        balanced = balanced & (load(sums, i) >= zero)
+        balanced = balanced & (load(products, i) >= one)
     return inside, balanced
 
 

@@ -16,7 +16,7 @@ LARGEST = 48
 """The largest m: beyond it LAPACK, which works on one matrix in blocks, is faster (``benchmarks/routes.py``)."""
 _SINGLE, _LIST, _START, _CORRECTS, _MEASURES = 1, 2, 4, 8, 16
 _N_FIGURES = 7
-_N_VECTORS = 7, 20, 6
+_N_VECTORS = 12, 24, 7
 """Of the room that the kernel needs: in all, times m, times m^2."""
 _SUBNORMAL = np.array([2.0**-1074])
 _ROOM = threading.local()

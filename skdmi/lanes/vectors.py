@@ -164,6 +164,16 @@ def part(context: Any, pointer: Any, index: Any) -> Any:
 
 
 @intrinsic
+def as_integers(context: Any, pointer: Any) -> Any:
+    """Return a pointer to integers in the same place."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.bitcast(args[0], ir.IntType(64).as_pointer())
+
+    return types.CPointer(types.int64)(pointer), generate
+
+
+@intrinsic
 def splat(context: Any, like: Any, x: Any) -> Any:
     """Return a number in all lanes of a vector, like another one or like those that a pointer points to."""
     vector = _vector_at(like)
@@ -317,3 +327,69 @@ def as_single(context: Any, a: Any) -> Any:
         return builder.fpext(single, a.value)
 
     return a(a), generate
+
+
+def _transposed(builder: Any, vectors: list[Any]) -> list[Any]:
+    """Return vector k of entries l as vector l of entries k: halves are exchanged between pairs, ever nearer ones."""
+    n = len(vectors)
+    step = n // 2
+    while step:
+        places = [
+            [i if not i & step else n + i - step for i in range(n)],
+            [i + step if not i & step else n + i for i in range(n)],
+        ]
+        masks = [ir.Constant(ir.VectorType(_INT32, n), chosen) for chosen in places]
+        for k in range(n):
+            if not k & step:
+                pair = vectors[k], vectors[k + step]
+                vectors[k], vectors[k + step] = (builder.shuffle_vector(*pair, mask) for mask in masks)
+        step //= 2
+    return vectors
+
+
+def _element(builder: Any, pointer: Any, number: Any) -> Any:
+    return builder.load(builder.gep(pointer, [number]))
+
+
+@intrinsic
+def load_across(context: Any, stack: Any, bases: Any, entry: Any, order: Any, A: Any) -> Any:
+    """Bring as many entries of as many matrices as there are lanes into lanes.
+
+    Entry ``entry + k`` of the matrix that begins at ``bases[lane]`` in the stack goes to vector ``order[entry + k]``.
+    """
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        stack, bases, entry, order, A = args
+        rows = []
+        for lane in range(LANES):
+            first = builder.add(_element(builder, bases, ir.Constant(entry.type, lane)), entry)
+            row = ir.VectorType(stack.type.pointee, LANES)
+            at = builder.bitcast(builder.gep(stack, [first]), row.as_pointer())
+            loaded = builder.load(at, align=4)
+            rows.append(loaded if row == DOUBLE.value else builder.fpext(loaded, DOUBLE.value))
+        for k, vector in enumerate(_transposed(builder, rows)):
+            number = _element(builder, order, builder.add(entry, ir.Constant(entry.type, k)))
+            builder.store(vector, _address(builder, A, number, DOUBLE), align=8 * LANES)
+        return context.get_dummy_value()
+
+    return types.none(stack, bases, types.intp, order, A), generate
+
+
+@intrinsic
+def store_across(context: Any, X: Any, order: Any, entry: Any, stack: Any, bases: Any) -> Any:
+    """Bring entries in lanes back to where :func:`load_across` takes them from."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        X, order, entry, stack, bases = args
+        vectors = []
+        for k in range(LANES):
+            number = _element(builder, order, builder.add(entry, ir.Constant(entry.type, k)))
+            vectors.append(builder.load(_address(builder, X, number, DOUBLE), align=8 * LANES))
+        row = ir.VectorType(stack.type.pointee, LANES)
+        for lane, vector in enumerate(_transposed(builder, vectors)):
+            first = builder.add(_element(builder, bases, ir.Constant(entry.type, lane)), entry)
+            at = builder.bitcast(builder.gep(stack, [first]), row.as_pointer())
+            builder.store(vector if row == DOUBLE.value else builder.fptrunc(vector, row), at, align=4)
+        return context.get_dummy_value()
+
+    return types.none(X, order, types.intp, stack, bases), generate

@@ -23,7 +23,8 @@ _UNIT = 2.0**-53
 _UNDERFLOW = 2.0**-900
 """Beside entries near 1, far below rounding, and far above what underflow takes away."""
 _LOOSE = 2.0**-26
-"""An error bound above this may be due to units, and is sought in another way as well."""
+_OFF_SCALE = 16.0
+"""An error bound above the first, or above rho by the second, may be due to units, and is sought in another way."""
 _SPAN = 800
 """Scales that differ by more powers of two than this are brought to it, on the safe side."""
 
@@ -34,8 +35,8 @@ class Certificate(NamedTuple):
     certified: Tensor
     """bool: A is nonsingular, and so is every matrix that rounds to it, entry by entry, in the dtype of A."""
     rho: Tensor
-    """An upper bound on ``||D (I - A X) D^-1||`` in the maximum row sum norm or the Frobenius norm, whichever is
-    smaller, where D are the powers of two on the rows of the equilibrated A. Below 1 where certified."""
+    """An upper bound on ``||D (I - A X) D^-1||`` in the spectral or the maximum row sum norm, where D are the powers of
+    two on the rows of the equilibrated A. Below 1 where certified."""
     error_bound: Tensor
     """An upper bound on ``||X - A^-1|| / ||A^-1||``, spectral and Frobenius; NaN where uncertified, infinite where
     nothing is known."""
@@ -54,26 +55,29 @@ def certify(A: Tensor, X: Tensor) -> Certificate:
     With the powers of two of :func:`equilibrate`, :math:`A' = D_1 A D_2` and :math:`X' = D_2^{-1} X D_1^{-1}`, and u
     the unit roundoff of the dtype of A, form in float64
 
-    .. math:: R = I - A' X', \quad E_g = |R| + g\,(I + |A'| |X'|), \quad
-       \rho_g = \min(\|E_g\|_\infty, \|E_g\|_F) .
+    .. math:: R = I - A' X', \quad E_g = |R| + g\,(I + P), \quad P = |A'| |X'|, \quad
+       \|E_g\|_2 \le \rho_g = \|R\|_F + g\,(1 + \sqrt{\|P\|_1 \|P\|_\infty}),
+
+    or the row sum norm :math:`\|E_g\|_\infty`, where that is needed and smaller.
 
     With :math:`g = h = (m + 3)\, 2^{-53}`, in exact arithmetic :math:`|D_1 (I - A X) D_1^{-1}| \le E_h`: h covers the
     rounding of the product and of the difference [2]_. So :math:`\rho_h < 1` proves A nonsingular [1]_; a matrix whose
     stored bits are singular cannot pass, whatever X is. With :math:`g = h + u` the same holds of every matrix that
     rounds to A, entry by entry: that is what *certified* means. E is never formed; its products with vectors suffice.
 
-    **Error.** :math:`A'^{-1} - X' = X' R\,(I - R)^{-1}`. With :math:`E = E_h`, e the vector of ones and
-    :math:`z = E D_1 e`, the row sums of :math:`|X - A^{-1}|` are therefore at most
+    **Error.** Since :math:`A^{-1} - X = A^{-1} (I - A X)`, the relative error is at most
+    :math:`\|I - A X\|_2 \le \|D_1^{-1} E_h D_1\|_2`, bounded likewise. Where that is of no use, because rows lie in
+    different units, A is looked at more closely: :math:`A'^{-1} - X' = X' R\,(I - R)^{-1}`. With :math:`E = E_h`, e the
+    vector of ones and :math:`z = E D_1 e`, the row sums of :math:`|X - A^{-1}|` are therefore at most
 
     .. math:: y = D_2 |X'| (z + v), \qquad v = E (I - E)^{-1} z, \qquad
        \|v\|_\infty \le \frac{\|E\|_\infty}{1 - \|E\|_\infty} \|z\|_\infty, \quad
-       \|v\|_2 \le \frac{\|E\|_F}{1 - \|E\|_F} \|z\|_2,
+       \|v\|_2 \le \frac{\|E\|_2}{1 - \|E\|_2} \|z\|_2,
 
     and with q the Euclidean norm of y over that of the longest column of X, the relative error is at most
     :math:`q / (1 - q)`, whatever the units of rows and columns. Where that is of no use, because a small v in one unit
     is a large one in another, v is found entry by entry: any :math:`w \ge z + E w` is at least :math:`z + v`, and one
-    more than the sum of up to m terms :math:`E^k z` is tried. Another bound, better where the rows of A are of one
-    scale, is :math:`\|I - A X\|_2 \le \max_j (F^T F e)_j^{1/2}` with :math:`F = D_1^{-1} E D_1`. The smaller is taken.
+    more than the sum of up to m terms :math:`E^k z` is tried. The smallest bound is taken.
 
     **Condition.** With :math:`\epsilon` the error bound, :math:`\kappa_1(A)` lies between
     :math:`\|A\|_1 \|X\|_1 / (1 + m \epsilon)` and :math:`\|A\|_1 \|X\|_1 / (1 - m \epsilon)`.
@@ -140,16 +144,23 @@ def certify_equilibrated(A: Tensor, X: Tensor, equilibrated: Equilibrated, dtype
     tensor(True)
     """
     m = A.shape[-1]
-    scaled, row_exponent, column_exponent = equilibrated
-    bound = _ResidualBound.of(scaled, scale_both(X, -column_exponent, -row_exponent))
-    ones = scaled.new_ones(m, 1)
-    rho = bound.norms(ones, (m + 3) * _UNIT)
-    rho_of_all = bound.norms(ones, (m + 3) * _UNIT + torch.finfo(dtype).eps / 2)
-    nonsingular, certified = rho.smaller < 1, rho_of_all.smaller < 1
-    error_bound = _error_bound(bound, rho, row_exponent, column_exponent)
+    scaled, rows, columns = equilibrated
+    bound = _ResidualBound.of(scaled, scale_both(X, -columns, -rows))
+    h = (m + 3) * _UNIT
+    g = h + torch.finfo(dtype).eps / 2
+    rho, rho_of_all = bound.spectral(h), bound.spectral(g)
+    error_bound = bound.of_one_scale(rows, h)
+    loose = ~((rho_of_all < 1) & (error_bound <= _LOOSE) & (error_bound <= _OFF_SCALE * rho))
+    if loose.any():
+        part = _ResidualBound(*(T[loose] for T in bound))
+        closer = _look_closer(part, rho[loose], rows[loose], columns[loose], g)
+        for known, found in zip((rho, rho_of_all, error_bound), closer, strict=True):
+            known[loose] = torch.fmin(known[loose], found)
+        error_bound.masked_fill_(error_bound.isnan(), torch.inf)
+    certified = rho_of_all < 1
     error_bound = torch.where(certified, error_bound, torch.nan)
     interval = _condition_interval(A, X, error_bound)
-    return Certificate(certified, rho_of_all.smaller, error_bound, *interval, nonsingular)
+    return Certificate(certified, rho_of_all, error_bound, *interval, rho < 1)
 
 
 def rounded_error_bound(error_bound: Tensor, X: Tensor, rounded: Tensor) -> Tensor:
@@ -183,17 +194,6 @@ def rounded_error_bound(error_bound: Tensor, X: Tensor, rounded: Tensor) -> Tens
     return torch.where(difference == 0, error_bound, _rounded_up(error_bound + (1 + error_bound) * distance, m))
 
 
-class _Rho(NamedTuple):
-    """Upper bounds on two norms of E."""
-
-    row_sum: Tensor
-    frobenius: Tensor
-
-    @property
-    def smaller(self) -> Tensor:
-        return torch.fmin(self.row_sum, self.frobenius)
-
-
 class _ResidualBound(NamedTuple):
     """``E = |R| + g (I + |A| |X|)``, known by its products with vectors; R, A and X are absolute values."""
 
@@ -211,30 +211,44 @@ class _ResidualBound(NamedTuple):
         """Return ``E z``, z of shape (..., m, 1)."""
         return self.R @ z + g * (z + self.A @ (self.X @ z))
 
-    def norms(self, ones: Tensor, g: float) -> _Rho:
-        m = ones.shape[-2]
-        row_sum = self.times(ones, g).amax(dim=(-2, -1))
-        frobenius = matrix_norm(self.R) + g * (m**0.5 + matrix_norm(self.A) * matrix_norm(self.X))
-        return _Rho(_rounded_up(row_sum, m), _rounded_up(frobenius, m * m))
+    def spectral(self, g: float) -> Tensor:
+        """Return a bound on ``||E||_2``."""
+        m = self.A.shape[-1]
+        row_sums = self.A @ self.X.sum(dim=-1, keepdim=True)
+        column_sums = _column_sums(self.A) @ self.X
+        size = (row_sums.amax(dim=(-2, -1)) * column_sums.amax(dim=(-2, -1))).sqrt()
+        return _rounded_up(matrix_norm(self.R) + g * (1 + size), m * m)
 
-    def transposed(self) -> "_ResidualBound":
-        return _ResidualBound(self.R.mT, self.X.mT, self.A.mT)
+    def row_sum(self, g: float) -> Tensor:
+        """Return a bound on ``||E||_inf``."""
+        m = self.A.shape[-1]
+        return _rounded_up(self.times(self.A.new_ones(m, 1), g).amax(dim=(-2, -1)), m)
+
+    def of_one_scale(self, row_exponent: Tensor, g: float) -> Tensor:
+        """Return a bound on ``||D1^-1 E D1||_2``, infinite where scales are too far apart."""
+        span = (row_exponent - row_exponent.amin(dim=-1, keepdim=True)).unsqueeze(-1)
+        D = power_of_two(span.clamp_max(_SPAN), torch.float64)
+        in_units = _ResidualBound(self.R * D.mT / D, self.A / D, self.X * D.mT)
+        norm = in_units.spectral(g)
+        return norm.masked_fill((span > _SPAN).any(dim=-2).squeeze(-1), torch.inf)
 
 
-def _error_bound(bound: _ResidualBound, rho: _Rho, row_exponent: Tensor, column_exponent: Tensor) -> Tensor:
-    """Return the bound on the relative error of X, infinite where there is none."""
+def _look_closer(
+    bound: _ResidualBound, spectral: Tensor, row_exponent: Tensor, column_exponent: Tensor, g: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return rho of A and of all that rounds to it, by row sums, and an error bound that holds in any units."""
     D1, D2 = _beside_largest(torch.stack([row_exponent, column_exponent])).unsqueeze(-1)
     h = (D1.shape[-2] + 3) * _UNIT
+    rho = bound.row_sum(h)
     z = bound.times(D1, h)
-    v = torch.fmin(_geometric(rho.row_sum) * z.amax(dim=(-2, -1)), _geometric(rho.frobenius) * matrix_norm(z))
-    of_any_scale = _of_any_scale(bound.X, z + v[..., None, None], D1, D2)
-    loose = (of_any_scale > _LOOSE) & (rho.smaller < 1)
+    v = torch.fmin(_geometric(rho) * z.amax(dim=(-2, -1)), _geometric(spectral) * matrix_norm(z))
+    error_bound = _of_any_scale(bound.X, z + v[..., None, None], D1, D2)
+    loose = ~(error_bound <= _LOOSE)
     if loose.any():
         part = _ResidualBound(*(T[loose] for T in bound))
         w = _fixed_point(part, z[loose], h)
-        of_any_scale[loose] = torch.fmin(of_any_scale[loose], _of_any_scale(part.X, w, D1[loose], D2[loose]))
-    smaller = torch.fmin(of_any_scale, _of_one_scale(bound, row_exponent, h))
-    return smaller.masked_fill(smaller.isnan(), torch.inf)
+        error_bound[loose] = torch.fmin(error_bound[loose], _of_any_scale(part.X, w, D1[loose], D2[loose]))
+    return rho, bound.row_sum(g), error_bound
 
 
 def _of_any_scale(X: Tensor, w: Tensor, D1: Tensor, D2: Tensor) -> Tensor:
@@ -260,16 +274,6 @@ def _fixed_point(bound: _ResidualBound, z: Tensor, h: float) -> Tensor:
     w = 1.25 * w
     holds = (_rounded_up(z + bound.times(w, h), m) <= w).all(dim=-2, keepdim=True)
     return torch.where(holds, w, torch.inf)
-
-
-def _of_one_scale(bound: _ResidualBound, row_exponent: Tensor, h: float) -> Tensor:
-    """Return the bound on ``||I - A X||_2``, infinite where scales are too far apart."""
-    m = row_exponent.shape[-1]
-    span = (row_exponent - row_exponent.amin(dim=-1, keepdim=True)).unsqueeze(-1)
-    D = power_of_two(span.clamp_max(_SPAN), torch.float64)
-    z = bound.times(D, h)
-    norm = _rounded_up((D * bound.transposed().times(z / D / D, h)).amax(dim=(-2, -1)).sqrt(), m)
-    return norm.masked_fill((span > _SPAN).any(dim=-2).squeeze(-1), torch.inf)
 
 
 def _beside_largest(exponent: Tensor) -> Tensor:

@@ -114,8 +114,8 @@ class Kernel:
         import llvmlite
 
         key = hashlib.sha256(repr((llvmlite.__version__, platform.machine(), processor(), self._arguments)).encode())
-        for source in sorted(Path(__file__).parent.glob("*.py")):
-            key.update(source.read_bytes())
+        for source in sources(self.name):
+            key.update(source.encode())
         return cache_directory() / f"{self.name}-{key.hexdigest()[:32]}.o"
 
     def _try(self, prepare: Callable[[], None]) -> None:
@@ -158,6 +158,17 @@ class Kernel:
         self._function = signature(engine.get_function_address(self.name))
 
 
+def sources(name: str) -> list[str]:
+    """Return the texts of a module of ``skdmi.lanes`` and of all that it imports there."""
+    found: dict[str, str] = {}
+    names = {name, "compiler"}
+    while names:
+        name = names.pop()
+        found[name] = (Path(__file__).parent / f"{name}.py").read_text()
+        names |= set(re.findall(r"^from skdmi\.lanes\.(\w+) import", found[name], re.MULTILINE)) - set(found)
+    return [found[name] for name in sorted(found)]
+
+
 def machine_code(name: str) -> bytes:
     """Compile the function of a kernel for the `processor`: numba makes the LLVM code, without its way into Python.
 
@@ -172,7 +183,6 @@ def machine_code(name: str) -> bytes:
     code = re.sub(r"^define [^\n]*@cfunc\..*?^}\n", "", compiled.inspect_llvm(), flags=re.MULTILINE | re.DOTALL)
     entry = compiled.native_name.removeprefix("cfunc.")
     code = code.replace(f"@{entry}(", f"@{name}(")
-    llvm.initialize_native_asmprinter()
     return target_machine().emit_object(llvm.parse_assembly(code))
 
 
@@ -181,6 +191,7 @@ def target_machine() -> Any:
     import llvmlite.binding as llvm
 
     llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
     name, features = processor()
     target = llvm.Target.from_default_triple()
     return target.create_target_machine(cpu=name, features=features, opt=3, codemodel="jitdefault", jit=True)

@@ -2,7 +2,7 @@
 
 from numba import njit
 
-from skdmi.lanes.vectors import LANES, OPTIONS, absolute, fnma, load, select, splat, store
+from skdmi.lanes.vectors import OPTIONS, absolute, fnma, load, select, splat, store
 
 
 @njit(**OPTIONS)
@@ -27,7 +27,7 @@ def eliminate(W, X, pivots, t, rows, m):
             if j != k + 1:
                 store(pivots, j, _eliminate_column(W, pivots, t, row, next_row, j, k, m))
         row = next_row
-    _exchange_columns(W, X, rows, m)
+    _exchange_columns(W, X, rows, t, m)
 
 
 @njit(**OPTIONS)
@@ -82,23 +82,26 @@ def _eliminate_column(W, pivots, t, row, next_row, j, k, m):
 
 
 @njit(**OPTIONS)
-def _exchange_columns(W, X, rows, m):
+def _exchange_columns(W, X, rows, places, m):
     """Exchange the columns of W as rows were exchanged, in reverse, into X."""
-    for lane in range(LANES):
-        for k in range(m):
-            if rows[k * LANES + lane] < 0.0:
-                rows[k * LANES + lane] = float(k)
-        for k in range(m):
-            X[k * LANES + lane] = float(k)
-        for k in range(m - 1, -1, -1):
-            other = int(rows[k * LANES + lane])
-            place = X[k * LANES + lane]
-            X[k * LANES + lane] = X[other * LANES + lane]
-            X[other * LANES + lane] = place
-        for k in range(m):
-            rows[k * LANES + lane] = X[k * LANES + lane]
-    for lane in range(LANES):
-        for j in range(m):
-            source = int(rows[j * LANES + lane]) * m
-            for i in range(m):
-                X[(j * m + i) * LANES + lane] = W[(source + i) * LANES + lane]
+    for j in range(m):
+        store(places, j, splat(W, float(j)))
+    for k in range(m - 1, -1, -1):
+        row, place = load(rows, k), load(places, k)
+        found = place
+        for j in range(k + 1, m):
+            is_other, other = row == splat(W, float(j)), load(places, j)
+            found = select(is_other, other, found)
+            store(places, j, select(is_other, place, other))
+        store(places, k, found)
+    for j in range(m):
+        place = load(places, j)
+        for i in range(0, m, 2):
+            k = min(i + 1, m - 1)
+            x, x_next = load(W, i), load(W, k)
+            for source in range(1, m):
+                is_source = place == splat(W, float(source))
+                x = select(is_source, load(W, source * m + i), x)
+                x_next = select(is_source, load(W, source * m + k), x_next)
+            store(X, j * m + i, x)
+            store(X, j * m + k, x_next)

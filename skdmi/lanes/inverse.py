@@ -31,6 +31,8 @@ UNIT = 2.0**-53
 MAX_STEPS = 6
 INACCURATE = 1e-2
 N_FIGURES = 7
+APART = 9
+"""So many vectors lie between two matrices: a power of two of bytes would have loads wait for unrelated stores."""
 
 Arrays = namedtuple("Arrays", ["double", "single", "start", "inverse", "single_inverse", "members", "figures"])
 Task = namedtuple(
@@ -67,17 +69,18 @@ def inverse(
     )
     square = m * m
     bases, order, room = as_integers(room), as_integers(part(room, 2)), part(room, 2 + square // LANES + 1)
+    apart = square + APART
     rooms = Rooms(
-        part(room, N_FIGURES),
-        part(room, N_FIGURES + square),
-        part(room, N_FIGURES + 2 * square),
-        part(room, N_FIGURES + 3 * square),
-        part(room, N_FIGURES + 4 * square),
-        part(room, N_FIGURES + 5 * square),
+        part(room, apart),
+        part(room, 2 * apart),
+        part(room, 3 * apart),
+        part(room, 4 * apart),
+        part(room, 5 * apart),
+        part(room, 6 * apart),
         room,
-        part(room, N_FIGURES + 6 * square),
-        part(room, N_FIGURES + 6 * square + m),
-        part(room, N_FIGURES + 6 * square + 2 * m),
+        part(room, 7 * apart),
+        part(room, 7 * apart + m),
+        part(room, 7 * apart + 2 * m),
         bases,
         order,
     )
@@ -87,7 +90,7 @@ def inverse(
         for lane in range(LANES):
             place = first + lane if lane < count else first
             bases[lane] = (members[place] if task.is_list else place) * square
-        _invert_group(arrays, task, rooms, count)
+        _invert_group(arrays, task, rooms, first, count)
         first += count
 
 
@@ -97,7 +100,7 @@ def _vector(rooms, k, m):
 
 
 @njit(**OPTIONS)
-def _invert_group(arrays, task, rooms, count):
+def _invert_group(arrays, task, rooms, first, count):
     """Invert as many matrices as there are lanes; a lane without one repeats the first."""
     m, A, X, R, W = task.m, rooms.A, rooms.X, rooms.R, rooms.W
     if task.is_single:
@@ -120,7 +123,7 @@ def _invert_group(arrays, task, rooms, count):
         correct(A, X, R, W, rooms.T, rooms.spare, m)
         steps = steps + splat(A, 1.0)
     inside = inside & scale_back(X, rooms.p, rooms.q, W, m)
-    _judge(arrays, task, rooms, units, inside, balanced, steps, count)
+    _judge(arrays, task, rooms, units, inside, balanced, steps, first, count)
     if task.is_single:
         unpack(W, arrays.single_inverse, rooms.bases, rooms.order, m)
     else:
@@ -159,7 +162,7 @@ def _approach(A, X, R, W, rooms, m):
 
 
 @njit(**OPTIONS)
-def _judge(arrays, task, rooms, units, inside, balanced, steps, count):
+def _judge(arrays, task, rooms, units, inside, balanced, steps, first, count):
     """Measure, prove, and write the figures; what is in W is rounded to float32 if need be."""
     m, A, X, R, W = task.m, rooms.A, rooms.X, rooms.R, rooms.W
     zero, one = splat(A, 0.0), splat(A, 1.0)
@@ -218,8 +221,8 @@ def _judge(arrays, task, rooms, units, inside, balanced, steps, count):
     store(figures, 5, interval[0])
     store(figures, 6, interval[1])
     for lane in range(count):
-        place = rooms.bases[lane] // (m * m)
-        for k in range(N_FIGURES):
+        place = arrays.members[first + lane] if task.is_list else first + lane
+        for k in range(N_FIGURES if task.measures else 1):
             arrays.figures[k * task.n_figures + place] = figures[k * LANES + lane]
 
 

@@ -16,7 +16,7 @@ LARGEST = 48
 """The largest m: beyond it LAPACK, which works on one matrix in blocks, is faster (``benchmarks/routes.py``)."""
 _SINGLE, _LIST, _START, _CORRECTS, _MEASURES = 1, 2, 4, 8, 16
 _N_FIGURES = 7
-_N_VECTORS = 12, 24, 7
+_N_VECTORS = 90, 25, 8
 """Of the room that the kernel needs: in all, times m, times m^2."""
 _SUBNORMAL = np.array([2.0**-1074])
 _ROOM = threading.local()
@@ -98,7 +98,7 @@ def _invert_part(
 ) -> None:
     """Invert a part of a stack, then once more, with a correction, what wants one."""
     A, X, start = A[part], X[part], None if start is None else start[part]
-    figures = np.empty((_N_FIGURES, len(A))) if details is None else details[:, part]
+    figures = np.empty((1, len(A))) if details is None else details[:, part]
     call = partial(_call, A, X, start, figures, tol, _MEASURES * (details is not None))
     call(None)
     found = figures[0].astype(np.uint8)

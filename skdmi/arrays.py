@@ -1,14 +1,12 @@
-"""What an X may be: real numbers in a container that is read as an array; all else is refused, with what to do.
+"""What an X may be: real numbers in a container that is read as an array; all else is refused, with what to do."""
 
-Nothing but numpy is imported: an object is of a class of torch or scipy only where somebody has imported those.
-"""
-
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Number
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from skdmi.kinds import is_masked, is_sparse, is_tensor, is_torch_data
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,7 +57,7 @@ def as_array(X: Any, *, name: str = "X", shape: str = STACK) -> Any:
         X = _read(X, name, shape)
         _refuse_sparse(X, name)
     check_dtypes(X, name=name, expected=expected)
-    if isinstance(X, np.ma.MaskedArray):
+    if is_masked(X):
         X = _unmasked(X, name)
     if isinstance(X, np.ndarray):
         if X.dtype == object:
@@ -72,10 +70,24 @@ def as_array(X: Any, *, name: str = "X", shape: str = STACK) -> Any:
 
 
 def as_float_array(X: Any, *, name: str = "X", shape: str = STACK) -> np.ndarray:
-    """Return what :func:`as_array` reads as a C-contiguous numpy array of :func:`float_dtype`; a copy only if need be.
+    """Return an array-like as a C-contiguous, aligned numpy array of :func:`float_dtype`; X itself where it is that.
 
-    A tensor is on the CPU, what is lazy is computed. Axes are not looked at, nor whether numbers are finite.
+    What is read-only, as a memory map may be, stays so. Axes are not looked at, nor whether numbers are finite.
 
+    Parameters
+    ----------
+    X : array-like
+        Anything but a tensor.
+    name, shape : str
+        What messages call X, and the shape that they say is expected.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`as_array`, and if a column of objects holds anything but real numbers.
+
+    Examples
+    --------
     >>> as_float_array([[1, 2], [3, 4]])
     array([[1., 2.],
            [3., 4.]])
@@ -83,7 +95,16 @@ def as_float_array(X: Any, *, name: str = "X", shape: str = STACK) -> np.ndarray
     array = np.asarray(as_array(X, name=name, shape=shape))
     if array.dtype == object:
         array = object_numbers(array, name=name, shape=shape)
-    return np.require(array, float_dtype(array.dtype), ["C", "A"])
+    return as_contiguous(array, float_dtype(array.dtype))
+
+
+def as_contiguous(array: np.ndarray, dtype: Any = None, *, writeable: bool = False) -> np.ndarray:
+    """Return an array, or a copy if need be, C-contiguous and aligned, and ``writeable`` if that is asked for.
+
+    Nor does an axis of length 1 run backwards, which numpy allows and torch refuses.
+    """
+    array = np.require(array, dtype, ["C", "A", "W"] if writeable else ["C", "A"])
+    return array.copy() if min(array.strides, default=0) < 0 else array
 
 
 def float_dtype(dtype: np.dtype) -> np.dtype:
@@ -94,20 +115,6 @@ def float_dtype(dtype: np.dtype) -> np.dtype:
     """
     native: np.dtype = dtype.newbyteorder("=")
     return native if native in (np.float32, np.float64) else np.dtype(np.float64)
-
-
-def is_tensor(X: Any) -> "TypeGuard[Tensor]":
-    """Return whether X is a torch tensor.
-
-    >>> is_tensor(np.eye(2))
-    False
-    """
-    return isinstance(X, getattr(sys.modules.get("torch"), "Tensor", ()))
-
-
-def is_dask(X: Any) -> bool:
-    """Return whether X is a dask array."""
-    return type(X).__module__.partition(".")[0] == "dask" and hasattr(X, "map_blocks") and hasattr(X, "chunks")
 
 
 def check_tensor(X: "Tensor", *, name: str = "X", expected: str = "Expected a dense tensor of real numbers.") -> None:
@@ -219,7 +226,7 @@ def object_numbers(X: np.ndarray, *, name: str = "X", shape: str = STACK) -> np.
             raise ValueError(_string_refusal(name, f"such as {entry!r:.40}", expected))
         if isinstance(entry, complex | np.complexfloating):
             raise ValueError(_complex_refusal(np.asarray(entry).dtype))
-        if _is_scipy_sparse(entry):
+        if is_sparse(entry):
             raise TypeError(_sparse_refusal(name))
         if getattr(entry, "ndim", 0) or isinstance(entry, list | tuple):
             shapes = {tuple(np.shape(entry)) if _is_even(entry) else None for entry in X.flat}
@@ -254,7 +261,7 @@ def _read(X: Any, name: str, shape: str) -> np.ndarray:
     )
     if isinstance(X, str | bytes | bytearray):
         raise TypeError(f"{name} is a {type(X).__name__}. {expected} For a file see skdmi.io.")
-    if isinstance(X, type) or _is_torch_data(X) or not numbers:
+    if isinstance(X, type) or is_torch_data(X) or not numbers:
         raise TypeError(f"{name} is {described(X)}. {expected}{_advice(X, name)}")
     if isinstance(X, Sequence):
         _refuse_masks(X, name)
@@ -295,7 +302,7 @@ def described(X: Any) -> str:
 
 
 def _advice(X: Any, name: str) -> str:
-    if _is_torch_data(X):
+    if is_torch_data(X):
         return " Pass its batches one at a time, or torch.cat of them."
     if isinstance(X, Mapping):
         return f" Try numpy.stack(list({name}.values()))."
@@ -315,7 +322,7 @@ def _is_even(entry: Any) -> bool:
     return True
 
 
-def _unmasked(X: np.ma.MaskedArray, name: str) -> np.ndarray:
+def _unmasked(X: "np.ma.MaskedArray", name: str) -> np.ndarray:
     """Return what a masked array holds, if nothing is masked."""
     if np.ma.is_masked(X):
         mask: Any = np.atleast_1d(np.ma.getmaskarray(X))
@@ -340,7 +347,7 @@ def _narrowed(X: np.ndarray, name: str) -> np.ndarray:
 def _refuse_masks(X: Any, name: str) -> None:
     """Refuse masked entries anywhere in nested lists: numpy would read what is under the mask."""
     for part in X:
-        if isinstance(part, np.ma.MaskedArray):
+        if is_masked(part):
             if np.ma.is_masked(part):
                 raise ValueError(
                     f"{name} has masked entries, in an array that it holds. Expected every entry to be known: fill "
@@ -352,19 +359,8 @@ def _refuse_masks(X: Any, name: str) -> None:
 
 def _refuse_sparse(X: Any, name: str) -> None:
     torch_sparse = is_tensor(X) and str(X.layout) not in ("torch.strided", "torch._mkldnn")
-    if _is_scipy_sparse(X) or torch_sparse or type(X).__module__.partition(".")[0] == "sparse":
+    if is_sparse(X) or torch_sparse:
         raise TypeError(_sparse_refusal(name))
-
-
-def _is_scipy_sparse(X: Any) -> bool:
-    issparse = getattr(sys.modules.get("scipy.sparse"), "issparse", None)
-    return issparse is not None and bool(issparse(X))
-
-
-def _is_torch_data(X: Any) -> bool:
-    """Return whether X is a data set or a loader of torch."""
-    data = sys.modules.get("torch.utils.data")
-    return isinstance(X, (getattr(data, "Dataset", ()), getattr(data, "DataLoader", ())))
 
 
 def _sparse_refusal(name: str) -> str:

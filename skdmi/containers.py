@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skdmi.arrays import STACK, as_array, check_dtypes, float_dtype, is_dask, is_tensor, to_numpy
+from skdmi.arrays import STACK, as_array, as_contiguous, check_dtypes, float_dtype, to_numpy
+from skdmi.kinds import is_dask, is_tensor
 from skdmi.validation import refuse_empty, side_of
 
 Validate: TypeAlias = Callable[..., Any]
@@ -61,7 +62,7 @@ def as_stack(X: Any, *, name: str = "X", shape: str = STACK) -> Tensor:
     if not is_tensor(X):
         X = np.asarray(X)
         # torch warns of read-only arrays, such as joblib's memory maps, and refuses negative strides: those are copied.
-        X = torch.from_numpy(np.require(X, np.float32 if X.dtype == np.float32 else np.float64, ["C", "W"]))
+        X = torch.from_numpy(as_contiguous(X, np.float32 if X.dtype == np.float32 else np.float64, writeable=True))
     stack = computable(X if X.is_floating_point() else X.double())
     return stack.reshape(len(stack), side_of(stack.shape[1]), -1) if stack.ndim == 2 and shape == STACK else stack
 
@@ -86,7 +87,7 @@ def _read_numpy(X: Any, validate: Validate) -> Tensor:
     if isinstance(X, np.ndarray):
         X = X.astype(X.dtype.newbyteorder("="), copy=False)
     array = validate(X, dtype=[np.float64, np.float32], ensure_all_finite=False)
-    return torch.from_numpy(np.require(array, requirements=["C", "W"]))
+    return torch.from_numpy(as_contiguous(array, writeable=True))
 
 
 def _read_torch(X: Tensor, validate: Validate) -> Tensor:

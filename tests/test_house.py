@@ -22,7 +22,7 @@ ORDER = [
     {"lanes", "lapack"},
     {"containers"},
     {"arrays", "io", "persistence", "validation"},
-    {"chunks", "exceptions", "figures"},
+    {"chunks", "exceptions", "figures", "kinds"},
 ]
 """From above: a module imports from rows below its own, from its own room, and from ``skdmi`` itself."""
 LEVELS = {room: level for level, rooms in enumerate(ORDER) for room in rooms}

@@ -20,6 +20,43 @@ def test_import_imports_nothing_heavy():
     assert not set(HEAVY) & set(loaded.split())
 
 
+LIGHT = [
+    *("arrays", "chunks", "exceptions", "figures", "kinds", "validation"),
+    *("estimators.policies", "estimators.report", "lanes.stack"),
+]
+"""All that the inverse of a numpy array needs where nothing goes wrong."""
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_what_numpy_arrays_need_imports_numpy_alone(name):
+    loaded = run(f"import sys, skdmi.{name}; print(*{{m.partition('.')[0] for m in sys.modules}})")
+    assert not {*HEAVY, "numba", "llvmlite", "joblib"} - {"numpy"} & set(loaded.split())
+
+
+READ_AND_WARN = """
+import sys, warnings
+import numpy as np
+from skdmi.arrays import as_float_array
+from skdmi.estimators.policies import settle_missing
+from skdmi.kinds import is_dask, is_tensor
+from skdmi.validation import check_square, refuse_non_finite
+
+for X in (np.eye(3), [[1, 2], [3, 4]], np.eye(2, dtype=np.float16)[None], np.eye(2, dtype=object)):
+    assert not is_tensor(X) and not is_dask(X)
+    A = as_float_array(X)
+    check_square("A", A)
+    refuse_non_finite(A)
+with warnings.catch_warnings(record=True) as caught:
+    settle_missing(np.array([False, True]), "warn")
+assert (caught[0].filename, caught[0].lineno) == ("<string>", 15)
+print(*sys.modules)
+"""
+
+
+def test_arrays_are_read_and_singular_ones_named_without_torch():
+    assert not {"torch", "sklearn", "scipy.sparse", "pandas", "numpy.ma"} & set(run(READ_AND_WARN).split())
+
+
 @pytest.mark.slow
 def test_everything_is_imported_without_plotting_hub_or_cluster():
     program = "import sys; from skdmi import *; print(ExactInverter.__name__, metrics.__name__); print(*sys.modules)"

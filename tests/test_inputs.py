@@ -18,8 +18,12 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import skdmi
 from skdmi import ExactInverter, RefinedInverter
+from skdmi.arrays import as_float_array
+from skdmi.containers import as_stack
 from skdmi.distributions import Uniform
+from skdmi.kinds import is_dask
 from skdmi.metrics import frobenius_residuals
+from skdmi.validation import check_square, refuse_non_finite
 from tests.matrices import make_stack
 
 STACK = make_stack(n_matrices=2, m=3)
@@ -32,6 +36,10 @@ DOORS = {
     "report": RefinedInverter().report,
     "inv": skdmi.inv,
 }
+
+
+class Sub(np.ndarray):
+    pass
 
 
 def masked(container=np.ma.array):
@@ -220,6 +228,82 @@ def test_a_list_of_tensors_keeps_single_precision():
 @pytest.mark.parametrize("dtype", ["category", "Float64", object])
 def test_tables_of_other_dtypes_that_hold_numbers(dtype):
     np.testing.assert_array_equal(ExactInverter().transform(FRAME.astype(dtype)), ExactInverter().transform(FLAT))
+
+
+def memory_map(array, path):
+    np.save(path, array)
+    return np.load(path, mmap_mode="r")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_arrays_that_need_no_copy_are_not_copied(dtype, tmp_path):
+    for X in (STACK.astype(dtype), FLAT.astype(dtype), np.array(STACK, dtype)[1:], STACK.astype(dtype).view(Sub)):
+        found = as_float_array(X)
+        assert type(found) is np.ndarray
+        assert np.shares_memory(found, X)
+    mapped = memory_map(STACK.astype(dtype), tmp_path / "stack.npy")
+    assert np.shares_memory(as_float_array(mapped), mapped)
+
+
+READ = {
+    "big endian float32": (lambda: STACK.astype(">f4"), np.float32),
+    "big endian": (lambda: STACK.astype(">f8"), np.float64),
+    "half": (lambda: STACK.astype(np.float16), np.float64),
+    "long": (lambda: STACK.astype(np.longdouble), np.float64),
+    "reversed": (lambda: STACK.astype(np.float32)[:, ::-1, ::-1], np.float32),
+    "fortran": (lambda: np.asfortranarray(STACK), np.float64),
+    "unaligned": (lambda: np.frombuffer(b"0" + STACK.tobytes(), np.float64, offset=1).reshape(2, 3, 3), np.float64),
+    "list": (lambda: STACK.tolist(), np.float64),
+    "objects": (lambda: STACK.astype(object), np.float64),
+    "masked": (lambda: np.ma.array(STACK.astype(np.float32)), np.float32),
+    "tensors": (lambda: list(torch.from_numpy(STACK).float()), np.float32),
+    "frame": (lambda: FRAME, np.float64),
+    "frame of float32": (lambda: FRAME.astype(np.float32), np.float32),
+    "frame of Float64": (lambda: FRAME.astype("Float64"), np.float64),
+    "frame of decimals": (lambda: FRAME.map(decimal.Decimal), np.float64),
+    "integers": (lambda: np.rint(STACK).astype(np.int8), np.float64),
+    "bool": (lambda: STACK > 0, np.float64),
+}
+
+
+@pytest.mark.parametrize(("make", "dtype"), READ.values(), ids=READ)
+def test_arrays_are_read_as_native_contiguous_numbers(make, dtype):
+    X = make()
+    found = as_float_array(X)
+    assert found.dtype == dtype
+    assert found.dtype.isnative
+    assert found.flags.c_contiguous
+    assert found.flags.aligned
+    np.testing.assert_array_equal(found, np.asarray(X).astype(dtype))
+
+
+@pytest.mark.parametrize("door", [as_float_array, as_stack, ExactInverter().transform, skdmi.inv])
+@pytest.mark.parametrize("one", [STACK[1:][::-1], FLAT[:1][::-1], STACK[:, :1, :1][:, ::-1, ::-1]])
+def test_an_axis_of_length_one_may_run_backwards(door, one):
+    if door is not skdmi.inv or one.ndim == 3:
+        np.testing.assert_array_equal(door(one), door(one.copy()))
+        torch.from_numpy(as_float_array(one))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_reading_arrays_refuses_what_every_door_does(name):
+    make, error, message = CASES[name]
+    X = make()
+    if not isinstance(X, torch.Tensor) and not is_dask(X):
+        with pytest.raises(error, match=message):
+            check_square("A", as_float_array(X, name="A", shape="(..., m, m)"))
+
+
+@pytest.mark.parametrize(("value", "kind"), [(np.nan, "NaN"), (np.inf, "infinity"), (-np.inf, "infinity")], ids=str)
+@pytest.mark.parametrize("container", [np.asarray, torch.as_tensor], ids=["numpy", "torch"])
+def test_non_finite_entries_are_refused_alike_in_arrays_and_tensors(value, kind, container):
+    A = np.ones((5, 2, 2))
+    refuse_non_finite(container(A))
+    refuse_non_finite(container(A[:0]))
+    A[[1, 3], 0, 1] = value
+    for X in (A, A.reshape(5, 4)):
+        with pytest.raises(ValueError, match=rf"^X contains {kind} \(NaN or inf\) in 2 of 5 matrices, .* index 11\."):
+            refuse_non_finite(container(X), 10)
 
 
 @settings(max_examples=20, deadline=None, database=None)

@@ -11,7 +11,7 @@ from sklearn.base import clone
 from sklearn.utils._param_validation import HasMethods, Interval
 from torch import Tensor
 
-from skdmi.arrays import float_dtype, is_dask, to_numpy
+from skdmi.arrays import float_dtype, to_numpy
 from skdmi.estimators.base import BaseInverter
 from skdmi.estimators.dask_blocks import invert_chunked
 from skdmi.estimators.exact import ExactInverter
@@ -19,6 +19,7 @@ from skdmi.estimators.meta import MetaInverter, clone_and_fit, invert_with, name
 from skdmi.estimators.policies import pinv_advice, warn_singular
 from skdmi.estimators.solution import REFINED, Solution, in_parts
 from skdmi.iteration.refinement import refine
+from skdmi.kinds import is_dask
 from skdmi.linalg.recursion import block_inverse, collect_leaves, polish_
 from skdmi.linalg.residuals import missing
 

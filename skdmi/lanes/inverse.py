@@ -211,7 +211,7 @@ def _judge(arrays, task, rooms, units, inside, balanced, steps, first, count):
             residual(A, X, R, m)
             norm = square_root(squares(R, units.rp, units.p, m)[1])
 
-    status = _status(task, X, units, norms, right[0], certified, proof.rho_of_A, bound, kept, inside, balanced)
+    status = _status(task, X, units, norms, right[0], proof, certified, bound, kept, inside, balanced)
     figures = rooms.figures
     store(figures, 0, status)
     store(figures, 1, bound)
@@ -227,7 +227,7 @@ def _judge(arrays, task, rooms, units, inside, balanced, steps, first, count):
 
 
 @njit(**OPTIONS)
-def _status(task, X, units, norms, square, certified, rho_of_A, bound, kept, inside, balanced):
+def _status(task, X, units, norms, square, proof, certified, bound, kept, inside, balanced):
     """Return what is known of each matrix, as a sum of the powers of two in :mod:`skdmi.figures`."""
     m = task.m
     zero, one = splat(X, 0.0), splat(X, 1.0)
@@ -237,13 +237,12 @@ def _status(task, X, units, norms, square, certified, rho_of_A, bound, kept, ins
     wide = widest(units, m) > splat(X, 2.0**10)
     if some(wide):
         delicate = delicate | (wide & leans_on_small_entries(X, units, 2.0**10 * spare_bits, m))
-    delicate = delicate | ((balanced ^ true) & (condition > splat(X, 2.0**6 * spare_bits * m)))
-    inside = inside & (balanced | (condition < splat(X, 2.0**30)))
+    inside = inside & balanced
     inaccurate = (bound <= splat(X, INACCURATE)) ^ true
     wanting = (square < splat(X, HOPELESS * HOPELESS)) & (delicate | (kept ^ true) | inaccurate)
     return (
         select(certified, one, zero)
-        + select(rho_of_A < one, splat(X, 2.0), zero)
+        + select(proof.rho_of_A < one, splat(X, 2.0), zero)
         + select(kept, splat(X, 4.0), zero)
         + select(inside, zero, splat(X, 8.0))
         + select(wanting, splat(X, 16.0), zero)

@@ -21,7 +21,7 @@ WIDEST = 2.0**200
 """Rows or columns whose scales lie further apart are left to the reference."""
 FARTHEST = 2.0**500
 """Entries beyond this, and rows below its reciprocal, too."""
-UNBALANCED = 24.0
+UNBALANCED = 2.0**8
 """A row or column whose geometric mean is so many times below 1 is not balanced."""
 
 

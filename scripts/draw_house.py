@@ -34,6 +34,8 @@ WORDS = {
     "validation": "layout, size, numbers",
     "chunks": "how many at a time",
     "exceptions": "errors, warnings",
+    "figures": "what a route finds",
+    "kinds": "what an object is",
 }
 """What is in a room, in a few words; a new room needs some."""
 WIDTH, ROW, MARGIN = 800, 74, 16

@@ -1,25 +1,33 @@
 """The one-liners."""
 
 import os
-from functools import cache
-from pathlib import Path
-from typing import Any
+from numbers import Real
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn import config_context
-from sklearn.frozen import FrozenEstimator
-from torch import Tensor
 
-from skdmi import persistence
-from skdmi.arrays import as_array
-from skdmi.containers import is_dask
-from skdmi.estimators.block import DEFAULT_BLOCK_SIZE, BlockInverter
-from skdmi.estimators.ensemble import load_fitted
-from skdmi.estimators.refined import RefinedInverter
-from skdmi.persistence import pretrained_names, read_card, shipped_directory, trained_sizes
+from skdmi.arrays import as_float_array
+from skdmi.estimators.direct import ROUTES, invert_directly, is_sound
+from skdmi.estimators.policies import (
+    SINGULAR,
+    SINGULAR_POLICIES,
+    UNCERTIFIED,
+    UNCERTIFIED_POLICIES,
+    float64_hint,
+    refuse_uncertified,
+    settle_missing,
+    warn_inaccurate,
+)
+from skdmi.figures import CERTIFIED, INACCURATE, NONSINGULAR
+from skdmi.kinds import is_dask, is_tensor
 from skdmi.validation import check_square
 
-__all__ = ["certified_inverter", "choose_model", "inv", "load_pretrained"]
+if TYPE_CHECKING:
+    from sklearn.frozen import FrozenEstimator
+
+    from skdmi.estimators.refined import RefinedInverter
+
+__all__ = ["ROUTES", "certified_inverter", "inv", "load_pretrained"]
 
 
 def inv(A: Any, *, tol: Any = "auto", uncertified: str = "exact", singular: str = "warn", model: Any = "auto") -> Any:
@@ -77,19 +85,56 @@ def inv(A: Any, *, tol: Any = "auto", uncertified: str = "exact", singular: str 
            [ 0.  ,  1.  ,  0.  ],
            [ 0.  ,  0.  ,  0.25]])
     """
-    A = A if is_dask(A) else as_array(A, name="A", shape="(..., m, m)")
-    A = A if isinstance(A, Tensor) or is_dask(A) else np.asarray(A)
+    A = A if is_dask(A) or is_tensor(A) else as_float_array(A, name="A", shape="(..., m, m)")
     check_square("A", A, nonempty=True)
     m = A.shape[-1]
-    inverter = certified_inverter(m, model=model, tol=tol, uncertified=uncertified, singular=singular)
+    policies = {"tol": tol, "uncertified": uncertified, "singular": singular}
+    if isinstance(A, np.ndarray) and isinstance(model, str) and model == "auto" and A.size > 0:
+        X = _inv_directly(A.reshape(-1, m, m), **policies)
+        if X is not None:
+            return X.reshape(A.shape)
+    return _inv_by_estimator(A, model, policies)
+
+
+def _inv_directly(A: np.ndarray, *, tol: Any, uncertified: Any, singular: Any) -> np.ndarray | None:
+    """Return what a RefinedInverter would, without importing what it needs; None where that is wanted after all."""
+    by_rounding = isinstance(tol, str) and tol == "auto"
+    if not (by_rounding or (isinstance(tol, Real) and float(tol) >= 0)):
+        return None
+    if uncertified not in UNCERTIFIED_POLICIES or singular not in SINGULAR_POLICIES:
+        return None
+    X, found = invert_directly(A, tol=0.0 if by_rounding else float(tol))
+    if is_sound(found.status).all():
+        return X
+    certified = found.has(CERTIFIED)
+    warn_inaccurate(certified & found.has(INACCURATE), A.dtype, 0, "are certified, but")
+    absent = ~np.isfinite(X).all(axis=(1, 2)) if uncertified == "keep" else ~certified
+    X[absent] = np.nan
+    if uncertified == "raise":
+        refuse_uncertified(absent)
+    reason = SINGULAR if uncertified == "exact" else UNCERTIFIED
+    hint = float64_hint(A.dtype, int(np.count_nonzero(absent & found.has(NONSINGULAR))))
+    if settle_missing(absent, singular, reason=reason, hint=hint):
+        from skdmi.estimators.singular import put_pseudo_inverses  # imports torch
+
+        put_pseudo_inverses(A, X, absent)
+    return X
+
+
+def _inv_by_estimator(A: Any, model: Any, policies: dict[str, Any]) -> Any:
+    from sklearn import config_context
+
+    m = A.shape[-1]
+    inverter = certified_inverter(m, model=model, **policies)
     with config_context(transform_output="default"):
         return inverter.transform(A.reshape(-1, m, m)).reshape(A.shape)
 
 
-def certified_inverter(matrix_size: int, *, model: Any = "auto", **policies: Any) -> RefinedInverter:
+def certified_inverter(matrix_size: int, *, model: Any = "auto", **policies: Any) -> "RefinedInverter":
     """Return the inverter behind `inv`, ready for matrices of one size: refined(block(refined(network))).
 
-    There is no block between where the network takes matrices of that size itself, up to 32 if it takes any.
+    There is no block between where the network takes matrices of that size itself, up to 32 if it takes any; and no
+    network where none is named.
 
     Parameters
     ----------
@@ -100,61 +145,27 @@ def certified_inverter(matrix_size: int, *, model: Any = "auto", **policies: Any
 
     Examples
     --------
-    >>> certified_inverter(1)
+    >>> certified_inverter(3)
     RefinedInverter()
     """
+    from sklearn.frozen import FrozenEstimator
+
+    from skdmi.estimators.block import DEFAULT_BLOCK_SIZE, BlockInverter
+    from skdmi.estimators.refined import RefinedInverter
+
     if isinstance(model, str) and model == "auto":
-        name, block_size = choose_model(matrix_size)
-        if name is None:
-            return RefinedInverter(**policies)
-        model = _load_shipped(shipped_directory(name))
-    else:
-        if isinstance(model, str | os.PathLike):
-            model = load_pretrained(model)
-        elif not isinstance(model, FrozenEstimator):
-            model = FrozenEstimator(model)
-        block_size = getattr(model, "matrix_size_", min(matrix_size, DEFAULT_BLOCK_SIZE))
+        return RefinedInverter(**policies)
+    if isinstance(model, str | os.PathLike):
+        model = load_pretrained(model)
+    elif not isinstance(model, FrozenEstimator):
+        model = FrozenEstimator(model)
+    block_size = getattr(model, "matrix_size_", min(matrix_size, DEFAULT_BLOCK_SIZE))
     if block_size != matrix_size:
         model = BlockInverter(RefinedInverter(model), block_size=block_size)
     return RefinedInverter(model, **policies)
 
 
-def choose_model(matrix_size: int) -> tuple[str | None, int]:
-    """Return the name of the shipped model for a size, and the size of the matrices to give it.
-
-    Of the models whose card says ``"chosen_by_size": true`` the one trained for that size alone, or else for the fewest
-    sizes; where there is none, for a BlockInverter, the one for the most sizes at the largest of them; else None, which
-    stands for the untrained iteration.
-
-    >>> choose_model(3), choose_model(1)
-    (('uniform-3x3', 3), (None, 1))
-    """
-    models = _models_by_size(persistence.SHIPPED)
-    fitting = [(high - low, name) for name, (low, high) in models.items() if low <= matrix_size <= high]
-    if fitting:
-        return min(fitting)[1], matrix_size
-    smaller = [(high - low, high, name) for name, (low, high) in models.items() if high < matrix_size]
-    _, size, name = max(smaller, default=(0, matrix_size, None))
-    return name, size
-
-
-@cache
-def _models_by_size(shipped: Path) -> dict[str, tuple[int, int]]:
-    """Return the least and the largest size of the shipped models among which the size alone may choose."""
-    cards = {name: read_card(shipped / name) for name in pretrained_names()}
-    return {
-        name: trained_sizes(card["fitted"]["_architecture"])
-        for name, card in cards.items()
-        if card.get("chosen_by_size", False)
-    }
-
-
-@cache
-def _load_shipped(directory: os.PathLike[str]) -> FrozenEstimator:
-    return load_pretrained(directory)
-
-
-def load_pretrained(name_or_directory: str | os.PathLike[str]) -> FrozenEstimator:
+def load_pretrained(name_or_directory: str | os.PathLike[str]) -> "FrozenEstimator":
     """Return a trained model inside ``FrozenEstimator``, so that no pipeline, clone or search retrains it.
 
     Parameters
@@ -186,4 +197,8 @@ def load_pretrained(name_or_directory: str | os.PathLike[str]) -> FrozenEstimato
       [0.   0.25 0.  ]
       [0.   0.   0.2 ]]]
     """
+    from sklearn.frozen import FrozenEstimator
+
+    from skdmi.estimators.ensemble import load_fitted
+
     return FrozenEstimator(load_fitted(name_or_directory))

@@ -20,8 +20,9 @@ class Figures(NamedTuple):
     residual_norm: np.ndarray | None = None
     """``||I - A X||_F`` of what is returned."""
     n_steps: np.ndarray | None = None
+    """Of corrections."""
     rho: np.ndarray | None = None
-    """See :class:`skdmi.linalg.Certificate`."""
+    """See :class:`skdmi.linalg.Certificate`, here and below."""
     condition_lower: np.ndarray | None = None
     condition_upper: np.ndarray | None = None
 

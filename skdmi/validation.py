@@ -166,6 +166,10 @@ def refuse_non_finite(stack: Any, start: int = 0) -> None:
         ...
     ValueError: X contains infinity (NaN or inf) in 1 of 2 matrices, the first at index 1. Expected finite entries: ...
     """
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = stack.sum()  # at the speed of memory, and finite where all is, but for overflow
+    if math.isfinite(total):
+        return
     finite = np.isfinite(stack) if isinstance(stack, np.ndarray) else stack.isfinite()
     if finite.all():
         return

@@ -7,7 +7,7 @@ from typing import Any, Self
 import click
 
 import skdmi
-from skdmi.persistence import pretrained_names, read_card, shipped_directory
+from skdmi.persistence import pretrained_names, read_card, shipped_directory, trained_sizes
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,19 @@ def shipped_cards() -> list[ModelCard]:
 
 
 def default_model(matrix_size: int) -> Path:
-    """Return the directory of the shipped model for a size, if it takes matrices of that size itself."""
-    from skdmi.api import choose_model  # imports torch
+    """Return the directory of the shipped model for a size.
 
-    name, _ = choose_model(matrix_size)
-    if name is not None and read_card(shipped_directory(name))["fitted"].get("matrix_size_") in (matrix_size, None):
-        return shipped_directory(name)
+    Of those whose card says ``"chosen_by_size": true`` it is the one trained for the fewest sizes, that among them.
+    """
+    fitting = []
+    for card in shipped_cards():
+        fitted = card.content["fitted"]
+        low, high = trained_sizes(fitted["_architecture"])
+        takes = fitted.get("matrix_size_") in (matrix_size, None) and low <= matrix_size <= high
+        if takes and card.content.get("chosen_by_size", False):
+            fitting.append((high - low, card.name))
+    if fitting:
+        return shipped_directory(min(fitting)[1])
     raise click.ClickException(
         f"No shipped model takes {matrix_size} x {matrix_size} matrices; skdmi info lists what there is. Name a model "
         f"directory with --model; skdmi train makes one."

@@ -17,7 +17,8 @@ from skdmi.estimators.dask_blocks import invert_chunked
 from skdmi.estimators.exact import ExactInverter
 from skdmi.estimators.meta import MetaInverter, clone_and_fit, invert_with, named_size, requires_fit
 from skdmi.estimators.policies import pinv_advice, warn_singular
-from skdmi.estimators.solution import REFINED, Solution, in_parts
+from skdmi.estimators.solution import REFINED, Outcome, Solution, in_parts
+from skdmi.figures import CERTIFIED
 from skdmi.iteration.refinement import refine
 from skdmi.kinds import is_dask
 from skdmi.linalg.recursion import block_inverse, collect_leaves, polish_
@@ -116,23 +117,24 @@ class BlockInverter(MetaInverter):
         invert_with(self.inverter_, torch.eye(m, dtype=torch.float64)[None])  # refuses m here, or takes it
         self.block_size_ = m
 
-    def _invert(self, A: Tensor) -> Solution:
+    def _invert(self, A: Tensor) -> Outcome:
         parts = zip(in_parts(A), in_parts(self._guess(A)), strict=True)
         solution = Solution.joined([Solution.refined(*part, REFINED, max_steps=MAX_STEPS) for part in parts])
         wanting = solution.wanting()
         if wanting.any():
             solution = solution.with_exact(A, wanting)
-        return solution.without(~solution.certified)
+        return solution.outcome.without(~solution.has(CERTIFIED))
 
     def _guess(self, A: Tensor) -> Tensor:
         """Return unrefined inverses, float64; a caller that refines need no more."""
         ready = self._ready()
         return block_inverse(A, ready.block_size_, partial(invert_leaf, ready.inverter_))
 
-    def _settle(self, A: Tensor, solution: Solution, start: int) -> Tensor:
-        solution.warn_if_inaccurate(start)
-        warn_singular(missing(solution.inverse), start, pinv_advice(self) + solution.hint())
-        return solution.inverse
+    def _settle(self, A: Tensor, outcome: Outcome, start: int) -> Tensor:
+        outcome.warn_if_inaccurate(start)
+        absent = missing(outcome.inverse)
+        warn_singular(absent, start, pinv_advice(self) + outcome.hint(absent))
+        return outcome.inverse
 
     def _apply(self, X: Any, function: Callable[[Tensor, int], Tensor], *, keeps_shape: bool) -> Any:
         if not (keeps_shape and is_dask(X) and X.ndim == 3 and X.numblocks[1:] != (1, 1)):

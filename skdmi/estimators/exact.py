@@ -1,18 +1,28 @@
 """``ExactInverter``: LAPACK in the shape of an inverter."""
 
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
+import numpy as np
 import torch
 from sklearn.utils._param_validation import StrOptions
 from torch import Tensor
 
 from skdmi.containers import computable
 from skdmi.estimators.base import BaseInverter, in_dtype_of, unchanged_on_error
+from skdmi.estimators.direct import is_sound, route_for
 from skdmi.estimators.policies import SINGULAR_POLICIES, float64_hint, warn_inaccurate
 from skdmi.estimators.report import INACCURATE
 from skdmi.estimators.singular import settle_singular
-from skdmi.linalg.exact import LUInverse, lu_inverse
+from skdmi.linalg.exact import lu_inverse
 from skdmi.linalg.residuals import missing
+
+
+class _Found(NamedTuple):
+    """Inverses in the dtype of the matrices, which of them are missing, and which may be far off."""
+
+    inverse: Tensor
+    absent: Tensor
+    is_inaccurate: Tensor
 
 
 class ExactInverter(BaseInverter):
@@ -85,20 +95,29 @@ class ExactInverter(BaseInverter):
                 self._open_stack(X)
         return self
 
-    def _invert(self, A: Tensor) -> LUInverse:
-        found = lu_inverse(computable(A))
-        return found._replace(inverse=in_dtype_of(A, found.inverse))
+    def _invert(self, A: Tensor) -> _Found:
+        given = computable(A)
+        if A.device.type != "cpu":
+            return _by_lapack(A, given)
+        stack = given.contiguous().numpy()
+        X = np.empty_like(stack)
+        sound = is_sound(route_for(A.shape[-1], len(A)).invert(stack, X).status)
+        nowhere = torch.zeros(len(A), dtype=torch.bool)
+        found = _Found(torch.from_numpy(X).to(A), nowhere, nowhere.clone())
+        if sound.all():
+            return found
+        other = torch.from_numpy(~sound)
+        for kept, theirs in zip(found, _by_lapack(A[other], given[other]), strict=True):
+            kept[other] = theirs
+        return found
 
-    def _settle(self, A: Tensor, answer: LUInverse, start: int) -> Tensor:
-        X = answer.inverse
-        absent = missing(X)
-        warn_inaccurate(
-            ~absent & (answer.residual_norm > INACCURATE), A.dtype, start, "have a residual that tells that"
-        )
+    def _settle(self, A: Tensor, answer: _Found, start: int) -> Tensor:
+        X, absent = answer.inverse, answer.absent
+        warn_inaccurate(answer.is_inaccurate, A.dtype, start, "have a residual that tells that")
         n_rescued = 0
         if A.dtype != torch.float64 and absent.any():
             n_rescued = int((~missing(lu_inverse(A[absent].double()).inverse)).sum())
-        return settle_singular(A, X, self.singular, start, hint=float64_hint(A.dtype, n_rescued))
+        return settle_singular(A, X, absent, self.singular, start, hint=float64_hint(A.dtype, n_rescued))
 
     def _check_ready(self) -> None:
         self._validate_params()
@@ -107,3 +126,10 @@ class ExactInverter(BaseInverter):
         tags = super().__sklearn_tags__()
         tags.requires_fit = False
         return tags
+
+
+def _by_lapack(A: Tensor, given: Tensor) -> _Found:
+    found = lu_inverse(given)
+    X = in_dtype_of(A, found.inverse)
+    absent = missing(X)
+    return _Found(X, absent, ~absent & (found.residual_norm > INACCURATE))

@@ -64,6 +64,11 @@ def warn_singular(absent: Any, start: int, advice: str, reason: str = SINGULAR) 
         warnings.warn(message, SingularMatrixWarning, stacklevel=_users_stacklevel())
 
 
+def warn_beyond_range(absent: Any, start: int) -> None:
+    """Warn once of missing pseudo-inverses, if any."""
+    warn_singular(absent, start, "Their pseudo-inverses are beyond the range of the dtype, so they are NaN; scale X.")
+
+
 def warn_inaccurate(chosen: Any, dtype: Any, start: int, what: str) -> None:
     """Warn once, at the user's line, of inverses, in a dtype of numpy or torch, whose error may be large."""
     chosen = to_numpy(chosen)

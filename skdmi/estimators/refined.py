@@ -1,5 +1,6 @@
 """``RefinedInverter``: refine to a tolerance, certify each matrix, hand the few others to an exact method, report."""
 
+from collections.abc import Iterator
 from numbers import Integral, Real
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from skdmi.arrays import to_numpy
 from skdmi.containers import computable
+from skdmi.estimators.direct import invert_directly
 from skdmi.estimators.meta import MetaInverter, invert_with
 from skdmi.estimators.policies import (
     SINGULAR,
@@ -20,7 +22,8 @@ from skdmi.estimators.policies import (
 )
 from skdmi.estimators.report import SOURCES, InversionReport
 from skdmi.estimators.singular import settle_singular
-from skdmi.estimators.solution import NETWORK, PINV, REFINED, Solution, in_parts
+from skdmi.estimators.solution import NETWORK, PINV, Outcome, Solution, from_lapack, in_parts
+from skdmi.figures import CERTIFIED, CONVERGED, Figures
 from skdmi.linalg.certificate import rounded_error_bound
 from skdmi.linalg.exact import pseudo_inverse
 from skdmi.linalg.residuals import double, missing, wide_frobenius_norm
@@ -141,53 +144,90 @@ class RefinedInverter(MetaInverter):
         self._check_ready()
         A, container, shape = self._open(X, reset=False)
         with torch.no_grad():
-            solution = self._invert(A)
-            inverse = self._settle(A, solution, 0)
-            is_pinv = missing(solution.inverse) & ~missing(inverse)
-            error_bound = solution.error_bound
+            solution = self._report_directly(A) if self._is_direct(A) else Solution.joined(list(self._solutions(A)))
+            absent = self._absent(solution.outcome)
+            solution = solution.without(absent)
+            inverse = self._settle(A, solution.outcome, 0)
+            is_pinv = absent.clone()
+            is_pinv[absent] = ~missing(inverse[absent])
+            error_bound, norm = solution.error_bound, solution.residual_norm
             if is_pinv.any():
                 found = pseudo_inverse(A[is_pinv])
                 rounded = rounded_error_bound(found.error_bound, found.inverse, inverse[is_pinv])
                 error_bound = error_bound.index_put((is_pinv,), rounded.to(error_bound))
-            norm = frobenius_residuals(A, inverse, left=left)
-            goal = _rounding(A, inverse, left=left) if self.tol == "auto" else torch.full_like(norm, float(self.tol))
-            source = torch.where(is_pinv, PINV, solution.source)
+            unknown = norm.isnan() | left
+            if unknown.any():
+                norm = norm.index_put((unknown,), frobenius_residuals(A[unknown], inverse[unknown], left=left))
+            converged = norm <= float(0 if self.tol == "auto" else self.tol)
+            if self.tol == "auto":
+                unknown = ~solution.has(CONVERGED)
+                converged = ~unknown & ~absent
+                goal = _rounding(A[unknown], inverse[unknown], left=left)
+                converged[unknown] = (norm[unknown] <= goal) & (goal < 1)
             return InversionReport(
                 inverse=container.give(inverse.reshape(shape)),
                 residual_norm=to_numpy(norm),
                 error_bound=to_numpy(error_bound),
-                certified=to_numpy(solution.certified),
-                converged=to_numpy((norm <= goal) & (norm < 1) & (goal < 1) & ~is_pinv),
+                certified=to_numpy(solution.has(CERTIFIED)),
+                converged=to_numpy(converged & (norm < 1) & ~is_pinv),
                 n_steps=to_numpy(solution.n_steps),
-                source=np.array(SOURCES)[to_numpy(source)],
+                source=np.array(SOURCES)[to_numpy(torch.where(is_pinv, PINV, solution.source))],
             )
 
-    def _invert(self, A: Tensor) -> Solution:
+    def _invert(self, A: Tensor) -> Outcome:
         """Start, refine, certify, fall back, in parts: what is needed beside the stack does not grow with it."""
-        return Solution.joined([self._invert_part(part) for part in in_parts(A)])
+        if self._is_direct(A):
+            X, figures = self._directly(A)
+            outcome = Outcome(torch.from_numpy(X).to(A), torch.from_numpy(figures.status))
+        else:
+            parts = (solution.outcome for solution in self._solutions(A))
+            outcome = Outcome(*map(torch.cat, zip(*parts, strict=True)))
+        return outcome.without(self._absent(outcome))
 
-    def _invert_part(self, A: Tensor) -> Solution:
-        start, source = None, REFINED
-        for inner in self._wrapped():
-            start, source = invert_with(inner, computable(A), to_refine=self.max_steps > 0), NETWORK
-        tol = 0.0 if self.tol == "auto" else float(self.tol)
-        solution = Solution.refined(A, start, source, tol=tol, max_steps=self.max_steps)
-        if self.uncertified == "keep":
-            return solution.without(missing(solution.inverse))
+    def _is_direct(self, A: Tensor) -> bool:
+        return A.device.type == "cpu" and not self._wrapped()
+
+    def _directly(self, A: Tensor, *, details: bool = False) -> tuple[np.ndarray, Figures]:
+        stack = computable(A).contiguous().numpy()
+        return invert_directly(stack, corrects=self.max_steps > 0, tol=self._tolerance(), details=details)
+
+    def _report_directly(self, A: Tensor) -> Solution:
+        return Solution.directly(A, *self._directly(A, details=True))
+
+    def _solutions(self, A: Tensor) -> Iterator[Solution]:
+        """Yield the solutions of parts of a stack."""
+        for part in in_parts(A):
+            yield self._solve(part)
+
+    def _solve(self, A: Tensor) -> Solution:
+        tol = self._tolerance()
+        wrapped = self._wrapped()
+        if not wrapped:
+            return from_lapack(A, tol=tol, max_steps=self.max_steps)
+        start = invert_with(wrapped[0], computable(A), to_refine=self.max_steps > 0)
+        solution = Solution.refined(A, start, NETWORK, tol=tol, max_steps=self.max_steps)
         if self.uncertified == "exact":
             wanting = solution.wanting(as_it_is=self.max_steps == 0)
             if wanting.any():
                 solution = solution.with_exact(A, wanting, tol)
-        return solution.without(~solution.certified)
+        return solution
 
-    def _settle(self, A: Tensor, solution: Solution, start: int) -> Tensor:
+    def _tolerance(self) -> float:
+        return 0.0 if self.tol == "auto" else float(self.tol)
+
+    def _absent(self, outcome: Outcome) -> Tensor:
+        """Return which inverses are not to be returned."""
+        return missing(outcome.inverse) if self.uncertified == "keep" else ~outcome.has(CERTIFIED)
+
+    def _settle(self, A: Tensor, outcome: Outcome, start: int) -> Tensor:
         """Warn of what is not accurate, and say or mend what is missing."""
-        solution.warn_if_inaccurate(start)
-        X = solution.inverse
+        outcome.warn_if_inaccurate(start)
+        X = outcome.inverse
+        absent = self._absent(outcome)
         if self.uncertified == "raise":
-            refuse_uncertified(missing(X), start)
+            refuse_uncertified(absent, start)
         reason = SINGULAR if self.uncertified == "exact" else UNCERTIFIED
-        return settle_singular(A, X, self.singular, start, reason=reason, hint=solution.hint())
+        return settle_singular(A, X, absent, self.singular, start, reason=reason, hint=outcome.hint(absent))
 
 
 def _rounding(A: Tensor, X: Tensor, *, left: bool) -> Tensor:

@@ -1,17 +1,18 @@
 """What ``singular`` asks for, done to a stack of inverses in tensors."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from skdmi.estimators.policies import SINGULAR, settle_missing, warn_singular
+from skdmi.estimators.policies import SINGULAR, settle_missing, warn_beyond_range
 from skdmi.linalg.exact import pseudo_inverse
 from skdmi.linalg.residuals import missing
 
 
 def settle_singular(
-    A: Tensor, X: Tensor, policy: str, start: int = 0, *, reason: str = SINGULAR, hint: str = ""
+    A: Tensor, X: Tensor, absent: Tensor, policy: str, start: int = 0, *, reason: str = SINGULAR, hint: str = ""
 ) -> Tensor:
-    """Deal with the members of A whose inverse in X is missing, as ``singular=policy`` asks.
+    """Deal with the members of A whose inverse in X is absent, as ``singular=policy`` asks.
 
     A pseudo-inverse beyond the range of the dtype of X is missing too: NaN, with the warning. See
     :func:`skdmi.estimators.policies.settle_missing` for the messages.
@@ -21,12 +22,20 @@ def settle_singular(
     SingularMatrixError
         Under ``"raise"``, naming the indices, counted from ``start``.
     """
-    absent = missing(X)
     if not settle_missing(absent, policy, start, reason=reason, hint=hint):
         return X
     X = X.clone()
-    X[absent] = pseudo_inverse(A[absent]).inverse.to(X)
-    absent = missing(X)
-    X[absent] = torch.nan
-    warn_singular(absent, start, "Their pseudo-inverses are beyond the range of the dtype, so they are NaN; scale X.")
+    X[absent] = _pseudo_inverses(A[absent], X.dtype)
+    warn_beyond_range(missing(X), start)
     return X
+
+
+def put_pseudo_inverses(A: np.ndarray, X: np.ndarray, absent: np.ndarray) -> None:
+    """Put pseudo-inverses, in numpy arrays, where inverses are absent."""
+    X[absent] = _pseudo_inverses(torch.from_numpy(A[absent]), torch.from_numpy(X[:0]).dtype).numpy()
+    warn_beyond_range(np.isnan(X).any(axis=(1, 2)), 0)
+
+
+def _pseudo_inverses(A: Tensor, dtype: torch.dtype) -> Tensor:
+    found = pseudo_inverse(A).inverse.to(dtype)
+    return torch.where(missing(found)[:, None, None], torch.nan, found)

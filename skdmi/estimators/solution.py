@@ -2,35 +2,73 @@
 
 from typing import NamedTuple, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from skdmi.chunks import chunk_size
 from skdmi.containers import computable
 from skdmi.estimators.policies import float64_hint, warn_inaccurate
-from skdmi.estimators.report import INACCURATE, SOURCES
-from skdmi.iteration.refinement import refine_equilibrated
-from skdmi.linalg.certificate import certify_equilibrated, rounded_error_bound
+from skdmi.estimators.report import INACCURATE as INACCURATE_BOUND
+from skdmi.estimators.report import SOURCES
+from skdmi.figures import CERTIFIED, CONVERGED, INACCURATE, NONSINGULAR, Figures
+from skdmi.iteration.refinement import Refinement, refine_equilibrated
+from skdmi.linalg.certificate import Certificate, certify_equilibrated, rounded_error_bound
 from skdmi.linalg.exact import exact_inverse
 from skdmi.linalg.residuals import double, missing
 from skdmi.linalg.scaling import equilibrate
+from skdmi.metrics import frobenius_residuals
 
 NETWORK, REFINED, EXACT, PINV, NONE = range(len(SOURCES))
 
 
-class Solution(NamedTuple):
-    """Inverses in the dtype of the matrices, and what is known of each; all on the device of the matrices.
-
-    Fields are tensors of shape (n_matrices,), but for the inverses.
-    """
+class Outcome(NamedTuple):
+    """Inverses, and the little of each that policies ask for."""
 
     inverse: Tensor
-    certified: Tensor
-    nonsingular: Tensor
+    """``(n_matrices, m, m)``, in the dtype and on the device of the matrices."""
+    status: Tensor
+    """uint8, bits of :mod:`skdmi.figures`."""
+
+    def has(self, bit: int) -> Tensor:
+        """Return whether a bit of the status is set."""
+        return (self.status & bit) != 0
+
+    def without(self, chosen: Tensor) -> "Outcome":
+        """Return the outcome with some of the inverses missing."""
+        if not chosen.any():
+            return self
+        return self._replace(inverse=torch.where(chosen[:, None, None], torch.nan, self.inverse))
+
+    def warn_if_inaccurate(self, start: int) -> None:
+        """Warn once of certified inverses whose error may be large; indices count from ``start``."""
+        chosen = self.has(CERTIFIED) & self.has(INACCURATE)
+        warn_inaccurate(chosen, self.inverse.dtype, start, "are certified, but")
+
+    def hint(self, absent: Tensor) -> str:
+        """Say how many of the absent inverses would be certified if the same numbers came in float64."""
+        return float64_hint(self.inverse.dtype, int((absent & self.has(NONSINGULAR)).sum()))
+
+
+class Solution(NamedTuple):
+    """Inverses and all that a report says of each; tensors of shape (n_matrices,), but for the inverses."""
+
+    inverse: Tensor
+    status: Tensor
     error_bound: Tensor
-    converged: Tensor
+    residual_norm: Tensor
+    """``||I - A X||_F``; NaN where it was not measured."""
     source: Tensor
     n_steps: Tensor
+
+    def has(self, bit: int) -> Tensor:
+        """Return whether a bit of the status is set."""
+        return self.outcome.has(bit)
+
+    @property
+    def outcome(self) -> Outcome:
+        """What policies ask for."""
+        return Outcome(self.inverse, self.status)
 
     @classmethod
     def refined(
@@ -47,24 +85,26 @@ class Solution(NamedTuple):
 
         ``as_it_was`` and ``stepped`` are the sources of inverses that take no step, and of those that take some.
         """
-        given = computable(A)
-        A64 = double(given)
-        equilibrated = equilibrate(A64)
-        with torch.autocast(A.device.type, enabled=False):
-            begun = None if start is None else double(start)
-            refined = refine_equilibrated(equilibrated, begun, tol=tol, max_steps=max_steps)
-            inverse = refined.inverse
-            if begun is not None and max_steps == 0:  # what is certified is the answer, not what refinement begins with
-                inverse = torch.where(missing(begun)[:, None, None], torch.nan, inverse)
-            certificate = certify_equilibrated(A64, inverse, equilibrated, given.dtype)
-        X = inverse.to(A)
-        error_bound = certificate.error_bound
-        if A.dtype != torch.float64:
-            error_bound = rounded_error_bound(error_bound, inverse, X)
+        refined, certificate, X, error_bound = _refine(A, start, tol, max_steps)
         certified = certificate.certified.to(A.device) & ~missing(X)
+        bits = (
+            (certified, CERTIFIED),
+            (certificate.nonsingular, NONSINGULAR),
+            (refined.converged, CONVERGED),
+            (~(error_bound <= INACCURATE_BOUND), INACCURATE),
+        )
+        status = sum(mask.to(A.device, torch.uint8) * bit for mask, bit in bits)
         sources = torch.where(refined.n_steps > 0, stepped, as_it_was)
-        known = (certificate.nonsingular, error_bound, refined.converged, sources, refined.n_steps)
-        return cls(X, certified, *[t.to(A.device) for t in known])
+        known = (error_bound, torch.full_like(error_bound, torch.nan), sources, refined.n_steps)
+        return cls(X, torch.as_tensor(status), *[t.to(A.device) for t in known])
+
+    @classmethod
+    def directly(cls, A: Tensor, X: np.ndarray, figures: Figures) -> Self:
+        """Return what a direct route has found of A, on the CPU."""
+        status, bound, norm, n_steps = (torch.from_numpy(field) for field in figures[:4] if field is not None)
+        bound = torch.where((status & CERTIFIED) != 0, bound, torch.nan)
+        source = torch.full_like(n_steps, EXACT, dtype=torch.int64)
+        return cls(torch.from_numpy(X).to(A), status, bound, norm, source, n_steps.long())
 
     @classmethod
     def joined(cls, parts: list[Self]) -> Self:
@@ -73,14 +113,17 @@ class Solution(NamedTuple):
 
     def wanting(self, *, as_it_is: bool = False) -> Tensor:
         """Return which inverses another method might do better; ``as_it_is``, an unfinished one is no reason."""
-        unfinished = ~self.converged & (not as_it_is)
-        return ~self.certified | unfinished | ~(self.error_bound <= INACCURATE)
+        unfinished = ~self.has(CONVERGED) & (not as_it_is)
+        return ~self.has(CERTIFIED) | unfinished | self.has(INACCURATE)
 
     def without(self, chosen: Tensor) -> Self:
         """Return the solution with some of the inverses missing."""
+        if not chosen.any():
+            return self
         return self._replace(
             inverse=torch.where(chosen[:, None, None], torch.nan, self.inverse),
             error_bound=torch.where(chosen, torch.nan, self.error_bound),
+            residual_norm=torch.where(chosen, torch.nan, self.residual_norm),
             source=torch.where(chosen, NONE, self.source),
         )
 
@@ -91,21 +134,61 @@ class Solution(NamedTuple):
         index = chosen.nonzero().flatten()[found]
         theirs = type(self).refined(A[index], start[found], EXACT, stepped=EXACT, tol=tol, max_steps=1)
         mine = type(self)(*(field[index] for field in self))
-        better = theirs.certified & (~mine.certified | (theirs.converged & ~mine.converged))
-        better |= theirs.certified & (theirs.converged == mine.converged) & (theirs.error_bound < mine.error_bound)
+        certified, converged = theirs.has(CERTIFIED), theirs.has(CONVERGED)
+        better = certified & (~mine.has(CERTIFIED) | (converged & ~mine.has(CONVERGED)))
+        better |= certified & (converged == mine.has(CONVERGED)) & (theirs.error_bound < mine.error_bound)
         index_of_better = index[better]
-        replaced = (kept.index_copy(0, index_of_better, new[better]) for kept, new in zip(self, theirs, strict=True))
-        nonsingular = self.nonsingular.index_copy(0, index, mine.nonsingular | theirs.nonsingular)
-        return type(self)(*replaced)._replace(nonsingular=nonsingular, n_steps=self.n_steps)
+        replaced = type(self)(
+            *(kept.index_copy(0, index_of_better, new[better]) for kept, new in zip(self, theirs, strict=True))
+        )
+        nonsingular = (mine.status | theirs.status) & NONSINGULAR
+        status = replaced.status.index_copy(0, index, replaced.status[index] | nonsingular)
+        return replaced._replace(status=status, n_steps=self.n_steps)
 
-    def warn_if_inaccurate(self, start: int) -> None:
-        """Warn once of certified inverses whose error may be large; indices count from ``start``."""
-        chosen = self.certified & (self.error_bound > INACCURATE)
-        warn_inaccurate(chosen, self.inverse.dtype, start, "are certified, but")
 
-    def hint(self) -> str:
-        """Say how many of the missing inverses would be certified if the same numbers came in float64."""
-        return float64_hint(self.inverse.dtype, int((missing(self.inverse) & self.nonsingular).sum()))
+def _refine(
+    A: Tensor, start: Tensor | None, tol: float, max_steps: int
+) -> tuple[Refinement, Certificate, Tensor, Tensor]:
+    """Refine and certify; return the inverses in the dtype of A, and bounds on their errors, too."""
+    given = computable(A)
+    A64 = double(given)
+    equilibrated = equilibrate(A64)
+    with torch.autocast(A.device.type, enabled=False):
+        begun = None if start is None else double(start)
+        refined = refine_equilibrated(equilibrated, begun, tol=tol, max_steps=max_steps)
+        inverse = refined.inverse
+        if begun is not None and max_steps == 0:  # what is certified is the answer, not what refinement begins with
+            inverse = torch.where(missing(begun)[:, None, None], torch.nan, inverse)
+        certificate = certify_equilibrated(A64, inverse, equilibrated, given.dtype)
+    X = inverse.to(A)
+    error_bound = certificate.error_bound
+    if A.dtype != torch.float64:
+        error_bound = rounded_error_bound(error_bound, inverse, X)
+    return refined, certificate, X, error_bound
+
+
+def from_lapack(A: Tensor, *, tol: float = 0.0, max_steps: int = 50) -> Solution:
+    """Refine and certify the inverses of LAPACK, or where it finds none of the iteration: the reference of the routes.
+
+    >>> from_lapack(torch.tensor([[[2.0]], [[0.0]]])).has(CERTIFIED)
+    tensor([ True, False])
+    """
+    start = exact_inverse(double(computable(A)))
+    return Solution.refined(A, start, EXACT, stepped=EXACT, tol=tol, max_steps=max_steps)
+
+
+def invert_by_reference(A: np.ndarray, *, tol: float = 0.0, corrects: bool = True) -> tuple[np.ndarray, Figures]:
+    """Return what :func:`from_lapack` finds of a finite stack, as the routes say it.
+
+    >>> invert_by_reference(np.array([[[4.0]]]))[0]
+    array([[[0.25]]])
+    """
+    stack = torch.from_numpy(A)
+    with torch.no_grad():
+        found = from_lapack(stack, tol=tol, max_steps=50 if corrects else 0)
+        norm = frobenius_residuals(stack, found.inverse)
+    figures = [field.numpy() for field in (found.status, found.error_bound, norm, found.n_steps)]
+    return found.inverse.numpy(), Figures(*figures)
 
 
 def in_parts(A: Tensor) -> tuple[Tensor, ...]:

@@ -122,7 +122,7 @@ def _invert_group(arrays, task, rooms, first, count):
     if task.corrects:
         correct(A, X, R, W, rooms.T, rooms.spare, m)
         steps = steps + splat(A, 1.0)
-    inside = inside & scale_back(X, rooms.p, rooms.q, W, m)
+    inside = inside & (scale_back(X, rooms.p, rooms.q, W, m) ^ (steps == steps))
     _judge(arrays, task, rooms, units, inside, balanced, steps, first, count)
     if task.is_single:
         unpack(W, arrays.single_inverse, rooms.bases, rooms.order, m)

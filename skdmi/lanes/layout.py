@@ -120,13 +120,13 @@ def relative(p, highest, lowest, m):
 
 @njit(**OPTIONS)
 def scale_back(X, p, q, Y, m):
-    """Form ``Y = D2 X D1`` from the inverse of ``D1 A D2``; return where every entry is as exact as in X."""
+    """Form ``Y = D2 X D1`` from the inverse of ``D1 A D2``; return where an entry may not be as exact as in X."""
     zero, tiny = splat(X, 0.0), splat(X, 2.0**-300)
-    exact = zero == zero
+    inexact = zero > zero
     for j in range(m):
         for i in range(m):
             x = load(X, j * m + i)
             size = absolute(x)
-            exact = exact & ((size >= tiny) | (size == zero))
+            inexact = inexact | ((size < tiny) & (size > zero))
             store(Y, j * m + i, x * (load(q, i) * load(p, j)))
-    return exact
+    return inexact

@@ -1,0 +1,98 @@
+"""Direct inverses of numpy stacks, with a certificate each: by the fastest route for their size, see :data:`ROUTES`."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from skdmi import lapack
+from skdmi.figures import CERTIFIED, CONVERGED, NONSINGULAR, OUTSIDE, WANTING, Figures
+from skdmi.lanes import stack as lanes
+from skdmi.validation import refuse_non_finite
+
+
+class Route(NamedTuple):
+    """A way to inverses on a CPU."""
+
+    name: str
+    serves: Callable[[int, int], bool]
+    """Whether it may take so many m x m matrices, ``serves(m, n_matrices)``."""
+    invert: Callable[..., Figures]
+    """``invert(A, X, *, corrects, tol, details)`` overwrites X; what it leaves ``OUTSIDE`` is for the reference."""
+    where: str
+    """In words, where it serves and why."""
+
+
+ROUTES = (
+    Route(
+        "lanes",
+        lanes.is_ready,
+        lanes.invert,
+        f"m <= {lanes.LARGEST}, numba installed, kernel compiled: a fraction of LAPACK's time, certificate included",
+    ),
+    Route(
+        "lapack",
+        lambda m, n_matrices: True,
+        lapack.invert,
+        "everything else: LAPACK in float64 and a certificate of one product",
+    ),
+)
+"""The first that serves is taken; ``benchmarks/routes.py`` prints the figures behind it."""
+
+
+def route_for(m: int, n_matrices: int = 0) -> Route:
+    """Return the route for so many m x m matrices.
+
+    >>> route_for(1000).name
+    'lapack'
+    """
+    return next(route for route in ROUTES if route.serves(m, n_matrices))
+
+
+def invert_directly(
+    A: np.ndarray, *, corrects: bool = True, tol: float = 0.0, details: bool = False
+) -> tuple[np.ndarray, Figures]:
+    """Invert a stack by its route, and by the reference what that does not cover; return X and what is found of each.
+
+    Parameters
+    ----------
+    A : ndarray of shape (n_matrices, m, m)
+        float32 or float64, contiguous.
+    corrects : bool, default=True
+        Whether delicate inverses are made exact to about their last bit.
+    tol : float, default=0.0
+        A residual norm that is small enough.
+    details : bool, default=False
+        Whether to return all figures, else the status alone.
+
+    Raises
+    ------
+    ValueError
+        If A is not finite.
+
+    Examples
+    --------
+    >>> X, found = invert_directly(np.array([[[2.0, 0.0], [0.0, 4.0]], [[1.0, 2.0], [2.0, 4.0]]]))
+    >>> X[0], is_sound(found.status)
+    (array([[0.5 , 0.  ],
+           [0.  , 0.25]]), array([ True, False]))
+    """
+    X = np.empty_like(A)
+    figures = route_for(A.shape[-1], len(A)).invert(A, X, corrects=corrects, tol=tol, details=details)
+    if is_sound(figures.status).all():
+        return X, figures
+    outside = np.flatnonzero(figures.has(OUTSIDE))
+    if len(outside) > 0:
+        refuse_non_finite(A)
+        from skdmi.estimators.solution import invert_by_reference  # imports torch
+
+        X[outside], found = invert_by_reference(A[outside], corrects=corrects, tol=tol)
+        for kept, theirs in zip(figures, found, strict=True):
+            if kept is not None:
+                kept[outside] = np.nan if theirs is None else theirs
+    return X, figures
+
+
+def is_sound(status: np.ndarray) -> np.ndarray:
+    """Return where an inverse is certified, converged and accurate, and nothing is left to do."""
+    return (status | WANTING) == (CERTIFIED | NONSINGULAR | CONVERGED | WANTING)

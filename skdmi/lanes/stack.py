@@ -1,16 +1,12 @@
-"""Stacks through the kernel: numpy arrays in and out, in parts that fit the cache, by as many threads as allowed."""
+"""Stacks through the kernel: numpy arrays in and out."""
 
-import os
-import sys
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
 
-from skdmi.chunks import chunk_size
 from skdmi.figures import WANTING, Figures
 from skdmi.lanes.compiler import Kernel, count_lanes
+from skdmi.lanes.parts import address, addresses, do_in_parts, flushes, room
 
 LARGEST = 48
 """The largest m: beyond it LAPACK, which works on one matrix in blocks, is faster (``benchmarks/routes.py``)."""
@@ -18,15 +14,13 @@ _SINGLE, _LIST, _START, _CORRECTS, _MEASURES = 1, 2, 4, 8, 16
 _N_FIGURES = 7
 _N_VECTORS = 90, 25, 8
 """Of the room that the kernel needs: in all, times m, times m^2."""
-_SUBNORMAL = np.array([2.0**-1074])
-_ROOM = threading.local()
 
 INVERSE = Kernel("inverse", "pointer " * 8 + "integer " * 5 + "number number")
 
 
 def is_ready(m: int, n_matrices: int = 0) -> bool:
     """Return whether the kernel can be called for that many m x m matrices, see :meth:`Kernel.is_ready`."""
-    return m <= LARGEST and INVERSE.is_ready(n_matrices * _seconds_without(m)) and not _flushes()
+    return m <= LARGEST and INVERSE.is_ready(n_matrices * _seconds_without(m)) and not flushes()
 
 
 def invert(
@@ -67,23 +61,8 @@ def invert(
     figures = np.empty((_N_FIGURES, n)) if details else None
     status = np.empty(n, np.uint8)
     task = partial(_invert_part, A, X, start, corrects, tol, status, figures)
-    parts = [slice(first, min(first + chunk_size(m), n)) for first in range(0, n, chunk_size(m))]
-    n_threads = min(count_threads(), len(parts))
-    if n_threads > 1:
-        with ThreadPoolExecutor(n_threads) as pool:
-            list(pool.map(task, parts))
-    else:
-        for part in parts:
-            task(part)
+    do_in_parts(task, n, m)
     return Figures(status) if figures is None else Figures(status, *figures[1:])
-
-
-def count_threads() -> int:
-    """Return how many threads may work: as torch was told, or the environment says, or the processor has cores."""
-    if "torch" in sys.modules:
-        return int(sys.modules["torch"].get_num_threads())
-    named = os.environ.get("OMP_NUM_THREADS", "")
-    return int(named) if named.isdigit() and int(named) > 0 else len(os.sched_getaffinity(0))
 
 
 def _invert_part(
@@ -122,32 +101,12 @@ def _call(
     is_single = A.dtype == np.float32
     flags |= _SINGLE * is_single | _START * (start is not None) | (_LIST | _CORRECTS) * (members is not None)
     in_all, times_m, times_square = _N_VECTORS
-    room = _room((in_all + times_m * m + times_square * m * m) * count_lanes())
+    size = (in_all + times_m * m + times_square * m * m) * count_lanes()
     INVERSE(
-        *(None if is_single else _address(A), _address(A) if is_single else None, _address(start)),
-        *(None if is_single else _address(X), _address(X) if is_single else None, _address(members)),
-        *(_address(figures), _address(room), 0, n if members is None else len(members), m),
+        *(*addresses(A), address(start), *addresses(X), address(members)),
+        *(address(figures), address(room(size)), 0, n if members is None else len(members), m),
         *(figures.strides[0] // 8, flags, 2.0**-24 if is_single else 2.0**-53, tol),
     )
-
-
-def _address(array: np.ndarray | None) -> int | None:
-    return None if array is None else array.__array_interface__["data"][0]
-
-
-def _room(size: int) -> np.ndarray:
-    """Return room for so many numbers, aligned to 64 bytes, which the thread keeps."""
-    room: np.ndarray | None = getattr(_ROOM, "kept", None)
-    if room is None or room.size < size:
-        unaligned = np.empty(size + 8)
-        begin = -unaligned.__array_interface__["data"][0] % 64 // 8
-        room = _ROOM.kept = unaligned[begin : begin + size]
-    return room
-
-
-def _flushes() -> bool:
-    """Return whether subnormal numbers count as zeros in this thread, so that the kernel would misread them."""
-    return bool((_SUBNORMAL * 1.0)[0] == 0.0)
 
 
 def _seconds_without(m: int) -> float:

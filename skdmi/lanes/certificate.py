@@ -98,6 +98,7 @@ def _look_closer(A, X, R, spectral, sums, units, room, g, m):
         holds = _fixed_point(A, X, R, room, h, m)
         closer = select(holds, _of_any_scale(X, units, room, m), infinite)
         bound = select(is_loose, smaller(closer, bound), bound)
+    bound = smaller(_of_one_scale(A, X, R, units, room, h, m), bound)
     return Proof(rho, rho_of_A, select(known, bound, infinite))
 
 
@@ -131,6 +132,30 @@ def _of_any_scale(X, units, room, m):
         square = fma(y, y, square)
     q = rounded_up(square_root(square), m)
     return select((longest > splat(X, 2.0**-450)) & (q < one), q / (one - q), splat(X, float("inf")))
+
+
+@njit(**OPTIONS)
+def _of_one_scale(A, X, R, units, room, h, m):
+    """Return the bound on ``||I - A X||_2`` by row sums of ``F^T F``, ``F = D1^-1 E D1``; z is in the room."""
+    zero, factor = splat(A, 0.0), splat(A, h)
+    total = largest = zero
+    for i in range(m):
+        rp = load(units.rp, i)
+        store(room.w, i, load(room.z, i) * rp * rp)
+    for j in range(m):
+        column = zero
+        for i in range(m):
+            column = fma(absolute(load(A, j * m + i)), load(room.w, i), column)
+        total = total + load(room.w, j)
+        store(room.t, j, column)
+    guard = total * splat(A, UNDERFLOW)
+    for j in range(m):
+        column = of_R = zero
+        for i in range(m):
+            column = fma(absolute(load(X, j * m + i)), load(room.t, i) + guard, column)
+            of_R = fma(absolute(load(R, j * m + i)), load(room.w, i), of_R)
+        largest = larger(load(units.p, j) * (of_R + factor * (load(room.w, j) + column)), largest)
+    return rounded_up(square_root(largest), m)
 
 
 @njit(**OPTIONS)

@@ -2,7 +2,7 @@
 
 from numba import njit
 
-from skdmi.lanes.products import accurate_residual, add_product, multiply
+from skdmi.lanes.products import accurate_residual, multiply
 from skdmi.lanes.vectors import OPTIONS, absolute, fma, load, select, some, splat, square_root, store
 
 UNIT = 2.0**-53
@@ -62,18 +62,16 @@ def _take(X, total, spare, going, m):
     """Add ``X total`` to X where it is going; return where entries have not settled."""
     zero, few = splat(X, 0.0), splat(X, 2.0**-50)
     noise = splat(X, (m + 4) * UNIT)
-    for entry in range(m * m):
-        store(spare, entry, load(X, entry))
-    add_product(X, total, spare, m)
+    multiply(X, total, spare, m)
     moved = zero > zero
     for j in range(m):
         for i in range(m):
             size = zero
             for k in range(m):
                 size = fma(absolute(load(X, k * m + i)), absolute(load(total, j * m + k)), size)
-            entry = load(spare, j * m + i)
-            entry = select(absolute(entry) > noise * size, entry, zero)
             before = load(X, j * m + i)
+            entry = before - load(spare, j * m + i)
+            entry = select(absolute(entry) > noise * size, entry, zero)
             moved = moved | (absolute(entry - before) > few * absolute(before))
             store(spare, j * m + i, entry)
     for entry in range(m * m):

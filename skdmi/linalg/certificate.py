@@ -77,7 +77,8 @@ def certify(A: Tensor, X: Tensor) -> Certificate:
     and with q the Euclidean norm of y over that of the longest column of X, the relative error is at most
     :math:`q / (1 - q)`, whatever the units of rows and columns. Where that is of no use, because a small v in one unit
     is a large one in another, v is found entry by entry: any :math:`w \ge z + E w` is at least :math:`z + v`, and one
-    more than the sum of up to m terms :math:`E^k z` is tried. The smallest bound is taken.
+    more than the sum of up to m terms :math:`E^k z` is tried. Yet another bound, for rows of one scale, is
+    :math:`\|I - A X\|_2 \le \max_j (F^T F e)_j^{1/2}` with :math:`F = D_1^{-1} E D_1`. The smallest is taken.
 
     **Condition.** With :math:`\epsilon` the error bound, :math:`\kappa_1(A)` lies between
     :math:`\|A\|_1 \|X\|_1 / (1 + m \epsilon)` and :math:`\|A\|_1 \|X\|_1 / (1 - m \epsilon)`.
@@ -226,11 +227,12 @@ class _ResidualBound(NamedTuple):
 
     def of_one_scale(self, row_exponent: Tensor, g: float) -> Tensor:
         """Return a bound on ``||D1^-1 E D1||_2``, infinite where scales are too far apart."""
-        span = (row_exponent - row_exponent.amin(dim=-1, keepdim=True)).unsqueeze(-1)
-        D = power_of_two(span.clamp_max(_SPAN), torch.float64)
+        D, too_far = _beside_smallest(row_exponent)
         in_units = _ResidualBound(self.R * D.mT / D, self.A / D, self.X * D.mT)
-        norm = in_units.spectral(g)
-        return norm.masked_fill((span > _SPAN).any(dim=-2).squeeze(-1), torch.inf)
+        return in_units.spectral(g).masked_fill(too_far, torch.inf)
+
+    def transposed(self) -> "_ResidualBound":
+        return _ResidualBound(self.R.mT, self.X.mT, self.A.mT)
 
 
 def _look_closer(
@@ -248,7 +250,7 @@ def _look_closer(
         part = _ResidualBound(*(T[loose] for T in bound))
         w = _fixed_point(part, z[loose], h)
         error_bound[loose] = torch.fmin(error_bound[loose], _of_any_scale(part.X, w, D1[loose], D2[loose]))
-    return rho, bound.row_sum(g), error_bound
+    return rho, bound.row_sum(g), torch.fmin(error_bound, _of_one_scale(bound, row_exponent, h))
 
 
 def _of_any_scale(X: Tensor, w: Tensor, D1: Tensor, D2: Tensor) -> Tensor:
@@ -274,6 +276,21 @@ def _fixed_point(bound: _ResidualBound, z: Tensor, h: float) -> Tensor:
     w = 1.25 * w
     holds = (_rounded_up(z + bound.times(w, h), m) <= w).all(dim=-2, keepdim=True)
     return torch.where(holds, w, torch.inf)
+
+
+def _of_one_scale(bound: _ResidualBound, row_exponent: Tensor, h: float) -> Tensor:
+    """Return the bound on ``||I - A X||_2`` by row sums of ``F^T F``, infinite where scales are too far apart."""
+    m = row_exponent.shape[-1]
+    D, too_far = _beside_smallest(row_exponent)
+    z = bound.times(D, h)
+    norm = _rounded_up((D * bound.transposed().times(z / D / D, h)).amax(dim=(-2, -1)).sqrt(), m)
+    return norm.masked_fill(too_far, torch.inf)
+
+
+def _beside_smallest(exponent: Tensor) -> tuple[Tensor, Tensor]:
+    """Return ``2^exponent`` over the smallest of them, ``(..., m, 1)``, and where one is above ``2^_SPAN``."""
+    span = (exponent - exponent.amin(dim=-1, keepdim=True)).unsqueeze(-1)
+    return power_of_two(span.clamp_max(_SPAN), torch.float64), (span > _SPAN).any(dim=-2).squeeze(-1)
 
 
 def _beside_largest(exponent: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skdmi.arrays import as_float_array
+from skdmi.arrays import as_array, as_float_array
 from skdmi.estimators.direct import ROUTES, invert_directly, is_sound
 from skdmi.estimators.policies import (
     SINGULAR,
@@ -85,7 +85,8 @@ def inv(A: Any, *, tol: Any = "auto", uncertified: str = "exact", singular: str 
            [ 0.  ,  1.  ,  0.  ],
            [ 0.  ,  0.  ,  0.25]])
     """
-    A = A if is_dask(A) or is_tensor(A) else as_float_array(A, name="A", shape="(..., m, m)")
+    if not is_dask(A):
+        A = (as_array if is_tensor(A) else as_float_array)(A, name="A", shape="(..., m, m)")
     check_square("A", A, nonempty=True)
     m = A.shape[-1]
     policies = {"tol": tol, "uncertified": uncertified, "singular": singular}
@@ -103,7 +104,7 @@ def _inv_directly(A: np.ndarray, *, tol: Any, uncertified: Any, singular: Any) -
         return None
     if uncertified not in UNCERTIFIED_POLICIES or singular not in SINGULAR_POLICIES:
         return None
-    X, found = invert_directly(A, tol=0.0 if by_rounding else float(tol))
+    X, found = invert_directly(A, tol=0.0 if by_rounding else float(tol), keeps=uncertified == "keep")
     if is_sound(found.status).all():
         return X
     certified = found.has(CERTIFIED)

@@ -2,11 +2,18 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from skdmi import ExactInverter, NeuralMatrixInverter
+from skdmi.lanes.stack import INVERSE
 
 # The same examples in every run, however slow the machine; `pytest --hypothesis-profile=explore` tries others.
 settings.register_profile("explore", deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("repeat", settings.get_profile("explore"), derandomize=True)
 settings.load_profile("repeat")
+
+
+def pytest_configure(config):
+    """Compile the kernels before workers, which would all do it, start; without numba there is nothing to compile."""
+    if not hasattr(config, "workerinput"):
+        INVERSE.compile()
 
 
 @pytest.fixture(scope="session")

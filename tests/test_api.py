@@ -15,12 +15,11 @@ from sklearn.utils._param_validation import InvalidParameterError
 
 import skdmi
 from skdmi import BlockInverter, EnsembleInverter, ExactInverter, NeuralMatrixInverter, RefinedInverter
-from skdmi.api import certified_inverter, choose_model
+from skdmi.api import certified_inverter
 from skdmi.exceptions import SingularMatrixError, SingularMatrixWarning, UncertifiedError
 from skdmi.metrics import frobenius_residuals
 from tests.marks import slow_but
 from tests.matrices import make_stack
-from tests.models import choose_by_size
 
 SIZES = (1, 2, 3, 7, 40)
 DEVICES = [
@@ -159,7 +158,7 @@ def test_the_matrix_that_lapack_inverts_without_complaint():
 
 def test_tol_stops_refinement():
     A = make_stack("uniform", n_matrices=200, m=5)
-    loose, tight = (frobenius_residuals(A, skdmi.inv(A, tol=tol)).max() for tol in (0.1, "auto"))
+    loose, tight = (frobenius_residuals(A, skdmi.inv(A, tol=tol, model="uniform-5x5")).max() for tol in (0.1, "auto"))
     assert 1e-10 < loose <= 0.1
     assert tight < 1e-10
 
@@ -228,41 +227,21 @@ def test_an_unknown_model_says_which_there_are():
 
 
 def test_the_composition_is_as_deep_as_the_size_asks_for():
-    kinds = {m: [type(part) for part in parts(certified_inverter(m))] for m in (1, 3, 40)}
+    kinds = {m: [type(part) for part in parts(certified_inverter(m, model="uniform-3x3"))] for m in (3, 40)}
     assert kinds == {
-        1: [RefinedInverter],
         3: [RefinedInverter, FrozenEstimator],
         40: [RefinedInverter, BlockInverter, RefinedInverter, FrozenEstimator],
     }
+
+
+def test_without_a_name_there_is_no_network():
+    assert [type(part) for part in parts(certified_inverter(3))] == [RefinedInverter]
 
 
 def parts(inverter):
     while inverter is not None:
         yield inverter
         inverter = getattr(inverter, "inverter", None)
-
-
-def test_the_model_trained_for_a_size_is_chosen_before_a_general_one(tmp_path, monkeypatch):
-    tiny = {"depth": 1, "width": 4, "max_epochs": 1, "batches_per_epoch": 1, "batch_size": 8, "random_state": 0}
-    for name, size in (("three", 3), ("small", (2, 6)), ("wide", (2, 16)), ("twenty", 20)):
-        NeuralMatrixInverter(matrix_size=size, **tiny).fit().save_pretrained(tmp_path / name)
-        choose_by_size(tmp_path / name)
-    NeuralMatrixInverter(matrix_size=3, **tiny).fit().save_pretrained(tmp_path / "for those who name it")
-    monkeypatch.setattr("skdmi.persistence.SHIPPED", tmp_path)
-    chosen = {m: choose_model(m) for m in (1, 2, 3, 5, 10, 18, 20, 100)}
-    assert chosen == {
-        1: (None, 1),
-        2: ("small", 2),
-        3: ("three", 3),
-        5: ("small", 5),
-        10: ("wide", 10),
-        18: ("wide", 16),
-        20: ("twenty", 20),
-        100: ("wide", 16),
-    }
-    for m in chosen:
-        A = make_stack("well", n_matrices=2, m=m)
-        np.testing.assert_allclose(skdmi.inv(A), np.linalg.inv(A), rtol=1e-9, atol=1e-12)
 
 
 def test_a_local_model_of_the_same_name_changes_no_choice(tiny_network, tmp_path, monkeypatch):
@@ -276,14 +255,7 @@ def test_a_local_model_of_the_same_name_changes_no_choice(tiny_network, tmp_path
     assert skdmi.load_pretrained("./uniform-3x3").depth == tiny_network.depth
 
 
-def test_without_shipped_models_the_untrained_iteration_serves(tmp_path, monkeypatch):
+def test_without_shipped_models_there_are_inverses(tmp_path, monkeypatch):
     monkeypatch.setattr("skdmi.persistence.SHIPPED", tmp_path)
-    assert choose_model(40) == (None, 40)
-
-
-def test_cards_are_read_once(monkeypatch):
-    chosen = choose_model(3)
-    monkeypatch.setattr("skdmi.api.read_card", lambda *_: pytest.fail("read again"))
-    assert choose_model(3) == chosen == ("uniform-3x3", 3)
     A = make_stack("uniform", n_matrices=2, m=40)
     np.testing.assert_allclose(skdmi.inv(A), np.linalg.inv(A), rtol=1e-7, atol=1e-9)

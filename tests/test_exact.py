@@ -16,6 +16,7 @@ from skdmi.estimators.policies import SINGULAR_POLICIES
 from skdmi.estimators.singular import settle_singular
 from skdmi.exceptions import SingularMatrixError, SingularMatrixWarning
 from skdmi.linalg import pseudo_inverse
+from skdmi.linalg.residuals import missing
 from tests.matrices import make_stack
 
 REGULAR = ("uniform", "well", "condition", "spd", "orthogonal", "permutation", "graded")
@@ -234,11 +235,12 @@ def test_settle_singular_leaves_its_arguments_alone():
     A = torch.from_numpy(with_singular_members([1]))
     X = ExactInverter().invert(A)
     before = X.clone()
-    settled = settle_singular(A, X, "pinv")
+    absent = missing(X)
+    settled = settle_singular(A, X, absent, "pinv")
     assert settled[1].isfinite().all()
     torch.testing.assert_close(X, before, equal_nan=True)
     with pytest.warns(SingularMatrixWarning, match=r"1 of 6 .* at index 101\."):
-        settle_singular(A, X, "warn", start=100)
+        settle_singular(A, X, absent, "warn", start=100)
 
 
 # The estimator

@@ -49,19 +49,20 @@ def shipped_cards() -> list[ModelCard]:
 
 
 def default_model(matrix_size: int) -> Path:
-    """Return the directory of the shipped model for a size.
+    """Return the directory of the shipped model that takes matrices of a size, if there is one.
 
-    Of those whose card says ``"chosen_by_size": true`` it is the one trained for the fewest sizes, that among them.
+    Of those whose card says ``"chosen_by_size": true`` it is the one trained for the fewest sizes, that among them, or
+    else for the most.
     """
-    fitting = []
+    candidates = []
     for card in shipped_cards():
         fitted = card.content["fitted"]
-        low, high = trained_sizes(fitted["_architecture"])
-        takes = fitted.get("matrix_size_") in (matrix_size, None) and low <= matrix_size <= high
-        if takes and card.content.get("chosen_by_size", False):
-            fitting.append((high - low, card.name))
-    if fitting:
-        return shipped_directory(min(fitting)[1])
+        if card.content.get("chosen_by_size", False) and fitted.get("matrix_size_") in (matrix_size, None):
+            low, high = trained_sizes(fitted["_architecture"])
+            fits = low <= matrix_size <= high
+            candidates.append((not fits, high - low if fits else low - high, card.name))
+    if candidates:
+        return shipped_directory(min(candidates)[-1])
     raise click.ClickException(
         f"No shipped model takes {matrix_size} x {matrix_size} matrices; skdmi info lists what there is. Name a model "
         f"directory with --model; skdmi train makes one."

@@ -1,7 +1,7 @@
 """Direct inverses of numpy stacks, with a certificate each: by the fastest route for their size, see :data:`ROUTES`."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -9,6 +9,9 @@ from skdmi import lapack
 from skdmi.figures import CERTIFIED, CONVERGED, NONSINGULAR, OUTSIDE, WANTING, Figures
 from skdmi.lanes import stack as lanes
 from skdmi.validation import refuse_non_finite
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Route(NamedTuple):
@@ -23,6 +26,13 @@ class Route(NamedTuple):
     """In words, where it serves and why."""
 
 
+def _by_lapack(
+    A: np.ndarray, X: np.ndarray, *, corrects: bool = True, tol: float = 0.0, details: bool = False
+) -> Figures:
+    del corrects  # What wants a correction is left to the reference.
+    return lapack.invert(A, X, tol=tol, details=details)
+
+
 ROUTES = (
     Route(
         "lanes",
@@ -33,7 +43,7 @@ ROUTES = (
     Route(
         "lapack",
         lambda m, n_matrices: True,
-        lapack.invert,
+        _by_lapack,
         "everything else: LAPACK in float64 and a certificate of one product",
     ),
 )
@@ -50,7 +60,7 @@ def route_for(m: int, n_matrices: int = 0) -> Route:
 
 
 def invert_directly(
-    A: np.ndarray, *, corrects: bool = True, tol: float = 0.0, details: bool = False
+    A: np.ndarray, *, corrects: bool = True, tol: float = 0.0, keeps: bool = False, details: bool = False
 ) -> tuple[np.ndarray, Figures]:
     """Invert a stack by its route, and by the reference what that does not cover; return X and what is found of each.
 
@@ -62,6 +72,8 @@ def invert_directly(
         Whether delicate inverses are made exact to about their last bit.
     tol : float, default=0.0
         A residual norm that is small enough.
+    keeps : bool, default=False
+        Whether an inverse is wanted where there is no certificate, too: then that of the iteration.
     details : bool, default=False
         Whether to return all figures, else the status alone.
 
@@ -81,8 +93,10 @@ def invert_directly(
     figures = route_for(A.shape[-1], len(A)).invert(A, X, corrects=corrects, tol=tol, details=details)
     if is_sound(figures.status).all():
         return X, figures
-    outside = np.flatnonzero(figures.has(OUTSIDE))
-    if len(outside) > 0:
+    outside = figures.has(OUTSIDE)
+    if keeps:
+        outside |= ~np.isfinite(X).all(axis=(1, 2))
+    if outside.any():
         refuse_non_finite(A)
         from skdmi.estimators.solution import invert_by_reference  # imports torch
 
@@ -91,6 +105,11 @@ def invert_directly(
             if kept is not None:
                 kept[outside] = np.nan if theirs is None else theirs
     return X, figures
+
+
+def is_for_routes(A: "Tensor") -> bool:
+    """Return whether a tensor may take a route: it is on the CPU, and float32 or float64."""
+    return A.device.type == "cpu" and A.dtype.itemsize >= 4
 
 
 def is_sound(status: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from skdmi.containers import computable
 from skdmi.estimators.base import BaseInverter, in_dtype_of, unchanged_on_error
-from skdmi.estimators.direct import is_sound, route_for
+from skdmi.estimators.direct import is_for_routes, is_sound, route_for
 from skdmi.estimators.policies import SINGULAR_POLICIES, float64_hint, warn_inaccurate
 from skdmi.estimators.report import INACCURATE
 from skdmi.estimators.singular import settle_singular
@@ -96,18 +96,17 @@ class ExactInverter(BaseInverter):
         return self
 
     def _invert(self, A: Tensor) -> _Found:
-        given = computable(A)
-        if A.device.type != "cpu":
-            return _by_lapack(A, given)
-        stack = given.contiguous().numpy()
+        if not is_for_routes(A):
+            return _by_lapack(A)
+        stack = A.contiguous().numpy()
         X = np.empty_like(stack)
         sound = is_sound(route_for(A.shape[-1], len(A)).invert(stack, X).status)
         nowhere = torch.zeros(len(A), dtype=torch.bool)
-        found = _Found(torch.from_numpy(X).to(A), nowhere, nowhere.clone())
+        found = _Found(torch.from_numpy(X), nowhere, nowhere.clone())
         if sound.all():
             return found
         other = torch.from_numpy(~sound)
-        for kept, theirs in zip(found, _by_lapack(A[other], given[other]), strict=True):
+        for kept, theirs in zip(found, _by_lapack(A[other]), strict=True):
             kept[other] = theirs
         return found
 
@@ -128,8 +127,8 @@ class ExactInverter(BaseInverter):
         return tags
 
 
-def _by_lapack(A: Tensor, given: Tensor) -> _Found:
-    found = lu_inverse(given)
+def _by_lapack(A: Tensor) -> _Found:
+    found = lu_inverse(computable(A))
     X = in_dtype_of(A, found.inverse)
     absent = missing(X)
     return _Found(X, absent, ~absent & (found.residual_norm > INACCURATE))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from skdmi.arrays import to_numpy
 from skdmi.containers import computable
-from skdmi.estimators.direct import invert_directly
+from skdmi.estimators.direct import invert_directly, is_for_routes
 from skdmi.estimators.meta import MetaInverter, invert_with
 from skdmi.estimators.policies import (
     SINGULAR,
@@ -178,21 +178,26 @@ class RefinedInverter(MetaInverter):
         """Start, refine, certify, fall back, in parts: what is needed beside the stack does not grow with it."""
         if self._is_direct(A):
             X, figures = self._directly(A)
-            outcome = Outcome(torch.from_numpy(X).to(A), torch.from_numpy(figures.status))
+            outcome = Outcome(torch.from_numpy(X), torch.from_numpy(figures.status))
         else:
             parts = (solution.outcome for solution in self._solutions(A))
             outcome = Outcome(*map(torch.cat, zip(*parts, strict=True)))
         return outcome.without(self._absent(outcome))
 
     def _is_direct(self, A: Tensor) -> bool:
-        return A.device.type == "cpu" and not self._wrapped()
+        return is_for_routes(A) and not self._wrapped()
 
     def _directly(self, A: Tensor, *, details: bool = False) -> tuple[np.ndarray, Figures]:
-        stack = computable(A).contiguous().numpy()
-        return invert_directly(stack, corrects=self.max_steps > 0, tol=self._tolerance(), details=details)
+        return invert_directly(
+            A.contiguous().numpy(),
+            corrects=self.max_steps > 0,
+            tol=self._tolerance(),
+            keeps=self.uncertified == "keep",
+            details=details,
+        )
 
     def _report_directly(self, A: Tensor) -> Solution:
-        return Solution.directly(A, *self._directly(A, details=True))
+        return Solution.directly(*self._directly(A, details=True))
 
     def _solutions(self, A: Tensor) -> Iterator[Solution]:
         """Yield the solutions of parts of a stack."""

@@ -31,8 +31,8 @@ class InversionReport:
     n_steps : ndarray of int, shape (n_matrices,)
         Number of refinement steps.
     source : ndarray of str, shape (n_matrices,)
-        Where X comes from: ``"network"`` (the inner inverter, as it answered), ``"refined"``, ``"exact"``, ``"pinv"``
-        or ``"none"``.
+        Where X comes from: ``"network"`` (the inner inverter, as it answered), ``"refined"``, ``"exact"`` (a direct
+        route, or LAPACK), ``"pinv"`` or ``"none"``.
     """
 
     inverse: Any
@@ -63,7 +63,7 @@ class InversionReport:
         >>> from skdmi import RefinedInverter
         >>> A = np.array([[[2.0, 1.0], [1.0, 3.0]], [[1.0, 0.0], [0.0, 1.0]]])
         >>> print(RefinedInverter().report(A).summary())
-        2 of 2 certified, 2 converged; 2 refined; largest residual norm ...; largest error bound ...
+        2 of 2 certified, 2 converged; 2 exact; largest residual norm ...; largest error bound ...
         """
         counts = [f"{n} {name}" for name in SOURCES if (n := np.count_nonzero(self.source == name))]
         proved, converged = np.count_nonzero(self.certified), np.count_nonzero(self.converged)

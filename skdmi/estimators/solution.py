@@ -99,12 +99,12 @@ class Solution(NamedTuple):
         return cls(X, torch.as_tensor(status), *[t.to(A.device) for t in known])
 
     @classmethod
-    def directly(cls, A: Tensor, X: np.ndarray, figures: Figures) -> Self:
-        """Return what a direct route has found of A, on the CPU."""
+    def directly(cls, X: np.ndarray, figures: Figures) -> Self:
+        """Return what a direct route has found."""
         status, bound, norm, n_steps = (torch.from_numpy(field) for field in figures[:4] if field is not None)
         bound = torch.where((status & CERTIFIED) != 0, bound, torch.nan)
         source = torch.full_like(n_steps, EXACT, dtype=torch.int64)
-        return cls(torch.from_numpy(X).to(A), status, bound, norm, source, n_steps.long())
+        return cls(torch.from_numpy(X), status, bound, norm, source, n_steps.long())
 
     @classmethod
     def joined(cls, parts: list[Self]) -> Self:

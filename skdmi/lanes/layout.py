@@ -19,8 +19,9 @@ from skdmi.lanes.vectors import (
 
 WIDEST = 2.0**200
 """Rows or columns whose scales lie further apart are left to the reference."""
-FARTHEST = 2.0**500
+FARTHEST = 2.0**800
 """Entries beyond this, and rows below its reciprocal, too."""
+_LEAST, _MOST = 2.0**-1000, 2.0**1000
 UNBALANCED = 2.0**8
 """A row or column whose geometric mean is so many times below 1 is not balanced."""
 
@@ -121,12 +122,13 @@ def relative(p, highest, lowest, m):
 @njit(**OPTIONS)
 def scale_back(X, p, q, Y, m):
     """Form ``Y = D2 X D1`` from the inverse of ``D1 A D2``; return where an entry may not be as exact as in X."""
-    zero, tiny = splat(X, 0.0), splat(X, 2.0**-300)
+    zero, least, most = splat(X, 0.0), splat(X, _LEAST), splat(X, _MOST)
     inexact = zero > zero
     for j in range(m):
         for i in range(m):
             x = load(X, j * m + i)
-            size = absolute(x)
-            inexact = inexact | ((size < tiny) & (size > zero))
-            store(Y, j * m + i, x * (load(q, i) * load(p, j)))
+            y = x * (load(q, i) * load(p, j))
+            size = absolute(y)
+            inexact = inexact | ((size < least) & (absolute(x) > zero)) | ((size > most) & (absolute(x) < most))
+            store(Y, j * m + i, y)
     return inexact

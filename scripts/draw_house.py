@@ -26,6 +26,7 @@ WORDS = {
     "distributions": "training matrices",
     "iteration": "starts, steps, rules",
     "lanes": "compiled kernels",
+    "lapack": "LAPACK, one product",
     "linalg": "scaling, proofs, LAPACK",
     "containers": "numpy, torch, dask",
     "arrays": "what X may be",

@@ -281,9 +281,10 @@ def test_the_scorer_ranks_foreign_transformers_and_pipelines():
 @pytest.mark.parametrize("scale", [None, 2.0])
 def test_refinement_steps_are_those_of_what_a_pipeline_ends_in(depth, scale):
     A = make_stack("well")
-    expected = -RefinedInverter().report(A * (scale or 1.0)).n_steps.mean()
+    refined = RefinedInverter(Scaled(0.9))
+    expected = -refined.fit(A).report(A * (scale or 1.0)).n_steps.mean()
     assert expected < 0
-    pipeline = make_pipeline(FunctionTransformer(lambda X: X * (scale or 1.0)), RefinedInverter())
+    pipeline = make_pipeline(FunctionTransformer(lambda X: X * (scale or 1.0)), refined)
     for _ in range(depth):
         pipeline = make_pipeline(pipeline)
     assert neg_mean_refinement_steps(pipeline.fit(A), A) == expected

@@ -6,10 +6,15 @@ from numpy import ndarray
 from skdmi.lapack.residuals import UNIT, Sizes, product
 from skdmi.lapack.scaling import Rooms, Scaled, Units
 
-LOOSE = 2.0**-26
-"""An error bound above this is left to those who know better ones."""
+_LOOSE, _SMALL = 2.0**-26, 48
+"""An error bound above this is left to those who know better ones; beyond the size it may grow as h does."""
 _FARTHEST, _WIDEST = 2.0**300, 2.0**200
 """Rows beyond this or its reciprocal, and scales that lie further apart, too."""
+
+
+def loosest(m: int) -> float:
+    """Return the largest error bound that is good enough."""
+    return _LOOSE * max(1.0, m / _SMALL)
 
 
 def _rounded_up(value: ndarray, n_terms: int) -> ndarray:
@@ -74,11 +79,11 @@ def _leans_on_small_entries(X: ndarray, q: ndarray, p: ndarray, limit: float) ->
 
 def _is_balanced(A: ndarray) -> ndarray:
     """Return where no row or column lies 4 powers of two below its largest entry, see :mod:`skdmi.linalg.scaling`."""
-    is_entry = A != 0
-    E = np.where(is_entry, np.frexp(A)[1], -(2**20))
+    E = np.abs(A, dtype=np.float64).view(np.int64) >> 52
+    is_entry = E > 0
     E -= E.max(axis=2, keepdims=True)
-    E -= E.max(axis=1, keepdims=True)
-    E = np.where(is_entry, E + 4, 0)
+    E -= E.max(axis=1, where=is_entry, initial=-4096, keepdims=True) - 4
+    E *= is_entry
     return (E.sum(axis=1) >= 0).all(axis=1) & (E.sum(axis=2) >= 0).all(axis=1)
 
 

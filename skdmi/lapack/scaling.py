@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy import ndarray
 
-BY_TERMS = 4
+BY_TERMS = 6
 """Up to this size a stack is worked on entry by entry, the members last in memory."""
 ALONE = 48
 """Matrices beyond this size are worked on one by one."""

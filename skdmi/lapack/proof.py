@@ -43,7 +43,7 @@ def is_moderate(A: ndarray, scaled: Scaled, X: ndarray, sizes: Sizes, spare_bits
             moderate[chosen] = ~_leans_on_small_entries(X[chosen], q, p, 2.0 ** (10 + spare_bits))
     delicate = moderate & (condition > min(2.0 ** (6 + spare_bits) * m, 2.0**30))
     if delicate.any():
-        moderate[delicate] = _is_balanced(A[delicate])
+        moderate[delicate] = _is_balanced(A if delicate.all() else A[delicate])
     return moderate
 
 
@@ -79,7 +79,8 @@ def _leans_on_small_entries(X: ndarray, q: ndarray, p: ndarray, limit: float) ->
 
 def _is_balanced(A: ndarray) -> ndarray:
     """Return where no row or column lies 4 powers of two below its largest entry, see :mod:`skdmi.linalg.scaling`."""
-    E = np.abs(A, dtype=np.float64).view(np.int64) >> 52
+    E = np.abs(A, dtype=np.float64).view(np.int64)
+    E >>= 52
     is_entry = E > 0
     E -= E.max(axis=2, keepdims=True)
     E -= E.max(axis=1, where=is_entry, initial=-4096, keepdims=True) - 4

@@ -29,9 +29,11 @@ def invert(A: ndarray, X: ndarray, *, tol: float = 0.0, details: bool = False) -
     :math:`A'`, of X or of a product is at most :math:`2^{-500}` in the units of either, far below the :math:`2^{-53}`
     that h has to spare.
 
-    A member is CERTIFIED, NONSINGULAR and CONVERGED if :math:`\rho < 1`, :math:`\epsilon \le 2^{-26} \max(1, m / 48)`,
+    A member is CERTIFIED and NONSINGULAR, and CONVERGED, if :math:`\rho < 1`, :math:`\epsilon \le 2^{-26} \max(1, m / 48)`,
     both residuals are at most ``tol`` or :math:`10\, u \| |A| |X| \|_F`, u of float64, in either units, its condition
-    number is moderate, and its rows and columns are balanced where that matters. All others are OUTSIDE.
+    number is moderate, and its rows and columns are balanced where that matters. LAPACK's own residuals grow with m: a
+    matrix above m = 48 with up to :math:`\sqrt{m / 48}` times as much is not CONVERGED, but nothing else. All others are
+    OUTSIDE.
 
     Beyond m = 96 the left residual is estimated by 32 Gaussian probes, :math:`(I - X A)\, \Omega`, on the safe side:
     one that is too large passes with a probability below 1e-6. Where that does not decide it is measured.
@@ -87,10 +89,13 @@ def _invert_part(A: ndarray, X: ndarray, rooms: Rooms, tol: float, status: ndarr
 
     right = squares_of(residual(scaled.A, inverse, out=rooms.first), units.rp, units.p)
     rho, bound = prove(right, sizes, unit, m)
-    good = (rho < 1) & (bound <= loosest(m)) & is_explained(right, sizes.right, tol)
+    explained = is_explained(right, sizes.right, tol)
+    good = (rho < 1) & (bound <= loosest(m)) & is_explained(right, max(1, m / ALONE) * sizes.right, tol)
     good &= is_moderate(A, scaled, inverse, sizes, spare_bits, good)
-    good &= keeps_left(scaled.A, inverse, units, sizes.left, tol, rooms.first, good)
-    status[good] = CERTIFIED | NONSINGULAR | CONVERGED
+    explained &= good
+    explained &= keeps_left(scaled.A, inverse, units, sizes.left, tol, rooms.first, explained)
+    status[good if m > ALONE else explained] = CERTIFIED | NONSINGULAR
+    status[explained] |= CONVERGED
 
     if scaled.is_graded:
         scale(inverse, scaled.q, scaled.p)

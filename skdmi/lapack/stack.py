@@ -29,11 +29,11 @@ def invert(A: ndarray, X: ndarray, *, tol: float = 0.0, details: bool = False) -
     :math:`A'`, of X or of a product is at most :math:`2^{-500}` in the units of either, far below the :math:`2^{-53}`
     that h has to spare.
 
-    A member is CERTIFIED and NONSINGULAR, and CONVERGED, if :math:`\rho < 1`, :math:`\epsilon \le 2^{-26} \max(1, m / 48)`,
-    both residuals are at most ``tol`` or :math:`10\, u \| |A| |X| \|_F`, u of float64, in either units, its condition
-    number is moderate, and its rows and columns are balanced where that matters. LAPACK's own residuals grow with m: a
-    matrix above m = 48 with up to :math:`\sqrt{m / 48}` times as much is not CONVERGED, but nothing else. All others are
-    OUTSIDE.
+    A member is CERTIFIED and NONSINGULAR, and CONVERGED, if :math:`\rho < 1`, if
+    :math:`\epsilon \le 2^{-26} \max(1, m / 48)`, if both residuals are at most ``tol`` or
+    :math:`10\, u \| |A| |X| \|_F`, u of float64, in either units, if its condition number is moderate, and its rows and
+    columns are balanced where that matters. LAPACK's own residuals grow with m: a matrix above m = 48 whose right one
+    is up to :math:`\sqrt{m / 48}` times as large is not CONVERGED, but nothing else. All others are OUTSIDE.
 
     Beyond m = 96 the left residual is estimated by 32 Gaussian probes, :math:`(I - X A)\, \Omega`, on the safe side:
     one that is too large passes with a probability below 1e-6. Where that does not decide it is measured.

@@ -5,8 +5,8 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from ctypes import CFUNCTYPE, c_double, c_int32, c_ssize_t, c_void_p
 from functools import cache
 from importlib import import_module
@@ -170,20 +170,53 @@ def sources(name: str) -> list[str]:
 
 
 def machine_code(name: str) -> bytes:
-    """Compile the function of a kernel for the `processor`: numba makes the LLVM code, without its way into Python.
+    """Compile the function of a kernel for the `processor`.
+
+    numba would optimize every function with all that it calls, over and over: where LLVM can be asked to do so once,
+    it is told not to.
+    """
+    import llvmlite.binding as llvm
+
+    optimizes_once = hasattr(llvm, "create_pass_builder")
+    with _unoptimized() if optimizes_once else nullcontext():
+        code = intermediate_code(name)
+    parsed, machine = llvm.parse_assembly(code), target_machine()
+    if optimizes_once:
+        for function in parsed.functions:
+            if not function.is_declaration and function.name != name:
+                function.linkage = "internal"
+        options = llvm.create_pipeline_tuning_options(speed_level=3)
+        options.loop_unrolling = False  # Vectors and tiles of them keep the processor busy.
+        builder = llvm.create_pass_builder(machine, options)
+        builder.getModulePassManager().run(parsed, builder)
+    return machine.emit_object(parsed)
+
+
+def intermediate_code(name: str) -> str:
+    """Return what numba makes of the function of a kernel, for LLVM, without its way into Python.
 
     numba's own function returns a status, takes two pointers before its arguments, for what is returned or raised, and
     is all that is kept.
     """
-    import llvmlite.binding as llvm
     from numba import cfunc, types
 
     module = import_module(f"skdmi.lanes.{name}")
     compiled = cfunc(types.void(*module.SIGNATURE))(getattr(module, name))
     code = re.sub(r"^define [^\n]*@cfunc\..*?^}\n", "", compiled.inspect_llvm(), flags=re.MULTILINE | re.DOTALL)
     entry = compiled.native_name.removeprefix("cfunc.")
-    code = code.replace(f"@{entry}(", f"@{name}(")
-    return target_machine().emit_object(llvm.parse_assembly(code))
+    return code.replace(f"@{entry}(", f"@{name}(")
+
+
+@contextmanager
+def _unoptimized() -> Iterator[None]:
+    """Let numba compile without optimization; what another thread compiles meanwhile is slower code, no worse."""
+    config: Any = import_module("numba.core.config")
+    level = config.OPT
+    config.OPT = type(level)(0)
+    try:
+        yield
+    finally:
+        config.OPT = level
 
 
 def target_machine() -> Any:

@@ -2,6 +2,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from skdmi import ExactInverter, NeuralMatrixInverter
+from skdmi.lanes.network import ITERATION
 from skdmi.lanes.stack import INVERSE
 
 # The same examples in every run, however slow the machine; `pytest --hypothesis-profile=explore` tries others.
@@ -13,7 +14,8 @@ settings.load_profile("repeat")
 def pytest_configure(config):
     """Compile the kernels before workers, which would all do it, start; without numba there is nothing to compile."""
     if not hasattr(config, "workerinput"):
-        INVERSE.compile()
+        for kernel in (INVERSE, ITERATION):
+            kernel.compile()
 
 
 @pytest.fixture(scope="session")

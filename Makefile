@@ -15,7 +15,8 @@ TORCH := $(shell sed -n 's/^\(torch==[^ ;]*\).*/\1/p' constraints.txt)
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1#\2/p' Makefile | tr '#' '\t' | expand -t 14
 
-demo: .venv/.installed-core ## run the demonstration
+demo: .venv/.installed-fast ## run the demonstration
+	$(BIN)/skdmi info --compile
 	$(BIN)/python scripts/demo.py
 
 check: lint ## lint, and run all but the slow tests
@@ -56,5 +57,5 @@ clean: ## remove all that was made
 	@mkdir -p .venv && touch .venv/.unfinished
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(PIP) install -c constraints.txt $(TORCH)
-	$(PIP) install -c constraints.txt --no-build-isolation -e '.$(if $(filter-out core,$*),[$*])'
+	$(PIP) install -c constraints.txt --no-build-isolation -e '.[$*]'
 	@rm .venv/.unfinished && touch $@

@@ -7,17 +7,22 @@ import click
 import skdmi
 from skdmi.cli.models import ModelCard, shipped_cards
 from skdmi.cli.options import example
+from skdmi.lanes.kernels import KERNELS, describe
 from skdmi.persistence import member_directories, trained_sizes
 
 
 @click.command(epilog=example("skdmi info uniform-3x3"))
 @click.argument("model", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
-def info(model: str | None, as_json: bool) -> None:
-    """List the models that come with skdmi, or describe MODEL.
+@click.option("--compile", "compiles", is_flag=True, help="Compile the kernels for this machine, in half a minute.")
+def info(model: str | None, as_json: bool, compiles: bool) -> None:
+    """List the models that come with skdmi and the compiled kernels, or describe MODEL.
 
     MODEL is the name of a shipped model or a model directory; of an ensemble the members are listed.
     """
+    if compiles:
+        for kernel in KERNELS.values():
+            kernel.compile()
     members = member_directories(model) if model is not None else []
     cards = [ModelCard.read(str(path)) for path in members] if model is not None else shipped_cards()
     if model is not None and not cards:
@@ -31,9 +36,10 @@ def info(model: str | None, as_json: bool) -> None:
         lines = [
             f"{card.name}: " + "{matrices}, {network}, trained on {trained on}".format(**card.texts) for card in cards
         ]
-    click.echo(
-        json.dumps(content, indent=1) if as_json else "\n".join(lines) or "No model comes with this installation."
-    )
+    lines = lines or ["No model comes with this installation."]
+    if model is None:
+        lines.append(describe())
+    click.echo(json.dumps(content, indent=1) if as_json else "\n".join(lines))
 
 
 def _figures(card: ModelCard) -> dict[str, int]:

@@ -1,0 +1,28 @@
+"""The kernels, and how they stand, in a line."""
+
+from importlib.util import find_spec
+
+from skdmi.lanes.compiler import Kernel, count_lanes, processor
+from skdmi.lanes.network import ITERATION
+from skdmi.lanes.stack import INVERSE
+
+KERNELS: dict[str, Kernel] = {"inverses": INVERSE, "networks": ITERATION}
+"""By what they compute."""
+
+
+def describe() -> str:
+    """Return how the kernels stand on this machine.
+
+    >>> print(describe())
+    kernels...
+    """
+    if find_spec("llvmlite") is None:
+        return 'kernels: none, numba is not installed; LAPACK serves. Try pip install "skdmi[fast]".'
+    states = [f"{what} {_state(kernel)}" for what, kernel in KERNELS.items()]
+    return f"kernels for {processor()[0]}, {count_lanes()} lanes: {', '.join(states)}"
+
+
+def _state(kernel: Kernel) -> str:
+    if kernel.is_ready():
+        return "ready"
+    return f"none ({kernel.trouble})" if kernel.trouble else "not compiled (skdmi info --compile)"

@@ -18,6 +18,7 @@ _TENSOR_DTYPES = {
     *("float16", "bfloat16", "float32", "float64"),
 }
 _HALF = ("torch.float16", "torch.bfloat16")
+_FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
 
 
 def as_array(X: Any, *, name: str = "X", shape: str = STACK) -> Any:
@@ -92,7 +93,7 @@ def as_float_array(X: Any, *, name: str = "X", shape: str = STACK) -> np.ndarray
     array([[1., 2.],
            [3., 4.]])
     """
-    array = np.asarray(as_array(X, name=name, shape=shape))
+    array = X if type(X) is np.ndarray and X.dtype in _FLOATS else np.asarray(as_array(X, name=name, shape=shape))
     if array.dtype == object:
         array = object_numbers(array, name=name, shape=shape)
     return as_contiguous(array, float_dtype(array.dtype))
@@ -103,7 +104,9 @@ def as_contiguous(array: np.ndarray, dtype: Any = None, *, writeable: bool = Fal
 
     Nor does an axis of length 1 run backwards, which numpy allows and torch refuses.
     """
-    array = np.require(array, dtype, ["C", "A", "W"] if writeable else ["C", "A"])
+    is_so = array.flags.c_contiguous and array.flags.aligned and (array.flags.writeable or not writeable)
+    if not is_so or (dtype is not None and array.dtype != dtype):
+        array = np.require(array, dtype, ["C", "A", "W"] if writeable else ["C", "A"])
     return array.copy() if min(array.strides, default=0) < 0 else array
 
 
@@ -114,7 +117,7 @@ def float_dtype(dtype: np.dtype) -> np.dtype:
     (dtype('float32'), dtype('float64'))
     """
     native: np.dtype = dtype.newbyteorder("=")
-    return native if native in (np.float32, np.float64) else np.dtype(np.float64)
+    return native if native in _FLOATS else np.dtype(np.float64)
 
 
 def check_tensor(X: "Tensor", *, name: str = "X", expected: str = "Expected a dense tensor of real numbers.") -> None:

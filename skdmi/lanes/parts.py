@@ -17,6 +17,9 @@ _ROOM = threading.local()
 def do_in_parts(task: Callable[[slice], None], n_matrices: int, m: int) -> None:
     """Do a task for all parts of a stack of m x m matrices."""
     size = chunk_size(m)
+    if n_matrices <= size:
+        task(slice(0, n_matrices))
+        return
     parts = [slice(first, min(first + size, n_matrices)) for first in range(0, n_matrices, size)]
     n_threads = min(count_threads(), len(parts))
     if n_threads > 1:
@@ -32,7 +35,9 @@ def count_threads() -> int:
     if "torch" in sys.modules:
         return int(sys.modules["torch"].get_num_threads())
     named = os.environ.get("OMP_NUM_THREADS", "")
-    return int(named) if named.isdigit() and int(named) > 0 else len(os.sched_getaffinity(0))
+    if named.isdigit() and int(named) > 0:
+        return int(named)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def address(array: np.ndarray | None) -> int | None:

@@ -81,7 +81,9 @@ def _invert_part(
     call = partial(_call, A, X, start, figures, tol, _MEASURES * (details is not None))
     call(None)
     found = figures[0].astype(np.uint8)
-    if corrects and (wanting := np.flatnonzero(found & WANTING)).size:
+    wanting = found & WANTING
+    if corrects and wanting.any():
+        wanting = wanting.nonzero()[0]
         call(wanting)
         found[wanting] = figures[0, wanting]
     status[part] = found

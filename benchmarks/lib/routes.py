@@ -1,0 +1,36 @@
+"""One route of ``skdmi.inv`` at a time."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+
+from skdmi.estimators import direct
+from skdmi.lanes.stack import INVERSE
+
+NEEDS_KERNEL = "lanes"
+
+
+@contextmanager
+def only(name: str) -> Iterator[None]:
+    """Let ``skdmi.inv`` take one route, whatever the size."""
+    route = next(route for route in direct.ROUTES if route.name == name)
+    alone = route._replace(serves=lambda m, n_matrices: True)
+    with mock.patch.object(direct, "ROUTES", (alone,)):
+        yield
+
+
+def by_route(name: str, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return a function that takes one route, whatever the size."""
+
+    def restricted(A: Any) -> Any:
+        with only(name):
+            return function(A)
+
+    return restricted
+
+
+def working_routes() -> list[str]:
+    """Return the routes that there are on this machine; the kernel is compiled first if it is not cached."""
+    has_kernel = INVERSE.compile()
+    return [route.name for route in direct.ROUTES if has_kernel or route.name != NEEDS_KERNEL]

@@ -22,7 +22,7 @@ from skdmi.estimators.policies import (
 )
 from skdmi.estimators.report import SOURCES, InversionReport
 from skdmi.estimators.singular import settle_singular
-from skdmi.estimators.solution import NETWORK, PINV, Outcome, Solution, from_lapack, in_parts
+from skdmi.estimators.solution import NETWORK, PINV, Outcome, Solution, from_lapack, in_parts, on_device
 from skdmi.figures import CERTIFIED, CONVERGED, Figures
 from skdmi.linalg.certificate import rounded_error_bound
 from skdmi.linalg.exact import pseudo_inverse
@@ -208,7 +208,8 @@ class RefinedInverter(MetaInverter):
         tol = self._tolerance()
         wrapped = self._wrapped()
         if not wrapped:
-            return from_lapack(A, tol=tol, max_steps=self.max_steps)
+            solve = on_device if A.is_cuda and A.dtype.itemsize >= 4 else from_lapack
+            return solve(A, tol=tol, max_steps=self.max_steps)
         start = invert_with(wrapped[0], computable(A), to_refine=self.max_steps > 0)
         solution = Solution.refined(A, start, NETWORK, tol=tol, max_steps=self.max_steps)
         if self.uncertified == "exact":

@@ -11,10 +11,11 @@ from skdmi.containers import computable
 from skdmi.estimators.policies import float64_hint, warn_inaccurate
 from skdmi.estimators.report import INACCURATE as INACCURATE_BOUND
 from skdmi.estimators.report import SOURCES
-from skdmi.figures import CERTIFIED, CONVERGED, INACCURATE, NONSINGULAR, Figures
+from skdmi.figures import CERTIFIED, CONVERGED, INACCURATE, NONSINGULAR, OUTSIDE, Figures
 from skdmi.iteration.refinement import Refinement, refine_equilibrated
 from skdmi.linalg.certificate import Certificate, certify_equilibrated, rounded_error_bound
 from skdmi.linalg.exact import exact_inverse
+from skdmi.linalg.fixed import fixed_inverse
 from skdmi.linalg.residuals import double, missing
 from skdmi.linalg.scaling import equilibrate
 from skdmi.metrics import frobenius_residuals
@@ -175,6 +176,25 @@ def from_lapack(A: Tensor, *, tol: float = 0.0, max_steps: int = 50) -> Solution
     """
     start = exact_inverse(double(computable(A)))
     return Solution.refined(A, start, EXACT, stepped=EXACT, tol=tol, max_steps=max_steps)
+
+
+def on_device(A: Tensor, *, tol: float = 0.0, max_steps: int = 50) -> Solution:
+    """Return what :func:`~skdmi.linalg.fixed.fixed_inverse` finds, and of what it leaves what LAPACK and steps find.
+
+    The host waits for the device once, to know what is left.
+
+    >>> on_device(torch.tensor([[[2.0]], [[0.0]]])).has(CERTIFIED)
+    tensor([ True, False])
+    """
+    found = fixed_inverse(A)
+    n_steps = torch.zeros(len(A), dtype=torch.int64, device=A.device)
+    norm = torch.full_like(found.residual_norm, torch.nan)
+    solution = Solution(found.inverse, found.status, found.error_bound, norm, n_steps + EXACT, n_steps)
+    left = solution.has(OUTSIDE)
+    if not left.any():
+        return solution
+    theirs = from_lapack(A[left], tol=tol, max_steps=max_steps)
+    return Solution(*(kept.index_put((left,), new.to(kept)) for kept, new in zip(solution, theirs, strict=True)))
 
 
 def invert_by_reference(A: np.ndarray, *, tol: float = 0.0, corrects: bool = True) -> tuple[np.ndarray, Figures]:

@@ -146,14 +146,14 @@ def certify_equilibrated(A: Tensor, X: Tensor, equilibrated: Equilibrated, dtype
     """
     m = A.shape[-1]
     scaled, rows, columns = equilibrated
-    bound = _ResidualBound.of(scaled, scale_both(X, -columns, -rows))
+    bound = ResidualBound.of(scaled, scale_both(X, -columns, -rows))
     h = (m + 3) * _UNIT
     g = h + torch.finfo(dtype).eps / 2
     rho, rho_of_all = bound.spectral(h), bound.spectral(g)
     error_bound = bound.of_one_scale(rows, h)
     loose = ~((rho_of_all < 1) & (error_bound <= _LOOSE) & (error_bound <= _OFF_SCALE * rho))
     if loose.any():
-        part = _ResidualBound(*(T[loose] for T in bound))
+        part = ResidualBound(*(T[loose] for T in bound))
         closer = _look_closer(part, rho[loose], rows[loose], columns[loose], g)
         for known, found in zip((rho, rho_of_all, error_bound), closer, strict=True):
             known[loose] = torch.fmin(known[loose], found)
@@ -191,11 +191,11 @@ def rounded_error_bound(error_bound: Tensor, X: Tensor, rounded: Tensor) -> Tens
     X_near_one, exponent = near_one(X)
     difference = matrix_norm(scale_by_power_of_two(double(rounded) - X, -exponent))
     longest = X_near_one.square().sum(dim=-2).amax(dim=-1).sqrt()
-    distance = _rounded_up(difference / longest, m)
-    return torch.where(difference == 0, error_bound, _rounded_up(error_bound + (1 + error_bound) * distance, m))
+    distance = rounded_up(difference / longest, m)
+    return torch.where(difference == 0, error_bound, rounded_up(error_bound + (1 + error_bound) * distance, m))
 
 
-class _ResidualBound(NamedTuple):
+class ResidualBound(NamedTuple):
     """``E = |R| + g (I + |A| |X|)``, known by its products with vectors; R, A and X are absolute values."""
 
     R: Tensor
@@ -203,7 +203,8 @@ class _ResidualBound(NamedTuple):
     X: Tensor
 
     @classmethod
-    def of(cls, A: Tensor, X: Tensor) -> "_ResidualBound":
+    def of(cls, A: Tensor, X: Tensor) -> "ResidualBound":
+        """Return that of A and X, which the residual is computed from."""
         R = (A @ X).neg_()
         R.diagonal(dim1=-2, dim2=-1).add_(1)
         return cls(R.abs_(), A.abs() + _UNDERFLOW, X.abs())
@@ -218,25 +219,29 @@ class _ResidualBound(NamedTuple):
         row_sums = self.A @ self.X.sum(dim=-1, keepdim=True)
         column_sums = _column_sums(self.A) @ self.X
         size = (row_sums.amax(dim=(-2, -1)) * column_sums.amax(dim=(-2, -1))).sqrt()
-        return _rounded_up(matrix_norm(self.R) + g * (1 + size), m * m)
+        return rounded_up(matrix_norm(self.R) + g * (1 + size), m * m)
 
     def row_sum(self, g: float) -> Tensor:
         """Return a bound on ``||E||_inf``."""
         m = self.A.shape[-1]
-        return _rounded_up(self.times(self.A.new_ones(m, 1), g).amax(dim=(-2, -1)), m)
+        return rounded_up(self.times(self.A.new_ones(m, 1), g).amax(dim=(-2, -1)), m)
 
     def of_one_scale(self, row_exponent: Tensor, g: float) -> Tensor:
         """Return a bound on ``||D1^-1 E D1||_2``, infinite where scales are too far apart."""
         D, too_far = _beside_smallest(row_exponent)
-        in_units = _ResidualBound(self.R * D.mT / D, self.A / D, self.X * D.mT)
-        return in_units.spectral(g).masked_fill(too_far, torch.inf)
+        return self.in_units(D).spectral(g).masked_fill(too_far, torch.inf)
 
-    def transposed(self) -> "_ResidualBound":
-        return _ResidualBound(self.R.mT, self.X.mT, self.A.mT)
+    def in_units(self, D: Tensor) -> "ResidualBound":
+        """Return that of ``D^-1 A`` and ``X D``, D diagonal, ``(..., m, 1)``."""
+        return ResidualBound(self.R * D.mT / D, self.A / D, self.X * D.mT)
+
+    def transposed(self) -> "ResidualBound":
+        """Return that of the transposed matrices."""
+        return ResidualBound(self.R.mT, self.X.mT, self.A.mT)
 
 
 def _look_closer(
-    bound: _ResidualBound, spectral: Tensor, row_exponent: Tensor, column_exponent: Tensor, g: float
+    bound: ResidualBound, spectral: Tensor, row_exponent: Tensor, column_exponent: Tensor, g: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return rho of A and of all that rounds to it, by row sums, and an error bound that holds in any units."""
     D1, D2 = _beside_largest(torch.stack([row_exponent, column_exponent])).unsqueeze(-1)
@@ -247,7 +252,7 @@ def _look_closer(
     error_bound = _of_any_scale(bound.X, z + v[..., None, None], D1, D2)
     loose = ~(error_bound <= _LOOSE)
     if loose.any():
-        part = _ResidualBound(*(T[loose] for T in bound))
+        part = ResidualBound(*(T[loose] for T in bound))
         w = _fixed_point(part, z[loose], h)
         error_bound[loose] = torch.fmin(error_bound[loose], _of_any_scale(part.X, w, D1[loose], D2[loose]))
     return rho, bound.row_sum(g), torch.fmin(error_bound, _of_one_scale(bound, row_exponent, h))
@@ -261,11 +266,11 @@ def _of_any_scale(X: Tensor, w: Tensor, D1: Tensor, D2: Tensor) -> Tensor:
     kept = [torch.where(D > 2.0**-_SPAN, D, 0.0) for D in (D1, D2)]
     columns, exponent = split_exponent(X * kept[1] * kept[0].mT)
     longest = scale_by_power_of_two(_column_sums(columns.square()).amax(dim=(-2, -1)).sqrt()[..., None, None], exponent)
-    q = _rounded_up(matrix_norm(y / longest), m)
+    q = rounded_up(matrix_norm(y / longest), m)
     return torch.where((exponent > -900) & (q < 1), q / (1 - q), torch.inf)
 
 
-def _fixed_point(bound: _ResidualBound, z: Tensor, h: float) -> Tensor:
+def _fixed_point(bound: ResidualBound, z: Tensor, h: float) -> Tensor:
     """Return w with ``w >= z + E w``, infinite where none is found."""
     m = z.shape[-2]
     w = z
@@ -274,16 +279,16 @@ def _fixed_point(bound: _ResidualBound, z: Tensor, h: float) -> Tensor:
         if (w <= 1.01 * before).all():
             break
     w = 1.25 * w
-    holds = (_rounded_up(z + bound.times(w, h), m) <= w).all(dim=-2, keepdim=True)
+    holds = (rounded_up(z + bound.times(w, h), m) <= w).all(dim=-2, keepdim=True)
     return torch.where(holds, w, torch.inf)
 
 
-def _of_one_scale(bound: _ResidualBound, row_exponent: Tensor, h: float) -> Tensor:
+def _of_one_scale(bound: ResidualBound, row_exponent: Tensor, h: float) -> Tensor:
     """Return the bound on ``||I - A X||_2`` by row sums of ``F^T F``, infinite where scales are too far apart."""
     m = row_exponent.shape[-1]
     D, too_far = _beside_smallest(row_exponent)
     z = bound.times(D, h)
-    norm = _rounded_up((D * bound.transposed().times(z / D / D, h)).amax(dim=(-2, -1)).sqrt(), m)
+    norm = rounded_up((D * bound.transposed().times(z / D / D, h)).amax(dim=(-2, -1)).sqrt(), m)
     return norm.masked_fill(too_far, torch.inf)
 
 
@@ -310,9 +315,9 @@ def _condition_interval(A: Tensor, X: Tensor, error_bound: Tensor) -> tuple[Tens
     (A, A_exponent), (X, X_exponent) = near_one(A), near_one(X)
     norms = _column_sums(A.abs()).amax(dim=(-2, -1)) * _column_sums(X.abs()).amax(dim=(-2, -1))
     product = scale_by_power_of_two(norms[..., None, None], A_exponent + X_exponent).squeeze((-2, -1))
-    slack = _rounded_up(m * error_bound, m)
-    lower = (product.clamp_max(torch.finfo(product.dtype).max) / _rounded_up(1 + slack, m)).clamp_min(1)
-    upper = torch.where(slack < 1, _rounded_up(product, m) / (1 - slack), torch.inf)
+    slack = rounded_up(m * error_bound, m)
+    lower = (product.clamp_max(torch.finfo(product.dtype).max) / rounded_up(1 + slack, m)).clamp_min(1)
+    upper = torch.where(slack < 1, rounded_up(product, m) / (1 - slack), torch.inf)
     return lower.masked_fill(error_bound.isnan(), torch.nan), upper
 
 
@@ -321,6 +326,6 @@ def _column_sums(A: Tensor) -> Tensor:
     return A.new_ones(1, A.shape[-1]) @ A
 
 
-def _rounded_up(value: Tensor, m: int) -> Tensor:
+def rounded_up(value: Tensor, m: int) -> Tensor:
     """Return no less than the exact value of what was computed by at most 8 m + 60 additions and products."""
     return value * (1 + (8 * m + 64) * _UNIT)

@@ -12,6 +12,7 @@ from skdmi.linalg.certificate import Certificate, certify
 from skdmi.linalg.characteristic import characteristic_inverse
 from skdmi.linalg.complex import complex_to_real, real_to_complex
 from skdmi.linalg.exact import PseudoInverse, exact_inverse, pseudo_inverse
+from skdmi.linalg.fixed import FixedInverse, fixed_inverse
 from skdmi.linalg.gradient import with_exact_gradient
 from skdmi.linalg.orthogonal import haar_orthogonal
 from skdmi.linalg.recursion import block_inverse
@@ -20,6 +21,7 @@ from skdmi.linalg.scaling import equilibrate, scale_by_power_of_two, split_expon
 
 __all__ = [
     "Certificate",
+    "FixedInverse",
     "PseudoInverse",
     "block_inverse",
     "certify",
@@ -27,6 +29,7 @@ __all__ = [
     "complex_to_real",
     "equilibrate",
     "exact_inverse",
+    "fixed_inverse",
     "haar_orthogonal",
     "missing",
     "pseudo_inverse",

@@ -9,6 +9,9 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 TORCH := $(shell sed -n 's/^\(torch==[^ ;]*\).*/\1/p' constraints.txt)
 
+# The benchmarks of speed, whose figures are kept: run them on a quiet machine.
+SPEED := throughput routes latency memory
+
 .NOTPARALLEL:
 .PHONY: help demo check test lint docs bench tables clean
 
@@ -43,8 +46,10 @@ tables: .venv/.installed-test ## print the tables of docs and README anew; QUICK
 	$(BIN)/python -m benchmarks.units --matrices $(if $(QUICK),300,200000) > build/tables/units.txt
 	$(BIN)/python -m benchmarks.blocks growth $(if $(QUICK),--largest 128) > build/tables/blocks.txt
 	$(BIN)/python -m benchmarks.predecessor $(if $(QUICK),--quick) > build/tables/predecessor.txt
+	set -e; for name in $(SPEED); do $(BIN)/python -m benchmarks.$$name $(if $(QUICK),--quick) --json build/tables/$$name.json > build/tables/$$name.txt; done
+	$(BIN)/python -m benchmarks.lib.speed_plots build/tables build/tables
 	$(BIN)/python -m benchmarks.lib.readme build/tables/accuracy.json README.md --output build/tables/README.md
-	$(if $(QUICK),,cp build/tables/*.txt docs/tables && cp build/tables/accuracy.png docs/images && cp build/tables/README.md README.md)
+	$(if $(QUICK),,cp build/tables/*.txt docs/tables && cp build/tables/*.png docs/images && cp $(SPEED:%=build/tables/%.json) benchmarks/results && cp build/tables/README.md README.md)
 
 clean: ## remove all that was made
 	rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache docs/_build docs/auto_examples

@@ -2,24 +2,38 @@
 
 import importlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+import skdmi
+from benchmarks import routes, throughput
 from benchmarks.calls import Call, calls_of, count_changes
+from benchmarks.lib.inverses import NUMPY, TORCH, with_singular_members
+from benchmarks.lib.kalman import Bank
+from benchmarks.lib.machine import TUNING, spell, start_as_it_is
 from benchmarks.lib.operations import count_operations
 from benchmarks.lib.peers import FAMILIES, unlearned
 from benchmarks.lib.readme import BEGIN, CELLS, END, put, table
-from benchmarks.lib.timing import alternate
+from benchmarks.lib.records import load_records, save_records
+from benchmarks.lib.routes import only, working_routes
+from benchmarks.lib.speed_plots import save_plots
+from benchmarks.lib.timing import Spent, alternate, in_turn
 from scripts.train_pretrained import MODELS, settings_of
 from skdmi import NeuralMatrixInverter
+from skdmi.estimators.direct import ROUTES, route_for
 from skdmi.iteration import count_products, minimal_residual
 from skdmi.persistence import pretrained_names, read_card
 from tests.matrices import make_stack
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py") if path.stem != "__init__")
+SPEED = ("throughput", "routes", "latency", "memory")
+RESULTS = ROOT / "benchmarks" / "results"
 
 
 @pytest.fixture(scope="module")
@@ -119,3 +133,90 @@ def test_a_card_says_whether_its_model_may_be_chosen_by_size(name):
     settings, chosen_by_size = settings_of(name)
     assert read_card(name)["chosen_by_size"] is chosen_by_size
     assert NeuralMatrixInverter(**settings).depth == read_card(name)["parameters"]["depth"]
+
+
+def test_what_is_spent_is_told_beside_the_first_of_the_same_turn():
+    slow, fast = Spent(np.array([2.0, 4.0, 9.0]), np.ones(3)), Spent(np.array([1.0, 2.0, 3.0]), np.ones(3))
+    row = slow.per(10).record(fast=fast.per(10))
+    assert (row["over_fast"], row["over_fast_quartiles"]) == (2.0, [2.0, 2.5])
+    assert row["ns"] == pytest.approx(4e8)
+    assert row["wall_ns_quartiles"] == pytest.approx([1e8, 1e8])
+
+
+def test_processor_time_includes_that_of_processes():
+    loop = "sum(range(3_000_000))"
+    spent = in_turn({"process": lambda _: subprocess.run([sys.executable, "-c", loop], check=True)}, range(2))
+    assert spent["process"].processor[0] > 0.01
+
+
+def test_a_script_of_speed_starts_anew_without_what_tunes_openblas(monkeypatch):
+    started = []
+    monkeypatch.setattr("os.execve", lambda *args: started.append(args))
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    start_as_it_is()
+    assert "OPENBLAS_CORETYPE" not in started[0][2]
+    for name in TUNING:
+        monkeypatch.delenv(name, raising=False)
+    start_as_it_is()
+    assert len(started) == 1
+
+
+def test_figures_are_kept_with_the_machine(tmp_path):
+    save_records(tmp_path / "new" / "a.json", {"cpu": "x"}, [{"ns": 1.23456789, "quartiles": [1 / 3, 2]}])
+    assert load_records(tmp_path / "new" / "a.json") == ({"cpu": "x"}, [{"ns": 1.2346, "quartiles": [0.33333, 2]}])
+
+
+@pytest.mark.parametrize("family", throughput.FAMILIES)
+def test_a_stack_gets_its_singular_members(family):
+    A = throughput.FAMILIES[family].sample(3000, 4, random_state=0)
+    spoilt = with_singular_members(A)
+    changed = (spoilt != A).any(axis=(1, 2))
+    assert np.count_nonzero(changed) == 3
+    assert np.linalg.matrix_rank(spoilt[changed]).tolist() == [3, 3, 3]
+    assert np.array_equal(spoilt, spoilt.mT) == (family == "Wishart")
+
+
+def test_filters_agree_whoever_inverts():
+    bank = Bank.draw(5)
+    for mine, theirs in zip(bank.run(4, skdmi.inv), bank.run(4, np.linalg.inv), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-10)
+
+
+def test_a_route_alone_takes_any_size():
+    with only("lapack"):
+        assert route_for(2).name == "lapack"
+    assert route_for(2) in ROUTES
+
+
+def test_every_route_that_works_is_timed_at_every_size():
+    rows = routes.time_sizes((2, 50), "float64", 5000, 1)
+    assert {(row["m"], row["method"]) for row in rows} == {
+        (m, name) for m in (2, 50) for name in (NUMPY, TORCH, *working_routes())
+    }
+    assert sum(row["taken"] for row in rows) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SPEED)
+def test_a_script_of_speed_keeps_what_it_measured_and_where(name, tmp_path):
+    file = tmp_path / "figures.json"
+    command = [sys.executable, "-m", f"benchmarks.{name}", "--quick", "--json", str(file)]
+    printed = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+    machine, figures = load_records(file)
+    assert printed.startswith(spell(machine))
+    assert not machine["tuned"]
+    assert figures
+    assert all(row["ns_quartiles"][0] <= row["ns"] <= row["ns_quartiles"][1] for row in figures if "ns" in row)
+
+
+@pytest.mark.parametrize("name", SPEED)
+def test_figures_of_speed_in_the_docs_are_those_that_are_kept(name):
+    machine, figures = load_records(RESULTS / f"{name}.json")
+    assert (ROOT / "docs" / "tables" / f"{name}.txt").read_text().startswith(spell(machine))
+    assert {row["method"] for row in figures} >= {NUMPY} or name == "latency"
+
+
+def test_figures_of_speed_are_drawn(tmp_path):
+    save_plots(RESULTS, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"speed.png", "speed_large.png"}

@@ -42,7 +42,7 @@ def draw_small(results: Path, file: Path) -> None:
     figure, panels = plt.subplots(1, 2, figsize=(6.5, 3.6), layout="constrained", sharey=True)
     for dtype, axes in zip(("float32", "float64"), panels, strict=True):
         _draw(axes, [row for row in rows if row["dtype"] == dtype])
-        axes.set(title=f"{dtype}, a stack that fills memory", xlabel="m")
+        axes.set(title=f"stacks, {dtype}", xlabel="m")
     panels[0].set_ylabel("processor time a matrix, ns")
     _finish(figure, panels, file)
 

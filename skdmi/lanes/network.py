@@ -13,7 +13,7 @@ LARGEST = 128
 """The largest m: as many matrices as there are lanes, larger ones, are out of reach of the caches."""
 LARGEST_RANK = 2
 _SINGLE_STACK, _SINGLE_NETWORK, _TRANSPOSES = 1, 2, 4
-_TILE = 4
+_TILE = 8
 """As in :mod:`skdmi.lanes.perceptron`."""
 
 ITERATION = Kernel("iteration", "pointer " * 10 + "integer " * 10 + "number number")

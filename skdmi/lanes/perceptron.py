@@ -11,7 +11,7 @@ from skdmi.lanes.vectors import OPTIONS, fma, larger, load, part, splat, square_
 
 N_SCALARS, N_COEFFICIENTS = 14, 3
 LAYER_NORM_EPSILON = 1e-5
-TILE = 4
+TILE = 8
 """Units of a layer that are computed at a time: their biases come first, then their weights, input by input."""
 
 
@@ -78,16 +78,24 @@ def _add_layer(x, weights, at, n_in, y, n_out):
     for k in range(0, n_out, TILE):
         a, b = load(y, k) + splat(y, weights[at]), load(y, k + 1) + splat(y, weights[at + 1])
         c, d = load(y, k + 2) + splat(y, weights[at + 2]), load(y, k + 3) + splat(y, weights[at + 3])
+        e, f = load(y, k + 4) + splat(y, weights[at + 4]), load(y, k + 5) + splat(y, weights[at + 5])
+        g, h = load(y, k + 6) + splat(y, weights[at + 6]), load(y, k + 7) + splat(y, weights[at + 7])
         for i in range(n_in):
             at += TILE
             value = load(x, i)
             a, b = fma(value, splat(y, weights[at]), a), fma(value, splat(y, weights[at + 1]), b)
             c, d = fma(value, splat(y, weights[at + 2]), c), fma(value, splat(y, weights[at + 3]), d)
+            e, f = fma(value, splat(y, weights[at + 4]), e), fma(value, splat(y, weights[at + 5]), f)
+            g, h = fma(value, splat(y, weights[at + 6]), g), fma(value, splat(y, weights[at + 7]), h)
         at += TILE
         store(y, k, a)
         store(y, k + 1, b)
         store(y, k + 2, c)
         store(y, k + 3, d)
+        store(y, k + 4, e)
+        store(y, k + 5, f)
+        store(y, k + 6, g)
+        store(y, k + 7, h)
     return at
 
 

@@ -2,8 +2,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from skdmi import ExactInverter, NeuralMatrixInverter
-from skdmi.lanes.network import ITERATION
-from skdmi.lanes.stack import INVERSE
+from skdmi.lanes.kernels import KERNELS
 
 # The same examples in every run, however slow the machine; `pytest --hypothesis-profile=explore` tries others.
 settings.register_profile("explore", deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
@@ -14,7 +13,7 @@ settings.load_profile("repeat")
 def pytest_configure(config):
     """Compile the kernels before workers, which would all do it, start; without numba there is nothing to compile."""
     if not hasattr(config, "workerinput"):
-        for kernel in (INVERSE, ITERATION):
+        for kernel in KERNELS.values():
             kernel.compile()
 
 

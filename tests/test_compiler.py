@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -33,6 +34,12 @@ def works(kernel, monkeypatch):
     X = np.empty_like(A)
     stack.invert(A, X)
     return np.allclose(X, np.linalg.inv(A))
+
+
+@pytest.mark.skipif(find_spec("numba") is None, reason="numba is not installed")
+@pytest.mark.parametrize("what", KERNELS)
+def test_numba_compiles_every_kernel(what):
+    assert KERNELS[what].is_ready(), KERNELS[what].trouble
 
 
 @needs_kernel

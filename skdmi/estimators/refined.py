@@ -22,7 +22,7 @@ from skdmi.estimators.policies import (
 )
 from skdmi.estimators.report import SOURCES, InversionReport
 from skdmi.estimators.singular import settle_singular
-from skdmi.estimators.solution import NETWORK, PINV, Outcome, Solution, from_lapack, in_parts, on_device
+from skdmi.estimators.solution import PINV, Outcome, Solution, from_lapack, from_network, in_parts, on_device
 from skdmi.figures import CERTIFIED, CONVERGED, Figures
 from skdmi.linalg.certificate import rounded_error_bound
 from skdmi.linalg.exact import pseudo_inverse
@@ -211,7 +211,7 @@ class RefinedInverter(MetaInverter):
             solve = on_device if A.is_cuda and A.dtype.itemsize >= 4 else from_lapack
             return solve(A, tol=tol, max_steps=self.max_steps)
         start = invert_with(wrapped[0], computable(A), to_refine=self.max_steps > 0)
-        solution = Solution.refined(A, start, NETWORK, tol=tol, max_steps=self.max_steps)
+        solution = from_network(A, start, tol=tol, max_steps=self.max_steps)
         if self.uncertified == "exact":
             wanting = solution.wanting(as_it_is=self.max_steps == 0)
             if wanting.any():

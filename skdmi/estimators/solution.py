@@ -8,11 +8,13 @@ from torch import Tensor
 
 from skdmi.chunks import chunk_size
 from skdmi.containers import computable
+from skdmi.estimators.direct import is_for_routes, is_sound
 from skdmi.estimators.policies import float64_hint, warn_inaccurate
 from skdmi.estimators.report import INACCURATE as INACCURATE_BOUND
 from skdmi.estimators.report import SOURCES
 from skdmi.figures import CERTIFIED, CONVERGED, INACCURATE, NONSINGULAR, OUTSIDE, Figures
 from skdmi.iteration.refinement import Refinement, refine_equilibrated
+from skdmi.lanes import stack as lanes
 from skdmi.linalg.certificate import Certificate, certify_equilibrated, rounded_error_bound
 from skdmi.linalg.exact import exact_inverse
 from skdmi.linalg.fixed import fixed_inverse
@@ -128,6 +130,10 @@ class Solution(NamedTuple):
             source=torch.where(chosen, NONE, self.source),
         )
 
+    def replaced(self, chosen: Tensor, theirs: Self) -> Self:
+        """Return the solution with another one for some of the matrices."""
+        return type(self)(*(kept.index_put((chosen,), new.to(kept)) for kept, new in zip(self, theirs, strict=True)))
+
     def with_exact(self, A: Tensor, chosen: Tensor, tol: float = 0.0) -> Self:
         """Return the solution with those of LAPACK in the place of some of the inverses, where they are better."""
         start = exact_inverse(double(A[chosen]))
@@ -191,10 +197,27 @@ def on_device(A: Tensor, *, tol: float = 0.0, max_steps: int = 50) -> Solution:
     norm = torch.full_like(found.residual_norm, torch.nan)
     solution = Solution(found.inverse, found.status, found.error_bound, norm, n_steps + EXACT, n_steps)
     left = solution.has(OUTSIDE)
+    return solution.replaced(left, from_lapack(A[left], tol=tol, max_steps=max_steps)) if left.any() else solution
+
+
+def from_network(A: Tensor, start: Tensor, *, tol: float = 0.0, max_steps: int = 50) -> Solution:
+    """Refine and certify the answers of a network: in lanes, where those are near and may be refined to the floor.
+
+    >>> A = torch.tensor([[[2.0]]], dtype=torch.float64)
+    >>> from_network(A, 0.49 * torch.ones_like(A)).inverse
+    tensor([[[0.5000]]], dtype=torch.float64)
+    """
+    if tol > 0 or max_steps < lanes.MAX_STEPS or not (is_for_routes(A) and lanes.is_ready(A.shape[-1], len(A))):
+        return Solution.refined(A, start, NETWORK, tol=tol, max_steps=max_steps)
+    stack, begun = A.contiguous().numpy(), start.double().contiguous().numpy()
+    X = np.empty_like(stack)
+    figures = lanes.invert(stack, X, start=begun, details=True)
+    solution = Solution.directly(X, figures)
+    solution = solution._replace(source=torch.where(solution.n_steps > 0, REFINED, NETWORK))
+    left = torch.from_numpy(~is_sound(figures.status))
     if not left.any():
         return solution
-    theirs = from_lapack(A[left], tol=tol, max_steps=max_steps)
-    return Solution(*(kept.index_put((left,), new.to(kept)) for kept, new in zip(solution, theirs, strict=True)))
+    return solution.replaced(left, Solution.refined(A[left], start[left], NETWORK, max_steps=max_steps))
 
 
 def invert_by_reference(A: np.ndarray, *, tol: float = 0.0, corrects: bool = True) -> tuple[np.ndarray, Figures]:

@@ -9,10 +9,11 @@ from skdmi.lanes.correction import HOPELESS, correct
 from skdmi.lanes.elimination import eliminate
 from skdmi.lanes.layout import equilibrate, pack, relative, scale_back, transposition, unpack
 from skdmi.lanes.measures import Sums, Units, is_explained, leans_on_small_entries, measure, squares, widest
-from skdmi.lanes.products import add_product, residual
+from skdmi.lanes.products import multiply, residual
 from skdmi.lanes.vectors import (
     LANES,
     OPTIONS,
+    absolute,
     as_integers,
     as_single,
     fma,
@@ -132,33 +133,52 @@ def _invert_group(arrays, task, rooms, first, count):
 
 @njit(**OPTIONS)
 def _approach(A, X, R, W, rooms, m):
-    """Take Newton-Schulz steps from a start that is near; return how many."""
+    """Take plain steps, R to its square or its cube, from a start that is near, to the floor; return how many."""
     zero, one = splat(A, 0.0), splat(A, 1.0)
-    A_square = steps = zero
     for j in range(m):
         for i in range(m):
             scale = power_reciprocal(load(rooms.q, i)) * power_reciprocal(load(rooms.p, j))
             store(X, j * m + i, load(X, j * m + i) * scale)
-            a = load(A, j * m + i)
-            A_square = fma(a, a, A_square)
-    before = splat(A, 0.25)
+    steps, before = zero, splat(A, 0.25)
     for _ in range(MAX_STEPS):
         residual(A, X, R, m)
-        square = X_square = zero
+        square, floor = zero, _square_of_floor(A, X, _vector(rooms, 4, m), m)
         for entry in range(m * m):
-            r, x = load(R, entry), load(X, entry)
-            square, X_square = fma(r, r, square), fma(x, x, X_square)
-        going = (square < before) & (square > A_square * X_square * splat(A, UNIT * UNIT))
+            r = load(R, entry)
+            square = fma(r, r, square)
+        going = (square < before) & (square > floor)
         if not some(going):
             break
+        cubic = going & (square * square > floor) & (square * square * square <= floor)
+        if some(cubic):
+            multiply(R, R, rooms.T, m)
+            for entry in range(m * m):
+                r = load(R, entry)
+                store(R, entry, select(cubic, r - load(rooms.T, entry), r))
+        multiply(X, R, W, m)
         for entry in range(m * m):
-            store(W, entry, load(X, entry))
-        add_product(X, R, W, m)
-        for entry in range(m * m):
-            store(X, entry, select(going, load(W, entry), load(X, entry)))
+            x = load(X, entry)
+            store(X, entry, select(going, x - load(W, entry), x))
         steps = select(going, steps + one, steps)
         before = select(going, square * splat(A, 0.25), zero)
     return steps
+
+
+@njit(**OPTIONS)
+def _square_of_floor(A, X, sums, m):
+    """Return the square of half the residual norm that rounding explains, ``2 u || |A||X| e ||_2 / sqrt m``."""
+    total = splat(A, 0.0)
+    for i in range(m):
+        row = splat(A, 0.0)
+        for j in range(m):
+            row = row + absolute(load(X, j * m + i))
+        store(sums, i, row)
+    for i in range(m):
+        row = splat(A, 0.0)
+        for j in range(m):
+            row = fma(absolute(load(A, j * m + i)), load(sums, j), row)
+        total = fma(row, row, total)
+    return total * splat(A, 4.0 * UNIT * UNIT / m)
 
 
 @njit(**OPTIONS)
@@ -236,7 +256,8 @@ def _status(task, X, units, norms, square, proof, certified, bound, kept, inside
     delicate = condition > splat(X, 2.0**16 * spare_bits**0.5 * m)
     wide = widest(units, m) > splat(X, 2.0**10)
     if some(wide):
-        delicate = delicate | (wide & leans_on_small_entries(X, units, 2.0**10 * spare_bits, m))
+        few = 2.0**10 * (1.0 if task.has_start else spare_bits)  # what begins elsewhere has noise for zeros
+        delicate = delicate | (wide & leans_on_small_entries(X, units, few, m))
     inside = inside & balanced
     inaccurate = (bound <= splat(X, INACCURATE)) ^ true
     wanting = (square < splat(X, HOPELESS * HOPELESS)) & (delicate | (kept ^ true) | inaccurate)

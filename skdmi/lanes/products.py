@@ -81,14 +81,3 @@ def accurate_residual(A, X, R, m):
                 rest = rest + (((total - (difference - taken)) - (product + taken)) - beside)
                 total = difference
             store(R, j * m + i, total + rest)
-
-
-@njit(**OPTIONS)
-def add_product(X, P, total, m):
-    """Form ``total += X P`` with ``total`` apart from both."""
-    for j in range(m):
-        for i in range(m):
-            entry = load(total, j * m + i)
-            for k in range(m):
-                entry = fma(load(X, k * m + i), load(P, j * m + k), entry)
-            store(total, j * m + i, entry)

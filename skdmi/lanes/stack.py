@@ -10,6 +10,8 @@ from skdmi.lanes.parts import address, addresses, do_in_parts, flushes, room
 
 LARGEST = 48
 """The largest m: beyond it LAPACK, which works on one matrix in blocks, is faster (``benchmarks/routes.py``)."""
+MAX_STEPS = 7
+"""From a start, the correction included."""
 _SINGLE, _LIST, _START, _CORRECTS, _MEASURES = 1, 2, 4, 8, 16
 _N_FIGURES = 7
 _N_VECTORS = 90, 25, 8

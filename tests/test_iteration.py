@@ -23,8 +23,8 @@ from skdmi.iteration import (
     minimal_residual,
     newton_schulz,
 )
+from skdmi.iteration.least_squares import fit_directions
 from skdmi.iteration.loop import keep_better, recomputation_schedule
-from skdmi.iteration.steps import fit_directions
 from skdmi.linalg import exact_inverse, residual, scale_by_power_of_two, split_exponent
 from skdmi.linalg.residuals import identity_like
 from skdmi.modules import InverterResNet, PolynomialInverse
@@ -117,7 +117,8 @@ def test_powers_of_two_leave_the_iteration_exactly(dtype, seed, power):
 )
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_permuting_a_stack_permutes_the_answer(invert, dtype):
-    A = torch.cat([stack_of(kind, dtype=dtype) for kind in [*REGULAR, "singular", "zero"]])
+    # But for singular members: of these rounding decides, and it goes by the place in a vector register.
+    A = torch.cat([stack_of(kind, dtype=dtype) for kind in [*REGULAR, "zero"]])
     order = torch.randperm(len(A), generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(invert(A[order]), invert(A)[order], equal_nan=True, rtol=1e-4, atol=1e-5)
 

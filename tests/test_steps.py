@@ -10,8 +10,11 @@ from torch import Tensor
 from torch.linalg import matrix_norm
 
 from skdmi.iteration import IDENTITY, TRANSPOSE, deflate, minimal_residual, newton_schulz, take_step
-from skdmi.iteration.steps import STEP_PRODUCTS, fit_directions, orthonormalize
+from skdmi.iteration.deflation import orthonormalize
+from skdmi.iteration.least_squares import fit_directions
+from skdmi.iteration.steps import STEP_PRODUCTS
 from skdmi.linalg import residual, split_exponent
+from skdmi.linalg.products import entries
 from skdmi.linalg.residuals import identity_like
 from tests.products import ProductCounter
 from tests.tensors import DTYPES, REGULAR, assert_equal, fixed, norms_of, property_test, scaled, seeds, sizes, stack_of
@@ -294,28 +297,27 @@ def test_deflation_spends_no_product():
 
 @property_test
 @given(seed=seeds, m=st.integers(2, 8), k=st.integers(1, 5), repeated=st.booleans())
-def test_orthonormal_columns_the_same_combination_and_zeros_where_they_depend(seed, m, k, repeated):
+def test_orthonormal_rows_the_same_combination_and_zeros_where_they_depend(seed, m, k, repeated):
     k = min(k, m)
     generator = torch.Generator().manual_seed(seed)
-    W, U = torch.randn(2, 3, m, k, dtype=torch.float64, generator=generator)
+    W, U = torch.randn(2, k, m, 3, dtype=torch.float64, generator=generator)
     if repeated and k > 1:
-        W[..., -1] = W[..., :-1].sum(dim=-1)
-    U_new, W_new = orthonormalize(U, W)
+        W[-1] = W[:-1].sum(dim=0)
+    U_new, W_new = (T.movedim(-1, 0) for T in orthonormalize(torch.cat([U, W], dim=1), m).rows.split(m, dim=1))
+    U, W = U.movedim(-1, 0), W.movedim(-1, 0)
     expected = torch.eye(k, dtype=torch.float64)
     if repeated and k > 1:
         expected[-1, -1] = 0.0
-        assert_equal(U_new[..., -1], torch.zeros(3, m, dtype=torch.float64))
-    torch.testing.assert_close(W_new.mT @ W_new, expected.expand(3, k, k), rtol=0, atol=1e-8)
-    combination = torch.linalg.pinv(W) @ W_new
+        assert_equal(U_new[..., -1, :], torch.zeros(3, m, dtype=torch.float64))
+    torch.testing.assert_close(W_new @ W_new.mT, expected.expand(3, k, k), rtol=0, atol=1e-8)
     if not (repeated and k > 1):
-        torch.testing.assert_close(U_new, U @ combination, rtol=1e-6, atol=1e-6)
-    torch.testing.assert_close(orthonormalize(W, W)[0], orthonormalize(W, W)[1])
+        torch.testing.assert_close(U_new, W_new @ torch.linalg.pinv(W) @ U, rtol=1e-6, atol=1e-6)
+    assert_equal(orthonormalize(entries(W)).rows, entries(W_new))
 
 
-def test_columns_of_zeros_stay_zeros():
-    W = torch.zeros(2, 4, 3)
-    for columns in orthonormalize(torch.ones(2, 4, 3), W):
-        assert_equal(columns, W)
+def test_rows_of_zeros_stay_zeros():
+    rows = torch.cat([torch.ones(3, 4, 2), torch.zeros(3, 4, 2)], dim=1)
+    assert_equal(orthonormalize(rows, 4).rows, torch.zeros_like(rows))
 
 
 def test_gradient_of_deflation_is_that_of_finite_differences():

@@ -3,11 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
+
+from skdmi.linalg import products as with_batch_last
+from skdmi.linalg.products import multiply_small
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,8 @@ class Operations:
 
 def count_operations(inverse: Callable[[Tensor], Any], A: Tensor, n_products: int = 0) -> Operations:
     """Count what a method spends on a matrix of a stack; the last residual included, whether or not it computes it."""
-    with torch.no_grad(), _Counter() as counter:
+    counter = _Counter()
+    with torch.no_grad(), counter, mock.patch.object(with_batch_last, "multiply_small", counter.multiply_small):
         inverse(A)
     products = n_products * 2.0 * A.shape[-1] ** 3
     return Operations(products, max(0.0, counter.products / len(A) - products), counter.elementwise / len(A))
@@ -48,9 +53,20 @@ class _Counter(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.products = self.elementwise = 0.0
+        self.is_inside_product = False
+
+    def multiply_small(self, A: Tensor, B: Tensor) -> Tensor:
+        """Multiply with the batch last, which is made of other operations, as one product."""
+        self.is_inside_product = True
+        C = multiply_small(A, B)
+        self.is_inside_product = False
+        self.products += 2 * A.shape[1] * C.numel()
+        return C
 
     def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = operation(*args, **(kwargs or {}))
+        if self.is_inside_product:
+            return result
         if operation._overloadpacket in flop_registry:
             self.products += flop_registry[operation._overloadpacket](*args, **(kwargs or {}), out_val=result)
         elif isinstance(result, Tensor) and result.is_floating_point():

@@ -3,10 +3,12 @@
 Pure functions on stacks of square matrices, tensors ``(..., m, m)``, in products of matrices alone.
 """
 
+from skdmi.iteration.deflation import deflate
+from skdmi.iteration.least_squares import LeastSquares
 from skdmi.iteration.loop import count_products, iterate, keep_better, minimal_residual, newton_schulz
 from skdmi.iteration.refinement import Refinement, refine
 from skdmi.iteration.starts import IDENTITY, STARTS, TRANSPOSE, Start
-from skdmi.iteration.steps import LeastSquares, deflate, least_residual, take_step
+from skdmi.iteration.steps import least_residual, take_step
 
 __all__ = [
     "IDENTITY",

@@ -2,13 +2,12 @@
 
 import torch
 from torch import Tensor, nn
-from torch.linalg import matrix_norm
 
+from skdmi.iteration.least_squares import LeastSquares
 from skdmi.iteration.loop import count_products, iterate
 from skdmi.iteration.norm import LayerNorm
 from skdmi.iteration.starts import TRANSPOSE, Start
-from skdmi.iteration.steps import LeastSquares, Rule, least_residual
-from skdmi.linalg.residuals import trace
+from skdmi.iteration.steps import Rule, least_residual
 
 
 class PolynomialInverse(nn.Module):
@@ -84,7 +83,7 @@ class PolynomialInverse(nn.Module):
             nonlocal h
             if step > len(self.blocks):
                 return problem.coordinates
-            h, departure = self.blocks[step - 1](h, R, problem)
+            h, departure = self.blocks[step - 1](h, problem, R.shape[-1])
             return problem.coordinates + departure
 
         return choose
@@ -98,8 +97,8 @@ class _Foresight(nn.Module):
         self.reach = reach
         self.departure = _Reader(14, width, expansion, 3)
 
-    def forward(self, h: Tensor, R: Tensor, problem: LeastSquares) -> tuple[Tensor, Tensor]:
-        h, departure = self.departure(h, residual_scalars(R, problem))
+    def forward(self, h: Tensor, problem: LeastSquares, m: int) -> tuple[Tensor, Tensor]:
+        h, departure = self.departure(h, residual_scalars(problem, m))
         return h, self.reach * departure / (1 + departure.square().sum(dim=-1, keepdim=True)).sqrt()
 
 
@@ -121,16 +120,16 @@ class _Reader(nn.Module):
         return h, self.write(self.norm_out(h))
 
 
-def residual_scalars(R: Tensor, problem: LeastSquares) -> Tensor:
+def residual_scalars(problem: LeastSquares, m: int) -> Tensor:
     r"""Return what a step reads before it departs, ``(n, 5 + 3 k)``, each of order 1.
 
     :math:`1 / m`, :math:`\operatorname{tr} R / m`, :math:`\operatorname{tr} R / (\sqrt m \|R\|)`,
     :math:`\log(\|R\|^2 / m)`, the log of the remainder of the least-squares step, its coordinates and cosines, and the
-    log of its scales.
+    log of its scales. The third direction is :math:`I - R`, so its inner product with R holds the trace.
     """
-    m = R.shape[-1]
-    mean_square = matrix_norm(R).square().clamp_min(torch.finfo(R.dtype).tiny) / m
-    mean_trace = trace(R) / m
+    square = problem.norm.square().clamp_min(torch.finfo(problem.norm.dtype).tiny)
+    mean_square = square / m
+    mean_trace = mean_square * (1 + problem.cosines[..., 2] / problem.scale[..., 2])
     scalars = [
         torch.full_like(mean_trace, 1 / m),
         mean_trace,
@@ -139,7 +138,8 @@ def residual_scalars(R: Tensor, problem: LeastSquares) -> Tensor:
         0.1 * problem.remainder().log(),
     ]
     scales = 0.3 * problem.scale.log()
-    return torch.cat([torch.stack(scalars, dim=-1), problem.coordinates, problem.cosines, scales], dim=-1)
+    parts = (torch.stack(scalars), problem.coordinates.mT, problem.cosines.mT, scales.mT)
+    return torch.cat(parts).mT
 
 
 def _zeros(layer: nn.Linear) -> nn.Linear:

@@ -4,9 +4,12 @@ import torch
 from torch import Tensor
 from torch.linalg import matrix_norm
 
+from skdmi.iteration.adjoint import Gradients, Tensors, with_adjoint
+from skdmi.iteration.deflation import deflate_entries
 from skdmi.iteration.starts import TRANSPOSE, Start
-from skdmi.iteration.steps import STEP_PRODUCTS, Rule, deflate, least_residual, take_step
-from skdmi.linalg.residuals import identity_like, residual
+from skdmi.iteration.steps import STEP_PRODUCTS, Rule, least_residual, take_step_entries
+from skdmi.linalg.products import add_product, entries, identity_entries, matrices
+from skdmi.linalg.residuals import residual
 from skdmi.linalg.scaling import scale_by_power_of_two, split_exponent
 from skdmi.validation import check_square
 
@@ -66,20 +69,24 @@ def iterate(
     check_square("A", A)
     if n_coefficients not in (2, 3):
         raise ValueError(f"n_coefficients={n_coefficients!r}; expected 2 or 3.")
-    identity = identity_like(A)
-    X, R = start.function(A)
+    A, X, R = map(entries, (A, *start.function(A)))
+    identity = identity_entries(A)
+    rank = min(rank, len(A) // 2)
     best = X if X.shape == A.shape else X * identity, R
     recomputed = recomputation_schedule(n_steps)
     for step in range(1, n_steps + 1):
         if rank and X.shape == A.shape:
-            X, R = deflate(A, X, R, rank)
-        X, R = take_step(X, R, choose, step=step, n_coefficients=n_coefficients)
+            X, R = deflate_entries(A, X, R, rank)
+        X, R = take_step_entries(X, R, choose, step, n_coefficients)
         if step in recomputed:
-            R = identity - A @ X
-            best = keep_better(best, X, R)
-            sound = (matrix_norm(R) <= GROWTH * matrix_norm(best[1]))[..., None, None]
-            X, R = torch.where(sound, torch.nan_to_num(X), best[0]), torch.where(sound, torch.nan_to_num(R), best[1])
-    return best[0]
+            R = add_product(identity, A, X, -1)
+            norm, best_norm = _norm(R), _norm(best[1])
+            better = norm.isfinite() & ~(norm > best_norm)
+            best = _where(better, X, best[0])[0], best[1] if step == n_steps else _where(better, R, best[1])[0]
+            if step < n_steps:
+                sound = norm <= GROWTH * torch.where(better, norm, best_norm)
+                X, R = _where(sound, X, best[0])[0], _where(sound, R, best[1])[0]
+    return _stack_of(best[0])[0]
 
 
 def keep_better(best: tuple[Tensor, Tensor], X: Tensor, R: Tensor) -> tuple[Tensor, Tensor]:
@@ -92,6 +99,42 @@ def keep_better(best: tuple[Tensor, Tensor], X: Tensor, R: Tensor) -> tuple[Tens
     norms = matrix_norm(R)
     better = (norms.isfinite() & ~(norms > matrix_norm(best[1])))[..., None, None]
     return torch.where(better, torch.nan_to_num(X), best[0]), torch.where(better, torch.nan_to_num(R), best[1])
+
+
+def _norm(R: Tensor) -> Tensor:
+    """Return Frobenius norms to compare by, entries first."""
+    R = R.detach().flatten(0, 1)
+    return torch.linalg.vecdot(R, R, dim=0).sqrt()
+
+
+def _where_adjoint(
+    needed: tuple[bool, ...], inputs: Tensors, outputs: Tensors, kept: Tensors, gradients: Tensors
+) -> Gradients:
+    del outputs, kept
+    chosen, (gradient,) = inputs[0], gradients
+    return (
+        None,
+        torch.where(chosen, gradient, 0.0) if needed[1] else None,
+        torch.where(chosen, 0.0, gradient) if needed[2] else None,
+    )
+
+
+@with_adjoint(_where_adjoint)
+def _where(chosen: Tensor, new: Tensor, old: Tensor) -> tuple[Tensors, Tensors]:
+    return (torch.where(chosen, new, old),), ()
+
+
+def _stack_of_adjoint(
+    needed: tuple[bool, ...], inputs: Tensors, outputs: Tensors, kept: Tensors, gradients: Tensors
+) -> Gradients:
+    del needed, inputs, outputs, kept
+    return (entries(gradients[0]),)
+
+
+@with_adjoint(_stack_of_adjoint)
+def _stack_of(X: Tensor) -> tuple[Tensors, Tensors]:
+    """Leave: return the matrices as others expect them in memory."""
+    return (matrices(X).contiguous(),), ()
 
 
 def count_products(n_steps: int, start: Start = TRANSPOSE) -> int:

@@ -1,103 +1,26 @@
-"""The steps of an iteration: a deflation, and a polynomial in the residual whose coefficients a rule chooses."""
+"""A step of an iteration: a polynomial in the residual whose coefficients a rule chooses."""
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from skdmi.linalg.residuals import identity_like
-from skdmi.validation import check_square
+from skdmi.iteration.adjoint import Gradients, Tensors, with_adjoint, zeros_for_none
+from skdmi.iteration.least_squares import Factors, LeastSquares, factorise, factorise_adjoint, problem_of
+from skdmi.linalg.products import (
+    accumulate,
+    add_product,
+    entries,
+    identity_entries,
+    inner_products,
+    join,
+    matrices,
+    multiply,
+)
 
 STEP_PRODUCTS = 3
 """Products of m x m matrices in a step."""
-
-
-class LeastSquares(NamedTuple):
-    r"""The problem :math:`\min_c \|R - \sum_k c_k V_k\|_F`, factorised, for each matrix of a stack.
-
-    With the unit directions :math:`v_k = V_k / \|V_k\|_F`, their Gram matrix :math:`G = L L^T` and
-    :math:`b_k = \langle v_k, R \rangle / \|R\|_F`, the coordinates are :math:`y = L^{-1} b`, and for any z
-
-    .. math:: \|R - \textstyle\sum_k c_k V_k\|_F^2 = \|R\|_F^2 (1 - \|y\|^2 + \|z - y\|^2)
-       \quad\text{where } c = \operatorname{diag}(s)\, L^{-T} z, \quad s_k = \|R\|_F / \|V_k\|_F.
-
-    So ``z = y`` gives the least residual, and any departure from it costs what its Euclidean length says. Where
-    directions depend on each other or vanish, L belongs to a slightly larger G (:func:`gram_ridge`), and the left side
-    is below the right.
-    """
-
-    cosines: Tensor
-    """b, shape (..., k)."""
-    coordinates: Tensor
-    """y, shape (..., k)."""
-    factor: list[Tensor]
-    """The columns of L, each from the diagonal down and with y's entry last, shapes (..., k + 1), ..., (..., 2): for
-    thousands of tiny systems faster than LAPACK."""
-    scale: Tensor
-    """s, shape (..., k)."""
-
-    def remainder(self) -> Tensor:
-        r"""Return the smallest reachable :math:`\|R_\text{new}\|_F^2 / \|R\|_F^2`, shape (...)."""
-        return (1 - self.coordinates.square().sum(dim=-1)).clamp_min(gram_ridge(self.coordinates.dtype))
-
-    def coefficients(self, z: Tensor) -> Tensor:
-        """Return c for the coordinates z, both of shape (..., k), by back substitution."""
-        solved = z[..., :0]
-        for row, column in reversed(list(enumerate(self.factor))):
-            known = (column[..., 1:-1] * solved).sum(dim=-1, keepdim=True)
-            solved = torch.cat([(z[..., row : row + 1] - known) / column[..., :1], solved], dim=-1)
-        return solved * self.scale
-
-    def coordinates_of(self, c: Tensor) -> Tensor:
-        """Return the coordinates z whose coefficients are c, both of shape (..., k): :math:`z = L^T (c / s)`.
-
-        >>> R = torch.eye(2) / 2
-        >>> problem = fit_directions(R, torch.stack([R / 4, torch.ones(2, 2)]))
-        >>> torch.allclose(problem.coefficients(problem.coordinates_of(torch.ones(2))), torch.ones(2))
-        True
-        """
-        c = c / self.scale
-        z = [(column[..., :-1] * c[..., row:]).sum(dim=-1) for row, column in enumerate(self.factor)]
-        return torch.stack(z, dim=-1)
-
-
-def gram_ridge(dtype: torch.dtype) -> float:
-    """Return the rounding of an inner product, below which a direction is noise: 1e-6 in float32, 2e-15 in float64.
-
-    It is added to the unit diagonal of a Gram matrix, so no step reduces R by more than this factor beyond what its
-    directions remove; and it is the least norm of a direction that counts, relative to R.
-    """
-    return 8 * torch.finfo(dtype).eps
-
-
-def fit_directions(R: Tensor, directions: Tensor) -> LeastSquares:
-    """Factorise the least-squares problem of R, ``(..., m, n)``, on directions, ``(..., k, m, n)``.
-
-    Any shape will do: nothing is multiplied but entry by entry.
-
-    >>> R = torch.full((1, 1), 0.5)
-    >>> problem = fit_directions(R, R[None] / 4)
-    >>> problem.coefficients(problem.coordinates)
-    tensor([4.0000])
-    """
-    vectors = torch.cat([directions, R.unsqueeze(-3)], dim=-3).flatten(-2)
-    gram = vectors @ vectors.mT
-    squares = gram.diagonal(dim1=-2, dim2=-1)
-    ridge = gram_ridge(R.dtype)
-    floor = squares[..., -1:].clamp_min(torch.finfo(R.dtype).tiny / ridge**2) * ridge**2
-    norms = squares.clamp_min(floor).sqrt()
-    gram = gram / (norms.unsqueeze(-1) * norms.unsqueeze(-2))
-    cosines = gram[..., :-1, -1]
-    factor, coordinates = [], []
-    for _ in range(directions.shape[-3]):
-        pivot = (gram[..., :1, 0] + ridge).clamp_min(ridge).sqrt()
-        below = gram[..., 1:, 0] / pivot
-        gram = gram[..., 1:, 1:] - below.unsqueeze(-1) * below.unsqueeze(-2)
-        factor.append(torch.cat([pivot, below], dim=-1))
-        coordinates.append(below[..., -1])
-    return LeastSquares(cosines, torch.stack(coordinates, dim=-1), factor, norms[..., -1:] / norms[..., :-1])
-
 
 Rule: TypeAlias = Callable[[int, Tensor, LeastSquares], Tensor]
 """Chooses the coordinates of a step, ``(..., k)``, from its number, counted from 1, R and the least-squares problem."""
@@ -134,89 +57,83 @@ def take_step(
     >>> take_step(torch.ones(1, 1), R, n_coefficients=2)[1] < 1e-6
     tensor([[True]])
     """
-    S = R @ R
-    identity = identity_like(R)
-    powers = torch.stack([R, S, identity.expand_as(R)][:n_coefficients], dim=-3)
-    directions = powers - torch.stack([S, R @ S, R][:n_coefficients], dim=-3)
-    problem = fit_directions(R, directions)
-    c = problem.coefficients(choose(step, R, problem))[..., None, None]
-    P, R = (c * powers).sum(dim=-3), R - (c * directions).sum(dim=-3)
-    return (X * (identity + P) if X.shape[-1] == 1 else X + X @ P), R
+    X, R = take_step_entries(entries(X), entries(R), choose, step, n_coefficients)
+    return matrices(X), matrices(R)
 
 
-def deflate(A: Tensor, X: Tensor, R: Tensor, rank: int, n_powers: int = 2) -> tuple[Tensor, Tensor]:
-    r"""Take the dominant directions out of the residual: :math:`O(k m^2)` operations, no product of matrices.
-
-    From the k = ``rank`` largest columns of R, a block power iteration of ``n_powers`` steps finds V, near the dominant
-    directions of R, which belong to the smallest singular values of A. With :math:`W = A X V` made orthonormal, and
-    :math:`U = X V` transformed with it,
-
-    .. math:: X \leftarrow X + U W^T R, \qquad R \leftarrow (I - W W^T) R.
-
-    Every column of R loses its projection on W, so whatever V is, no column grows. Polynomials in R have to bring down
-    all directions together; the few that lag behind are here brought down by themselves, as in deflated Krylov methods
-    (Saad, "Numerical Methods for Large Eigenvalue Problems", 2nd ed. 2011, ch. 4 and 5). It pays between the steps of
-    an iteration, each of which separates the directions further.
-
-    Parameters
-    ----------
-    A, X, R : Tensors of shape (..., m, m)
-        R is the residual ``I - A X``.
-    rank : int
-        k; no more than half of m are taken, and 0 changes nothing.
-
-    Returns
-    -------
-    X, R : Tensors of shape (..., m, m)
-
-    Raises
-    ------
-    ValueError
-        If A does not hold square matrices.
-
-    Examples
-    --------
-    >>> A = torch.diag(torch.tensor([1.0, 1.0, 0.125]))
-    >>> X, R = deflate(A, A, torch.eye(3) - A @ A, rank=1)
-    >>> X.diagonal()
-    tensor([1., 1., 8.])
-    """
-    check_square("A", A)
-    rank = min(rank, A.shape[-1] // 2)
-    if rank == 0:
-        return X, R
-    columns = R.square().sum(dim=-2).topk(rank, dim=-1).indices
-    V = R.gather(-1, columns.unsqueeze(-2).expand(*R.shape[:-1], rank))
-    for _ in range(n_powers - 1):
-        V = R @ orthonormalize(V, V)[1]
-    U = X @ orthonormalize(V, V)[1]
-    U, W = orthonormalize(U, A @ U)
-    rows = W.mT @ R
-    return X + U @ rows, R - W @ rows
+def take_step_entries(X: Tensor, R: Tensor, choose: Rule, step: int, n_coefficients: int) -> Tensors:
+    """Do what :func:`take_step` does with entries first, ``(m, m, ...)``."""
+    S, vectors, *fields = _pose(R, n_coefficients=n_coefficients)
+    z = choose(step, matrices(R), problem_of(fields))
+    return _combine(X, R, S, vectors, fields[-1], z.movedim(-1, 0))
 
 
-def orthonormalize(U: Tensor, W: Tensor) -> tuple[Tensor, Tensor]:
-    """Make the columns of W orthonormal and do to those of U the same (modified Gram and Schmidt).
+def _pose_adjoint(
+    needed: tuple[bool, ...], inputs: Tensors, outputs: Tensors, kept: Tensors, gradients: Tensors
+) -> Gradients:
+    del needed
+    (R,), (S, vectors, *fields), (of_S, of_vectors, *of_fields) = inputs, outputs, gradients
+    both = factorise_adjoint(Factors(*kept), fields, zeros_for_none(of_fields, fields))
+    of_vectors = multiply(both, vectors) if of_vectors is None else add_product(of_vectors, both, vectors)
+    of_first, of_second, *of_third, of_own = of_vectors.unflatten(1, R.shape[:2]).unbind()
+    of_R = of_own + of_first
+    if of_third:
+        of_R -= of_third[0]
+    of_S = of_second - of_first if of_S is None else (of_S - of_first).add_(of_second)
+    accumulate(of_S, R.transpose(0, 1), of_second, -1)
+    accumulate(of_R, of_second, S.transpose(0, 1), -1)
+    accumulate(of_R, of_S, R.transpose(0, 1))
+    return (accumulate(of_R, R.transpose(0, 1), of_S),)
 
-    Columns, ``(..., m, k)``; one of W that depends on those before it becomes zero, and so does one far below the
-    rounding of 1, whose inverse norm would overflow in gradients.
 
-    >>> orthonormalize(torch.eye(2), torch.tensor([[2.0, 1.0], [0.0, 1.0]]))
-    (tensor([[ 0.5000, -0.5000],
-            [ 0.0000,  1.0000]]), tensor([[1., 0.],
-            [0., 1.]]))
-    """
-    us: list[Tensor] = []
-    ws: list[Tensor] = []
-    eps = torch.finfo(W.dtype).eps
-    for u, w in zip(U.split(1, dim=-1), W.split(1, dim=-1), strict=True):
-        before = torch.linalg.vector_norm(w, dim=-2, keepdim=True)
-        for u_done, w_done in zip(us, ws, strict=True):
-            along = (w_done * w).sum(dim=-2, keepdim=True)
-            u, w = u - along * u_done, w - along * w_done
-        norm = torch.linalg.vector_norm(w, dim=-2, keepdim=True)
-        independent = norm > eps**0.75 * before.clamp_min(eps)
-        scale = torch.where(independent, 1 / torch.where(independent, norm, 1.0), 0.0)
-        us.append(u * scale)
-        ws.append(w * scale)
-    return torch.cat(us, dim=-1), torch.cat(ws, dim=-1)
+@with_adjoint(_pose_adjoint)
+def _pose(R: Tensor, *, n_coefficients: int) -> tuple[Tensors, Tensors]:
+    """Return S, the directions and R in rows, and the fields of their least-squares problem: two products."""
+    S = multiply(R, R)
+    directions = [R - S, add_product(S, R, S, -1), identity_entries(R) - R][:n_coefficients]
+    vectors = join([V.flatten(0, 1).unsqueeze(0) for V in (*directions, R)], 0)
+    fields, factors = factorise(inner_products(vectors, vectors))
+    return (S, vectors, *fields), factors
+
+
+def _combine_adjoint(
+    needed: tuple[bool, ...], inputs: Tensors, outputs: Tensors, kept: Tensors, gradients: Tensors
+) -> Gradients:
+    del outputs
+    (X, R, S, vectors, solution, z), (c, P), (of_X_new, of_R_new) = inputs, kept, gradients
+    of_X = of_R = of_S = of_vectors = None
+    of_c = torch.zeros_like(c)
+    if of_R_new is not None:
+        of_row = of_R_new.flatten(0, 1).unsqueeze(0)
+        of_c = -inner_products(of_row, vectors[: len(c)]).squeeze(0)
+        if needed[3]:
+            of_vectors = multiply(torch.cat([-c, torch.ones_like(c[:1])]).unsqueeze(1), of_row)
+    if of_X_new is not None:
+        if len(X) == 1:
+            of_P = X * of_X_new
+            of_X = (of_X_new * (identity_entries(R) + P)).sum_to_size(X.shape) if needed[0] else None
+        else:
+            of_P = multiply(X.transpose(0, 1), of_X_new)
+            of_X = add_product(of_X_new, of_X_new, P.transpose(0, 1)) if needed[0] else None
+        if needed[1]:
+            of_R, of_S = c[0] * of_P, c[1] * of_P
+        of_c = of_c + torch.stack([_dot(of_P, R), _dot(of_P, S), of_P.diagonal().sum(dim=-1)][: len(c)])
+    return of_X, of_R, of_S, of_vectors, of_c.unsqueeze(1) * z, (of_c.unsqueeze(1) * solution).sum(dim=0)
+
+
+@with_adjoint(_combine_adjoint)
+def _combine(X: Tensor, R: Tensor, S: Tensor, vectors: Tensor, solution: Tensor, z: Tensor) -> tuple[Tensors, Tensors]:
+    """Return X and R after the step with coordinates z: one product."""
+    c = (solution * z).sum(dim=1)
+    P = torch.addcmul(c[0] * R, c[1], S)
+    if len(c) == 3:
+        P.diagonal().add_(c[2].unsqueeze(-1))
+    k = len(c)
+    R_new = add_product(vectors[k:], c.unsqueeze(0), vectors[:k], -1).squeeze(0).unflatten(0, R.shape[:2])
+    X_new = X * (identity_entries(R) + P) if len(X) == 1 else add_product(X, X, P)
+    return (X_new, R_new), (c, P)
+
+
+def _dot(A: Tensor, B: Tensor) -> Tensor:
+    """Return inner products of matrices."""
+    return torch.linalg.vecdot(A.flatten(0, 1), B.flatten(0, 1), dim=0)

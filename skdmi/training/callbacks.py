@@ -10,6 +10,7 @@ from sklearn.base import clone
 from skorch import NeuralNet
 from skorch.callbacks import Callback
 from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
 
 from skdmi.modules import InverterResNet
 from skdmi.training.stream import MatrixBatches, MatrixStream
@@ -19,14 +20,21 @@ class DivergedError(Exception):
     """The loss is not finite."""
 
 
-class FiniteGradients(Callback):
-    """Drop what is not finite of a gradient: a deep network on nearly singular matrices can overflow in it."""
+class BoundedGradients(Callback):
+    """Clip the norm of the gradient at 1, and drop what is not finite of it.
+
+    A deep network on nearly singular matrices can overflow in it.
+    """
 
     def on_grad_computed(self, net: NeuralNet, *, named_parameters: Any, **kwargs: Any) -> None:
         """Run after each backward pass."""
-        for _, parameter in named_parameters:
-            if parameter.grad is not None:
+        parameters = [parameter for _, parameter in named_parameters if parameter.grad is not None]
+        try:
+            clip_grad_norm_(parameters, 1.0, error_if_nonfinite=True, foreach=True)
+        except RuntimeError:  # before anything is scaled
+            for parameter in parameters:
                 parameter.grad.nan_to_num_(0.0, 0.0, 0.0)
+            clip_grad_norm_(parameters, 1.0, foreach=True)
 
 
 class BestWeights(Callback):

@@ -7,16 +7,18 @@ from typing import Any
 
 import torch
 from skorch import NeuralNet
-from skorch.callbacks import EarlyStopping, GradientNormClipping, LRScheduler, PrintLog, ProgressBar
+from skorch.callbacks import EarlyStopping, LRScheduler, PrintLog, ProgressBar
 from skorch.helper import predefined_split
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from skdmi.modules import IdentityLoss, InverterResNet
-from skdmi.training.callbacks import BestWeights, DivergedError, FiniteGradients, copied, print_plain
+from skdmi.training.callbacks import BestWeights, BoundedGradients, DivergedError, copied, print_plain
 from skdmi.training.stream import MatrixBatches, MatrixStream, stream_seed
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+FUSED = ("cpu", "cuda")
+"""Devices on which torch takes a step of any of these in one operation."""
 
 
 def cosine(n_steps: int) -> Callable[[int], float]:
@@ -88,10 +90,10 @@ def train(
 ) -> Outcome:
     """Train a network on a stream and return its best weights.
 
-    The loop is skorch's; the schedule, gradient clipping at norm 1, early stopping, printing and progress are its
-    callbacks. The best weights are those with the lowest validation loss at the end of any epoch **or before the
-    first**, which only a gain beyond chance replaces: where learning has nothing to add, training returns what it was
-    given.
+    The loop is skorch's; the schedule, early stopping, printing and progress are its callbacks. The norm of the
+    gradient is clipped at 1. The best weights are those with the lowest validation loss at the end of any epoch **or
+    before the first**, which only a gain beyond chance replaces: where learning has nothing to add, training returns
+    what it was given.
 
     Parameters
     ----------
@@ -128,8 +130,7 @@ def _callbacks(keeper: BestWeights, n_batches: int, settings: Settings) -> list[
     callbacks: list[Any] = [
         ("keeper", keeper),
         ("schedule", LRScheduler(LambdaLR, lr_lambda=settings.schedule, step_every="batch")),
-        ("finite_gradients", FiniteGradients()),
-        ("clipping", GradientNormClipping(1.0)),
+        ("clipping", BoundedGradients()),
     ]
     if settings.verbose > 1:
         callbacks.append(("progress", ProgressBar(batches_per_epoch=n_batches)))
@@ -160,6 +161,7 @@ def _options(
         "criterion__log_weight": settings.log_weight,
         "optimizer": OPTIMIZERS[settings.optimizer],
         "optimizer__weight_decay": 1e-4,
+        "optimizer__fused": stream.device.type in FUSED,
         "lr": settings.learning_rate,
         "max_epochs": settings.max_epochs,
         "iterator_train__batch_size": None,

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from skdmi.chunks import chunk_size
 from skdmi.iteration.learned import PolynomialInverse
 from skdmi.iteration.loop import recomputation_schedule
 from skdmi.iteration.starts import IDENTITY, TRANSPOSE
@@ -27,7 +28,8 @@ def forward_in_lanes(network: InverterResNet, A: Tensor) -> Tensor | None:
     X = torch.empty_like(A)
     left = torch.from_numpy(invert(A.numpy(), X.numpy(), _in_numbers(network.core, A.shape[-1])))
     if left.any():
-        X[left] = network(A[left])
+        for members in left.nonzero().flatten().split(chunk_size(A.shape[-1])):
+            X[members] = network(A[members])
     return X
 
 

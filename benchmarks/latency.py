@@ -24,7 +24,7 @@ import skdmi
 from benchmarks.lib.inverses import INV, NUMPY, WITHOUT_NUMBA
 from benchmarks.lib.machine import facts, spell, start_as_it_is
 from benchmarks.lib.records import Record, save_records
-from benchmarks.lib.routes import by_route, working_routes
+from benchmarks.lib.routes import by_route
 from benchmarks.lib.timing import Spent, in_turn
 from skdmi import ExactInverter, RefinedInverter
 from skdmi.distributions import Uniform
@@ -52,7 +52,7 @@ def warm_calls(m: int, n_calls: int, repeats: int) -> list[Record]:
     calls: dict[str, Callable[[], Any]] = {
         NUMPY: lambda: np.linalg.inv(A),
         INV: lambda: skdmi.inv(A),
-        WITHOUT_NUMBA: partial(by_route("lapack", skdmi.inv), A),
+        WITHOUT_NUMBA: lambda: skdmi.inv(A),
         "torch.linalg.inv of a tensor": lambda: torch.linalg.inv(tensor),
         "skdmi.inv of a tensor": lambda: skdmi.inv(tensor),
         "RefinedInverter().transform": partial(RefinedInverter().transform, stack),
@@ -63,7 +63,9 @@ def warm_calls(m: int, n_calls: int, repeats: int) -> list[Record]:
         for _ in range(n):
             call()
 
-    spent = in_turn({name: partial(repeat, call) for name, call in calls.items()}, [n_calls] * (repeats + 1))
+    runs = {name: partial(repeat, call) for name, call in calls.items()}
+    runs[WITHOUT_NUMBA] = by_route("lapack", runs[WITHOUT_NUMBA])
+    spent = in_turn(runs, [n_calls] * (repeats + 1))
     each = {name: runs.per(n_calls) for name, runs in spent.items()}
     return _table(f"one {m} x {m} matrix, us a call", each, NUMPY, 1e3, part="warm", m=m)
 
@@ -113,7 +115,6 @@ def main() -> None:
     options = parser.parse_args()
     machine = facts()
     print(spell(machine))
-    print(f"routes: {', '.join(working_routes())}")
     n_calls, repeats = (100, 2) if options.quick else (2000, 9)
     found = [row for m in SIZES for row in warm_calls(m, n_calls, repeats)]
     found += fresh_processes(repeats)

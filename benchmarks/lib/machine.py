@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from benchmarks.lib.routes import working_routes
+
 TUNING = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 """What the environment may ask of OpenBLAS that makes numpy slower, or faster, than it is."""
 PACKAGES = ("numpy", "torch", "scipy", "numba", "skdmi")
@@ -36,7 +38,10 @@ def start_as_it_is() -> None:
 
 
 def facts() -> dict[str, Any]:
-    """Keep to one thread from here on, and return what speed depends on: processor, libraries, their versions."""
+    """Keep to one thread from here on, and return what speed depends on: processor, libraries, versions, routes.
+
+    The kernel is compiled if it is not cached, so that no time contains that.
+    """
     keep_to_one_thread()
     blas = {info["filepath"]: info for info in threadpool_info() if info["user_api"] == "blas" and _is_numpys(info)}
     return {
@@ -46,6 +51,7 @@ def facts() -> dict[str, Any]:
         "blas": " and ".join(f"{info['internal_api']} {info['architecture']}" for info in blas.values()) or "unknown",
         "tuned": [name for name in TUNING if name in os.environ],
         "python": platform.python_version(),
+        "routes": working_routes(),
         **{name: _version(name) for name in PACKAGES},
     }
 
@@ -54,7 +60,8 @@ def spell(machine: dict[str, Any]) -> str:
     """Return the facts in one line."""
     versions = ", ".join(f"{name} {machine[name] or 'absent'}" for name in PACKAGES)
     tuned = "".join(f", TUNED BY {name}" for name in machine["tuned"])
-    return f"{machine['cpu']}, {machine['cores']} cores, one thread, {machine['blas']}{tuned}, {versions}"
+    processor = f"{machine['cpu']}, {machine['cores']} cores, one thread, {machine['blas']}{tuned}"
+    return f"{processor}, {versions}, routes {' and '.join(machine['routes'])}"
 
 
 def _is_numpys(info: dict[str, Any]) -> bool:

@@ -1,6 +1,7 @@
 """The pages of the documentation: what they show is what happens."""
 
 import doctest
+import re
 from pathlib import Path
 
 import pytest
@@ -36,3 +37,14 @@ def test_every_page_is_in_the_table_of_contents():
     contents = (DOCS / "index.rst").read_text().partition("toctree::")[2].split()
     pages = {page.stem for page in DOCS.glob("*.rst")} - {"index"}
     assert pages <= set(contents)
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.rst")), ids=lambda page: page.name)
+def test_what_a_page_includes_is_there(page):
+    for file, options in re.findall(r"^\.\. literalinclude:: (\S+)\n((?:   :.*\n)*)", page.read_text(), re.MULTILINE):
+        text = (DOCS / file).read_text()
+        for mark in re.findall(r":(?:start-at|end-before): (.*)", options):
+            assert mark in text, f"{file} has no line with {mark!r}."
+            text = text[text.index(mark) :]
+    for image in re.findall(r"^\.\. image:: (\S+)", page.read_text(), re.MULTILINE):
+        assert (DOCS / image).exists()

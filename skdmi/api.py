@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skdmi.arrays import as_array, as_float_array
-from skdmi.estimators.direct import ROUTES, invert_directly, is_sound
+from skdmi.estimators.direct import ROUTES, invert_directly
 from skdmi.estimators.policies import (
     SINGULAR,
     SINGULAR_POLICIES,
@@ -18,7 +18,7 @@ from skdmi.estimators.policies import (
     settle_missing,
     warn_inaccurate,
 )
-from skdmi.figures import CERTIFIED, INACCURATE, NONSINGULAR
+from skdmi.figures import CERTIFIED, INACCURATE, NONSINGULAR, is_sound
 from skdmi.kinds import is_dask, is_tensor
 from skdmi.validation import check_square
 

@@ -49,6 +49,11 @@ def computable(stack: Tensor) -> Tensor:
     return stack.float() if stack.dtype in (torch.float16, torch.bfloat16) else stack
 
 
+def is_for_routes(A: Tensor) -> bool:
+    """Return whether a tensor is one for the routes of numpy arrays: on the CPU, and float32 or float64."""
+    return A.device.type == "cpu" and A.dtype.itemsize >= 4
+
+
 def as_stack(X: Any, *, name: str = "X", shape: str = STACK) -> Tensor:
     """Return a stack as a tensor, a flat one, where ``shape`` allows it, as ``(n_matrices, m, m)``; no check of axes.
 

@@ -33,3 +33,12 @@ class Figures(NamedTuple):
         array([ True, False])
         """
         return (self.status & bit) != 0
+
+
+def is_sound(status: np.ndarray) -> np.ndarray:
+    """Return where an inverse is certified, converged and accurate, and nothing is left to do.
+
+    >>> is_sound(np.array([7, 23, 3, 39], np.uint8))
+    array([ True,  True, False, False])
+    """
+    return (status | WANTING) == (CERTIFIED | NONSINGULAR | CONVERGED | WANTING)

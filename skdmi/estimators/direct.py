@@ -1,17 +1,14 @@
 """Direct inverses of numpy stacks, with a certificate each: by the fastest route for their size, see :data:`ROUTES`."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from skdmi import lapack
-from skdmi.figures import CERTIFIED, CONVERGED, NONSINGULAR, OUTSIDE, WANTING, Figures
+from skdmi.figures import OUTSIDE, Figures, is_sound
 from skdmi.lanes import stack as lanes
 from skdmi.validation import refuse_non_finite
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 class Route(NamedTuple):
@@ -38,7 +35,8 @@ ROUTES = (
         "lanes",
         lanes.is_ready,
         lanes.invert,
-        f"m <= {lanes.LARGEST}, numba installed, kernel compiled: a fraction of LAPACK's time, certificate included",
+        f"m <= {lanes.LARGEST}, or {lanes.LARGEST_OF_MANY} for {lanes.MANY} matrices or more, numba installed, kernel "
+        "compiled: a fraction of LAPACK's time, certificate included",
     ),
     Route(
         "lapack",
@@ -105,13 +103,3 @@ def invert_directly(
             if kept is not None:
                 kept[outside] = np.nan if theirs is None else theirs
     return X, figures
-
-
-def is_for_routes(A: "Tensor") -> bool:
-    """Return whether a tensor may take a route: it is on the CPU, and float32 or float64."""
-    return A.device.type == "cpu" and A.dtype.itemsize >= 4
-
-
-def is_sound(status: np.ndarray) -> np.ndarray:
-    """Return where an inverse is certified, converged and accurate, and nothing is left to do."""
-    return (status | WANTING) == (CERTIFIED | NONSINGULAR | CONVERGED | WANTING)

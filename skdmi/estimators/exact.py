@@ -7,12 +7,13 @@ import torch
 from sklearn.utils._param_validation import StrOptions
 from torch import Tensor
 
-from skdmi.containers import computable
+from skdmi.containers import computable, is_for_routes
 from skdmi.estimators.base import BaseInverter, in_dtype_of, unchanged_on_error
-from skdmi.estimators.direct import is_for_routes, is_sound, route_for
+from skdmi.estimators.direct import route_for
 from skdmi.estimators.policies import SINGULAR_POLICIES, float64_hint, warn_inaccurate
 from skdmi.estimators.report import INACCURATE
 from skdmi.estimators.singular import settle_singular
+from skdmi.figures import is_sound
 from skdmi.linalg.exact import lu_inverse
 from skdmi.linalg.residuals import missing
 

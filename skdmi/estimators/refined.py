@@ -10,8 +10,8 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from torch import Tensor
 
 from skdmi.arrays import to_numpy
-from skdmi.containers import computable
-from skdmi.estimators.direct import invert_directly, is_for_routes
+from skdmi.containers import computable, is_for_routes
+from skdmi.estimators.direct import invert_directly
 from skdmi.estimators.meta import MetaInverter, invert_with
 from skdmi.estimators.policies import (
     SINGULAR,

@@ -7,12 +7,11 @@ import torch
 from torch import Tensor
 
 from skdmi.chunks import chunk_size
-from skdmi.containers import computable
-from skdmi.estimators.direct import is_for_routes, is_sound
+from skdmi.containers import computable, is_for_routes
 from skdmi.estimators.policies import float64_hint, warn_inaccurate
 from skdmi.estimators.report import INACCURATE as INACCURATE_BOUND
 from skdmi.estimators.report import SOURCES
-from skdmi.figures import CERTIFIED, CONVERGED, INACCURATE, NONSINGULAR, OUTSIDE, Figures
+from skdmi.figures import CERTIFIED, CONVERGED, INACCURATE, NONSINGULAR, OUTSIDE, Figures, is_sound
 from skdmi.iteration.refinement import Refinement, refine_equilibrated
 from skdmi.lanes import stack as lanes
 from skdmi.linalg.certificate import Certificate, certify_equilibrated, rounded_error_bound
@@ -38,10 +37,9 @@ class Outcome(NamedTuple):
         return (self.status & bit) != 0
 
     def without(self, chosen: Tensor) -> "Outcome":
-        """Return the outcome with some of the inverses missing."""
-        if not chosen.any():
-            return self
-        return self._replace(inverse=torch.where(chosen[:, None, None], torch.nan, self.inverse))
+        """Return the outcome with some of the inverses missing; in place, since another copy may be large."""
+        self.inverse[chosen] = torch.nan
+        return self
 
     def warn_if_inaccurate(self, start: int) -> None:
         """Warn once of certified inverses whose error may be large; indices count from ``start``."""
@@ -180,8 +178,10 @@ def from_lapack(A: Tensor, *, tol: float = 0.0, max_steps: int = 50) -> Solution
     >>> from_lapack(torch.tensor([[[2.0]], [[0.0]]])).has(CERTIFIED)
     tensor([ True, False])
     """
-    start = exact_inverse(double(computable(A)))
-    return Solution.refined(A, start, EXACT, stepped=EXACT, tol=tol, max_steps=max_steps)
+    starts = ((part, exact_inverse(double(computable(part)))) for part in in_parts(A))
+    return Solution.joined(
+        [Solution.refined(*start, EXACT, stepped=EXACT, tol=tol, max_steps=max_steps) for start in starts]
+    )
 
 
 def on_device(A: Tensor, *, tol: float = 0.0, max_steps: int = 50) -> Solution:

@@ -22,7 +22,7 @@ WIDEST = 2.0**200
 FARTHEST = 2.0**800
 """Entries beyond this, and rows below its reciprocal, too."""
 _LEAST, _MOST = 2.0**-1000, 2.0**1000
-UNBALANCED = 2.0**8
+UNBALANCED = 2.0**12
 """A row or column whose geometric mean is so many times below 1 is not balanced."""
 
 

@@ -9,7 +9,9 @@ from skdmi.lanes.compiler import Kernel, count_lanes
 from skdmi.lanes.parts import address, addresses, do_in_parts, flushes, room
 
 LARGEST = 48
-"""The largest m: beyond it LAPACK, which works on one matrix in blocks, is faster (``benchmarks/routes.py``)."""
+"""The largest m. One matrix takes as long as a lane full of them, so beyond it LAPACK is faster for a few."""
+LARGEST_OF_MANY, MANY = 80, 64
+"""The largest m of so many matrices (``benchmarks/routes.py``)."""
 MAX_STEPS = 7
 """From a start, the correction included."""
 _SINGLE, _LIST, _START, _CORRECTS, _MEASURES = 1, 2, 4, 8, 16
@@ -22,7 +24,8 @@ INVERSE = Kernel("inverse", "pointer " * 8 + "integer " * 5 + "number number")
 
 def is_ready(m: int, n_matrices: int = 0) -> bool:
     """Return whether the kernel can be called for that many m x m matrices, see :meth:`Kernel.is_ready`."""
-    return m <= LARGEST and INVERSE.is_ready(n_matrices * _seconds_without(m)) and not flushes()
+    largest = LARGEST if n_matrices < MANY else LARGEST_OF_MANY
+    return m <= largest and INVERSE.is_ready(n_matrices * _seconds_without(m)) and not flushes()
 
 
 def invert(

@@ -215,6 +215,24 @@ def test_fewer_products_than_the_iteration_without_an_active_set():
     assert worst.n_products.double().mean() < count_products(n_steps)
 
 
+@pytest.mark.parametrize("m", [5, 8, 16, 33])
+def test_deflation_saves_products_from_afar_and_loses_no_matrix(m, monkeypatch):
+    A = torch.cat([tensors("uniform", 50, m), tensors("condition", 50, m, condition=1e6)])
+    deflated = refine(A)
+    monkeypatch.setattr("skdmi.iteration.refinement.SOLVED", m)
+    plain = refine(A)
+    assert deflated.n_products.double().mean() < 0.95 * plain.n_products.double().mean()
+    assert (deflated.converged | ~plain.converged).all()
+
+
+@pytest.mark.parametrize("m", [4, 8])
+def test_where_deflation_is_rounding_it_is_left_out(m, monkeypatch):
+    A = tensors("condition", 100, m, condition=1e10)
+    deflated = refine(A).residual_norm < 0.5
+    monkeypatch.setattr("skdmi.iteration.refinement.SOLVED", m)
+    assert deflated.sum() >= 0.9 * (refine(A).residual_norm < 0.5).sum()
+
+
 # Whatever the user has set
 
 

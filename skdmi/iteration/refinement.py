@@ -1,18 +1,20 @@
 """Refinement: from any start, a good one or none, to the rounding floor, matrix by matrix."""
 
 import math
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.linalg import matrix_norm
 
 from skdmi.chunks import chunk_size
+from skdmi.iteration.deflation import deflate
+from skdmi.iteration.members import Goal, Members, Outcome, join, take
 from skdmi.iteration.promise import keeps_promise
 from skdmi.iteration.starts import TRANSPOSE
 from skdmi.iteration.steps import STEP_PRODUCTS, take_step
 from skdmi.linalg.accurate import correct
-from skdmi.linalg.residuals import double, identity_like, rounding_floor
+from skdmi.linalg.residuals import double, identity_like
 from skdmi.linalg.scaling import Equilibrated, equilibrate, exponents, scale_both
 from skdmi.validation import check_square
 
@@ -22,6 +24,12 @@ USELESS = 1e100
 """A start with a larger residual norm is no start: squares would overflow."""
 MAX_AGE = 3
 """A residual that is only updated is recomputed after so many steps."""
+RANK = 2
+"""Of the deflation before a minimal-residual step."""
+FALL = 1 - 1e-3
+"""A residual of 1/2 or more that does not fall below this part of it stagnates: of singular matrices it never does."""
+SOLVED = 3
+"""Up to this m one minimal-residual step would be exact but for rounding, and a deflation does not pay (measured)."""
 DELICATE = 2.0**16
 """Matrices with ``||A||_F ||X||_F`` above m times this get a step with an accurate residual: else 16 bits may go."""
 MAX_AGAIN = 3
@@ -53,8 +61,9 @@ def refine(A: Tensor, X: Tensor | None = None, *, tol: float = 0.0, max_steps: i
     :math:`X' = D_2^{-1} X D_1^{-1}`, so that rows and columns of different units cost no digits. Each matrix takes the
     step that its own residual norm :math:`r = \|I - A' X'\|_F` asks for, and is left alone once it has finished:
 
-    - :math:`r \ge 0.03`: the minimal-residual step of :func:`~skdmi.iteration.minimal_residual`, three products; R is
-      recomputed after three of them, or when its update falls below 0.03;
+    - :math:`r \ge 0.03`: the minimal-residual step of :func:`~skdmi.iteration.minimal_residual`, three products, from
+      m = 4 on after a deflation of rank 2, which costs none; R is recomputed after three steps, or when its update
+      falls below 0.03;
     - below: Newton-Schulz, :math:`X + X R`, or, where that would just miss the goal, the third-order step
       :math:`X + X (R + R^2)` [1]_; two or three products, the new residual included.
 
@@ -63,7 +72,8 @@ def refine(A: Tensor, X: Tensor | None = None, *, tol: float = 0.0, max_steps: i
     - :math:`r \le \text{tol} / (\kappa + \text{tol})`, :math:`\kappa = \|A'\|_F \|X'\|_F`, which brings the left
       residual below ``tol`` too;
     - r is at most half the :func:`rounding_floor`;
-    - it stagnates: from below 1/2, r is not halved; or it does not fall at all. The better iterate is kept.
+    - it stagnates: from below 1/2, r is not halved; from above, it does not fall by a thousandth. The better iterate is
+      kept, and from 0.03 on goes on once without deflation, of which a matrix close to singular makes rounding.
 
     Then :math:`I - A X` and :math:`I - X A` are measured, of the equilibrated matrix and of the one given, and compared
     with :math:`10 u \, \| |A| |X| \|_F` and its mirror. Where one of them is larger, or :math:`\kappa > 2^{16} m`, or a
@@ -124,23 +134,6 @@ def refine(A: Tensor, X: Tensor | None = None, *, tol: float = 0.0, max_steps: i
         return Refinement(*[field.reshape((*leading, *field.shape[1:])) for field in joined])
 
 
-class _Goal(NamedTuple):
-    """When a residual is small enough."""
-
-    tol: float
-
-    def by_tolerance(self, A: Tensor, X: Tensor) -> Tensor:
-        r"""Return how small r must be for both residuals to be at most ``tol``.
-
-        :math:`\|I - X A\| = \|A^{-1} R A\| \le \kappa r / (1 - r)` with :math:`\kappa = \|A\|_F \|X\|_F`.
-        """
-        condition = matrix_norm(A) * matrix_norm(X)
-        return self.tol / (condition + self.tol).clamp_min(torch.finfo(A.dtype).tiny)
-
-    def of(self, A: Tensor, X: Tensor) -> Tensor:
-        return torch.maximum(rounding_floor(A, X) / 2, self.by_tolerance(A, X))
-
-
 @torch.no_grad()
 def refine_equilibrated(
     equilibrated: Equilibrated, X: Tensor | None, *, tol: float = 0.0, max_steps: int = 50
@@ -151,14 +144,14 @@ def refine_equilibrated(
     tensor([0])
     """
     A, rows, columns = equilibrated
-    goal = _Goal(tol)
+    goal = Goal(tol)
     members = _start(A, None if X is None else scale_both(X, -columns, -rows), goal)
     near = members.norm < PLAIN
-    groups = [_take(members, near)]
+    groups = [take(members, near)]
     if not near.all():
-        groups.append(_approach(_take(members, ~near), goal, max_steps))
-    outcome = _join([_converge(group, goal, max_steps) for group in groups])
-    outcome = _take(outcome, outcome.position.argsort())
+        groups.append(_approach(take(members, ~near), goal, max_steps))
+    outcome = join([_converge(group, goal, max_steps) for group in groups])
+    outcome = take(outcome, outcome.position.argsort())
     refined = _finish(A, outcome, (rows, columns), goal, max_steps)
     return refined._replace(inverse=scale_both(refined.inverse, columns, rows))
 
@@ -167,62 +160,7 @@ def _residual(A: Tensor, X: Tensor) -> Tensor:
     return identity_like(A) - A @ X
 
 
-class _Outcome(NamedTuple):
-    """What has become of some matrices, in any order; all fields share the first axis."""
-
-    position: Tensor
-    X: Tensor
-    norm: Tensor
-    goal: Tensor
-    n_steps: Tensor
-    n_products: Tensor
-
-
-class _Members(NamedTuple):
-    """The matrices that are still iterated, in any order, and where each stands; all fields share the first axis."""
-
-    position: Tensor
-    A: Tensor
-    X: Tensor
-    R: Tensor
-    norm: Tensor
-    """``||R||_F``."""
-    age: Tensor
-    """Number of steps since R was recomputed."""
-    best: Tensor
-    """The best X whose residual was recomputed."""
-    best_norm: Tensor
-    goal: Tensor
-    """``tol`` or the rounding floor of ``best``."""
-    finished: Tensor
-    is_guess: Tensor
-    """Whether X descends from a start other than ``c A^T``."""
-    n_steps: Tensor
-    n_products: Tensor
-
-    def outcome(self) -> _Outcome:
-        return _Outcome(self.position, self.best, self.best_norm, self.goal, self.n_steps, self.n_products)
-
-
-_Fields = TypeVar("_Fields", _Members, _Outcome)
-
-
-def _take(fields: _Fields, chosen: Tensor) -> _Fields:
-    """Return some of the matrices, by a mask or by their positions."""
-    if chosen.dtype == torch.bool:
-        if chosen.all():
-            return fields
-        chosen = chosen.nonzero().flatten()
-    return type(fields)(*[field.index_select(0, chosen) for field in fields])
-
-
-def _join(parts: list[_Fields]) -> _Fields:
-    if len(parts) > 1:
-        parts = [part for part in parts if len(part.norm)] or parts[:1]
-    return parts[0] if len(parts) == 1 else type(parts[0])(*map(torch.cat, zip(*parts, strict=True)))
-
-
-def _start(A: Tensor, X: Tensor | None, goal: _Goal) -> _Members:
+def _start(A: Tensor, X: Tensor | None, goal: Goal) -> Members:
     """Start from X; members that are not finite or huge, and by default all, from ``c A^T``."""
     zero = torch.zeros(len(A), dtype=torch.int64, device=A.device)
     if X is None:
@@ -237,40 +175,48 @@ def _start(A: Tensor, X: Tensor | None, goal: _Goal) -> _Members:
     norm, floor = matrix_norm(R), goal.of(A, X)
     position = torch.arange(len(A), device=A.device)
     n_products = zero + TRANSPOSE.n_products
-    return _Members(position, A, X, R, norm, zero, X, norm, floor, norm <= floor, is_guess, zero, n_products)
+    deflates = torch.full_like(is_guess, A.shape[-1] > SOLVED)
+    return Members(position, A, X, R, norm, zero, X, norm, floor, norm <= floor, deflates, is_guess, zero, n_products)
 
 
-def _approach(members: _Members, goal: _Goal, max_steps: int) -> _Members:
+def _approach(members: Members, goal: Goal, max_steps: int) -> Members:
     """Take minimal-residual steps with each member until it is near, or finished."""
-    arrived = [_take(members, members.finished)]
-    members = _take(members, ~members.finished)
+    arrived = [take(members, members.finished)]
+    members = take(members, ~members.finished)
     for step in range(1, max_steps + 1):
         if len(members.norm) == 0:
             break
         members = _minimal_residual_step(members)
         stale = (members.norm < PLAIN) | (members.age >= MAX_AGE) | (step == max_steps)
-        members = _join([_judge(_take(members, stale), goal), _take(members, ~stale)])
+        members = join([_judge(take(members, stale), goal), take(members, ~stale)])
         left = members.finished | (members.norm < PLAIN)
-        arrived.append(_take(members, left))
-        members = _take(members, ~left)
-    return _join([*arrived, members])
+        arrived.append(take(members, left))
+        members = take(members, ~left)
+    return join([*arrived, members])
 
 
-def _converge(members: _Members, goal: _Goal, max_steps: int) -> _Outcome:
+def _converge(members: Members, goal: Goal, max_steps: int) -> Outcome:
     """Take plain steps with each near member until it is finished."""
-    done: list[_Outcome] = []
+    done: list[Outcome] = []
     while True:
         stopped = members.finished | (members.n_steps >= max_steps)
         if stopped.all():
-            return _join([*done, members.outcome()])
+            return join([*done, members.outcome()])
         if stopped.any():
-            done.append(_take(members.outcome(), stopped))
-            members = _take(members, ~stopped)
+            done.append(take(members.outcome(), stopped))
+            members = take(members, ~stopped)
         members = _judge(_plain_step(members), goal)
 
 
-def _minimal_residual_step(members: _Members) -> _Members:
-    X, R = take_step(members.X, members.R)
+def _minimal_residual_step(members: Members) -> Members:
+    X, R = members.X, members.R
+    if members.deflates.all():
+        X, R = deflate(members.A, X, R, RANK)
+    elif members.deflates.any():
+        chosen = members.deflates.nonzero().flatten()
+        X, R = X.clone(), R.clone()
+        X[chosen], R[chosen] = deflate(members.A[chosen], X[chosen], R[chosen], RANK)
+    X, R = take_step(X, R)
     return members._replace(
         X=X,
         R=R,
@@ -281,7 +227,7 @@ def _minimal_residual_step(members: _Members) -> _Members:
     )
 
 
-def _plain_step(members: _Members) -> _Members:
+def _plain_step(members: Members) -> Members:
     """Take R to ``R^2``, or to ``R^3`` where that reaches the goal and ``R^2`` does not."""
     r, R = members.norm, members.R
     cubic = (r**2 > members.goal) & (r**3 <= members.goal)
@@ -295,7 +241,7 @@ def _plain_step(members: _Members) -> _Members:
     )
 
 
-def _judge(members: _Members, goal: _Goal) -> _Members:
+def _judge(members: Members, goal: Goal) -> Members:
     """Recompute R, keep the better iterate, and find who has finished; a hopeless guess begins anew."""
     R = _residual(members.A, members.X)
     norm, before = matrix_norm(R), members.best_norm
@@ -303,7 +249,7 @@ def _judge(members: _Members, goal: _Goal) -> _Members:
     best = torch.where(better[:, None, None], members.X, members.best)
     best_norm = torch.where(better, norm, before)
     floor = goal.of(members.A, best)
-    stagnates = ~(norm < torch.where(before < 0.5, before / 2, before * (1 - 1e-12)))
+    stagnates = ~(norm < torch.where(before < 0.5, before / 2, before * FALL))
     members = members._replace(
         R=R,
         norm=norm,
@@ -314,17 +260,38 @@ def _judge(members: _Members, goal: _Goal) -> _Members:
         finished=(best_norm <= floor) | stagnates,
         n_products=members.n_products + 1,
     )
+    members = _without_deflation(members)
     hopeless = members.is_guess & ~(best_norm < 1)
     if not hopeless.any():
         return members
-    given_up = _take(members, hopeless)
+    given_up = take(members, hopeless)
     anew = _start(given_up.A, None, goal)._replace(
         position=given_up.position, n_steps=given_up.n_steps, n_products=given_up.n_products + 1
     )
-    return _join([_take(members, ~hopeless), anew])
+    return join([take(members, ~hopeless), anew])
 
 
-def _finish(A: Tensor, outcome: _Outcome, units: tuple[Tensor, Tensor], goal: _Goal, max_steps: int) -> Refinement:
+def _without_deflation(members: Members) -> Members:
+    """Let those that stagnate where deflations are made go on from their best iterate without.
+
+    Where a matrix is so close to singular that ``A U`` is rounding, a deflation spoils more than it mends.
+    """
+    stuck = members.finished & members.deflates & (members.best_norm >= PLAIN) & (members.best_norm > members.goal)
+    if not stuck.any():
+        return members
+    chosen = stuck.nonzero().flatten()
+    A, X = members.A[chosen], members.best[chosen]
+    return members._replace(
+        X=members.X.index_copy(0, chosen, X),
+        R=members.R.index_copy(0, chosen, _residual(A, X)),
+        norm=torch.where(stuck, members.best_norm, members.norm),
+        finished=members.finished & ~stuck,
+        deflates=members.deflates & ~stuck,
+        n_products=members.n_products + stuck,
+    )
+
+
+def _finish(A: Tensor, outcome: Outcome, units: tuple[Tensor, Tensor], goal: Goal, max_steps: int) -> Refinement:
     """Measure both residuals, correct what does not keep its promise or is delicate, and say what does."""
     X, norm = outcome.X.clone(), outcome.norm.clone()
     n_steps, n_products = outcome.n_steps.clone(), outcome.n_products.clone()

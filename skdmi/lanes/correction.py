@@ -2,7 +2,8 @@
 
 from numba import njit
 
-from skdmi.lanes.products import accurate_residual, multiply
+from skdmi.lanes.accurate import accurate_residual
+from skdmi.lanes.tiles import multiply
 from skdmi.lanes.vectors import OPTIONS, absolute, fma, load, select, some, splat, square_root, store
 
 UNIT = 2.0**-53
@@ -36,7 +37,6 @@ def correct(A, X, R, total, power, spare, m):
 @njit(**OPTIONS)
 def _series(R, norm, going, total, power, spare, m):
     """Form ``R + R^2 + ...``, as many terms in each lane as its precision can tell, by doubling."""
-    zero = splat(R, 0.0)
     for entry in range(m * m):
         r = load(R, entry)
         store(total, entry, r)
@@ -46,13 +46,13 @@ def _series(R, norm, going, total, power, spare, m):
         going = going & (reached * norm > splat(R, UNIT * UNIT))
         if not some(going):
             return
-        multiply(power, total, spare, m)
+        multiply(power, total, spare, m, m)
         for entry in range(m * m):
             t = load(total, entry)
-            store(total, entry, select(going, t - load(spare, entry), t))
-        multiply(power, power, spare, m)
+            store(total, entry, select(going, t + load(spare, entry), t))
+        multiply(power, power, spare, m, m)
         for entry in range(m * m):
-            store(power, entry, zero - load(spare, entry))
+            store(power, entry, load(spare, entry))
         reached = reached * reached
         n_powers *= 2
 
@@ -62,7 +62,7 @@ def _take(X, total, spare, going, m):
     """Add ``X total`` to X where it is going; return where entries have not settled."""
     zero, few = splat(X, 0.0), splat(X, 2.0**-50)
     noise = splat(X, (m + 4) * UNIT)
-    multiply(X, total, spare, m)
+    multiply(X, total, spare, m, m)
     moved = zero > zero
     for j in range(m):
         for i in range(m):
@@ -70,7 +70,7 @@ def _take(X, total, spare, going, m):
             for k in range(m):
                 size = fma(absolute(load(X, k * m + i)), absolute(load(total, j * m + k)), size)
             before = load(X, j * m + i)
-            entry = before - load(spare, j * m + i)
+            entry = before + load(spare, j * m + i)
             entry = select(absolute(entry) > noise * size, entry, zero)
             moved = moved | (absolute(entry - before) > few * absolute(before))
             store(spare, j * m + i, entry)

@@ -7,9 +7,10 @@ from numba import njit, types
 from skdmi.lanes.certificate import Room, prove, rounded_up
 from skdmi.lanes.correction import HOPELESS, correct
 from skdmi.lanes.elimination import eliminate
-from skdmi.lanes.layout import equilibrate, pack, relative, scale_back, transposition, unpack
+from skdmi.lanes.exchange import pack, unpack
+from skdmi.lanes.layout import equilibrate, relative, scale_back, transposition
 from skdmi.lanes.measures import Sums, Units, is_explained, leans_on_small_entries, measure, squares, widest
-from skdmi.lanes.products import multiply, residual
+from skdmi.lanes.tiles import multiply, residual
 from skdmi.lanes.vectors import (
     LANES,
     OPTIONS,
@@ -105,16 +106,16 @@ def _invert_group(arrays, task, rooms, first, count):
     """Invert as many matrices as there are lanes; a lane without one repeats the first."""
     m, A, X, R, W = task.m, rooms.A, rooms.X, rooms.R, rooms.W
     if task.is_single:
-        pack(arrays.single, rooms.bases, rooms.order, A, m)
+        pack(arrays.single, False, rooms.bases, rooms.vectors, rooms.order, A, LANES, m)
     else:
-        pack(arrays.double, rooms.bases, rooms.order, A, m)
+        pack(arrays.double, False, rooms.bases, rooms.vectors, rooms.order, A, LANES, m)
     inside, balanced = equilibrate(A, rooms.p, rooms.q, _vector(rooms, 0, m), m)
     units = Units(_vector(rooms, 0, m), _vector(rooms, 1, m), _vector(rooms, 2, m), _vector(rooms, 3, m))
     relative(rooms.p, units.p, units.rp, m)
     relative(rooms.q, units.q, units.rq, m)
     steps = splat(A, 0.0)
     if task.has_start:
-        pack(arrays.start, rooms.bases, rooms.order, X, m)
+        pack(arrays.start, False, rooms.bases, rooms.vectors, rooms.order, X, LANES, m)
         steps = _approach(A, X, R, W, rooms, m)
     else:
         for entry in range(m * m):
@@ -126,9 +127,9 @@ def _invert_group(arrays, task, rooms, first, count):
     inside = inside & (scale_back(X, rooms.p, rooms.q, W, m) ^ (steps == steps))
     _judge(arrays, task, rooms, units, inside, balanced, steps, first, count)
     if task.is_single:
-        unpack(W, arrays.single_inverse, rooms.bases, rooms.order, m)
+        unpack(W, rooms.order, arrays.single_inverse, False, rooms.bases, rooms.vectors, LANES, m)
     else:
-        unpack(W, arrays.inverse, rooms.bases, rooms.order, m)
+        unpack(W, rooms.order, arrays.inverse, False, rooms.bases, rooms.vectors, LANES, m)
 
 
 @njit(**OPTIONS)
@@ -151,14 +152,14 @@ def _approach(A, X, R, W, rooms, m):
             break
         cubic = going & (square * square > floor) & (square * square * square <= floor)
         if some(cubic):
-            multiply(R, R, rooms.T, m)
+            multiply(R, R, rooms.T, m, m)
             for entry in range(m * m):
                 r = load(R, entry)
-                store(R, entry, select(cubic, r - load(rooms.T, entry), r))
-        multiply(X, R, W, m)
+                store(R, entry, select(cubic, r + load(rooms.T, entry), r))
+        multiply(X, R, W, m, m)
         for entry in range(m * m):
             x = load(X, entry)
-            store(X, entry, select(going, x - load(W, entry), x))
+            store(X, entry, select(going, x + load(W, entry), x))
         steps = select(going, steps + one, steps)
         before = select(going, square * splat(A, 0.25), zero)
     return steps

@@ -1,20 +1,17 @@
-"""From a stack to lanes and back, and the powers of two that take units out."""
+"""The powers of two that take units out, and the order in which entries lie in lanes."""
 
 from numba import njit
 
 from skdmi.lanes.vectors import (
-    LANES,
     OPTIONS,
     absolute,
     larger,
     load,
-    load_across,
     power_above,
     power_reciprocal,
     select,
     splat,
     store,
-    store_across,
 )
 
 WIDEST = 2.0**200
@@ -32,38 +29,6 @@ def transposition(order, m):
     for i in range(m):
         for j in range(m):
             order[i * m + j] = j * m + i
-
-
-@njit(**OPTIONS)
-def pack(stack, bases, order, A, m):
-    """Bring the matrices that begin at ``bases`` into lanes, ``A[j m + i]`` entry (i, j)."""
-    square, entry = m * m, 0
-    if square < LANES:
-        for entry in range(square):
-            for lane in range(LANES):
-                A[order[entry] * LANES + lane] = stack[bases[lane] + entry]
-        return
-    while entry + LANES <= square:
-        load_across(stack, bases, entry, order, A)
-        entry += LANES
-    if entry < square:
-        load_across(stack, bases, square - LANES, order, A)
-
-
-@njit(**OPTIONS)
-def unpack(X, stack, bases, order, m):
-    """Bring matrices in lanes back into a stack."""
-    square, entry = m * m, 0
-    if square < LANES:
-        for entry in range(square):
-            for lane in range(LANES):
-                stack[bases[lane] + entry] = X[order[entry] * LANES + lane]
-        return
-    while entry + LANES <= square:
-        store_across(X, order, entry, stack, bases)
-        entry += LANES
-    if entry < square:
-        store_across(X, order, square - LANES, stack, bases)
 
 
 @njit(**OPTIONS)

@@ -23,10 +23,10 @@ LANES = count_lanes()
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "nogil": True, "boundscheck": False}
 """Of every function of the kernels. No fastmath: the proofs need every operation as it is written."""
 
-_INT32 = ir.IntType(32)
-_FRACTION, _ONE_EXPONENT, _TWICE_BIAS = 0x000FFFFFFFFFFFFF, 1 << 52, 0x7FE << 52
 _MAGIC = 0x4330000000000000
 """The bits of 2^52: what is put into their fraction is an integer added to it."""
+_INT32 = ir.IntType(32)
+_FRACTION, _ONE_EXPONENT, _TWICE_BIAS = 0x000FFFFFFFFFFFFF, 1 << 52, 0x7FE << 52
 
 
 class Vector(types.Type):
@@ -206,16 +206,6 @@ def some(context: Any, mask: Any) -> Any:
     return types.boolean(mask), generate
 
 
-@intrinsic
-def is_nan(context: Any, a: Any) -> Any:
-    """Return where a vector is not a number."""
-
-    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.fcmp_unordered("uno", args[0], args[0])
-
-    return MASKS[a.lanes](a), generate
-
-
 def _llvm(name: str, n_args: int) -> Any:
     """Return a generator of a call of an intrinsic function of LLVM."""
 
@@ -350,47 +340,3 @@ def _transposed(builder: Any, vectors: list[Any]) -> list[Any]:
 
 def _element(builder: Any, pointer: Any, number: Any) -> Any:
     return builder.load(builder.gep(pointer, [number]))
-
-
-@intrinsic
-def load_across(context: Any, stack: Any, bases: Any, entry: Any, order: Any, A: Any) -> Any:
-    """Bring as many entries of as many matrices as there are lanes into lanes.
-
-    Entry ``entry + k`` of the matrix that begins at ``bases[lane]`` in the stack goes to vector ``order[entry + k]``.
-    """
-
-    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        stack, bases, entry, order, A = args
-        rows = []
-        for lane in range(LANES):
-            first = builder.add(_element(builder, bases, ir.Constant(entry.type, lane)), entry)
-            row = ir.VectorType(stack.type.pointee, LANES)
-            at = builder.bitcast(builder.gep(stack, [first]), row.as_pointer())
-            loaded = builder.load(at, align=4)
-            rows.append(loaded if row == DOUBLE.value else builder.fpext(loaded, DOUBLE.value))
-        for k, vector in enumerate(_transposed(builder, rows)):
-            number = _element(builder, order, builder.add(entry, ir.Constant(entry.type, k)))
-            builder.store(vector, _address(builder, A, number, DOUBLE), align=8 * LANES)
-        return context.get_dummy_value()
-
-    return types.none(stack, bases, types.intp, order, A), generate
-
-
-@intrinsic
-def store_across(context: Any, X: Any, order: Any, entry: Any, stack: Any, bases: Any) -> Any:
-    """Bring entries in lanes back to where :func:`load_across` takes them from."""
-
-    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        X, order, entry, stack, bases = args
-        vectors = []
-        for k in range(LANES):
-            number = _element(builder, order, builder.add(entry, ir.Constant(entry.type, k)))
-            vectors.append(builder.load(_address(builder, X, number, DOUBLE), align=8 * LANES))
-        row = ir.VectorType(stack.type.pointee, LANES)
-        for lane, vector in enumerate(_transposed(builder, vectors)):
-            first = builder.add(_element(builder, bases, ir.Constant(entry.type, lane)), entry)
-            at = builder.bitcast(builder.gep(stack, [first]), row.as_pointer())
-            builder.store(vector if row == DOUBLE.value else builder.fptrunc(vector, row), at, align=4)
-        return context.get_dummy_value()
-
-    return types.none(X, order, types.intp, stack, bases), generate

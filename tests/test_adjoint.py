@@ -4,8 +4,11 @@ import pytest
 import torch
 
 from skdmi.iteration import adjoint, deflate, take_step
+from skdmi.iteration.learned import residual_scalars
+from skdmi.iteration.least_squares import fit_directions
 from skdmi.iteration.starts import TRANSPOSE, identity_start
 from skdmi.modules import IdentityLoss, InverterResNet
+from skdmi.modules.loss import residual_norms
 from tests.marks import slow_but
 from tests.tensors import scaled, stack_of
 
@@ -90,3 +93,19 @@ def test_the_gradient_that_trains_a_network(start, m, monkeypatch):
     if m > 3:  # of which the iteration leaves more than rounding
         for hand, auto in zip(*found, strict=True):
             torch.testing.assert_close(hand, auto, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("m", [1, 3, 16])
+def test_residual_norms_and_scalars(m, monkeypatch):
+    A, X = stack_of("uniform", 8, m).requires_grad_(), stack_of("uniform", 8, m, seed=1).requires_grad_()
+    _, R = TRANSPOSE.function(scaled(stack_of("uniform", 8, m + 3)).requires_grad_())
+    R = R.detach().requires_grad_()
+    directions = torch.stack([R - R @ R, R @ R - R @ R @ R, torch.eye(m + 3) - R], dim=1)
+    found = []
+    for _ in range(2):
+        scalars = residual_scalars(fit_directions(R, directions), m + 3)
+        of_R = torch.autograd.grad(scalars.sin().sum(), R, retain_graph=True)
+        found.append((*torch.autograd.grad(residual_norms(A, X).square().sum(), (A, X)), *of_R))
+        by_autograd(monkeypatch)
+    for hand, auto in zip(*found, strict=True):
+        torch.testing.assert_close(hand, auto, rtol=1e-8, atol=1e-9)

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from skdmi.iteration.least_squares import LeastSquares
+from skdmi.iteration.adjoint import Gradients, Tensors, with_adjoint
+from skdmi.iteration.least_squares import LeastSquares, gram_ridge
 from skdmi.iteration.loop import count_products, iterate
 from skdmi.iteration.norm import LayerNorm
 from skdmi.iteration.starts import TRANSPOSE, Start
@@ -127,19 +128,45 @@ def residual_scalars(problem: LeastSquares, m: int) -> Tensor:
     :math:`\log(\|R\|^2 / m)`, the log of the remainder of the least-squares step, its coordinates and cosines, and the
     log of its scales. The third direction is :math:`I - R`, so its inner product with R holds the trace.
     """
-    square = problem.norm.square().clamp_min(torch.finfo(problem.norm.dtype).tiny)
-    mean_square = square / m
-    mean_trace = mean_square * (1 + problem.cosines[..., 2] / problem.scale[..., 2])
+    return _scalars(problem.cosines.mT, problem.coordinates.mT, problem.scale.mT, problem.norm, m=m)[0].mT
+
+
+def _scalars_adjoint(
+    needed: tuple[bool, ...], inputs: Tensors, outputs: Tensors, kept: Tensors, gradients: Gradients
+) -> Gradients:
+    del needed, outputs
+    (cosines, coordinates, scale, _), (mean_square, root, ratio, remainder, norm) = inputs, kept
+    (gradient,) = gradients
+    assert gradient is not None
+    _, of_trace, of_ratio, of_log_square, of_log_remainder = gradient[:5]
+    of_coordinates, of_cosines, of_log_scale = gradient[5:].chunk(3)
+    of_mean_square = of_trace * ratio + 0.5 * of_ratio * ratio / root + 0.3 * of_log_square / mean_square
+    of_ratio = (of_trace * root + of_ratio) * root / scale[2]
+    of_cosines, of_scale = of_cosines.clone(), 0.3 * of_log_scale / scale
+    of_cosines[2] += of_ratio
+    of_scale[2] -= of_ratio * cosines[2] / scale[2]
+    is_free = remainder > gram_ridge(remainder.dtype)
+    of_coordinates = of_coordinates - (0.2 * of_log_remainder / remainder * is_free) * coordinates
+    return of_cosines, of_coordinates, of_scale, of_mean_square * 2 * mean_square / norm
+
+
+@with_adjoint(_scalars_adjoint)
+def _scalars(cosines: Tensor, coordinates: Tensor, scale: Tensor, norm: Tensor, *, m: int) -> tuple[Tensors, Tensors]:
+    """Return the scalars, ``(5 + 3 k, n)``."""
+    norm = norm.clamp_min(torch.finfo(norm.dtype).tiny ** 0.5)
+    mean_square = norm.square() / m
+    root = mean_square.sqrt()
+    ratio = 1 + cosines[2] / scale[2]
+    remainder = (1 - coordinates.square().sum(dim=0)).clamp_min(gram_ridge(norm.dtype))
     scalars = [
-        torch.full_like(mean_trace, 1 / m),
-        mean_trace,
-        mean_trace / mean_square.sqrt(),
+        torch.full_like(norm, 1 / m),
+        mean_square * ratio,
+        root * ratio,
         0.3 * mean_square.log(),
-        0.1 * problem.remainder().log(),
+        0.1 * remainder.log(),
     ]
-    scales = 0.3 * problem.scale.log()
-    parts = (torch.stack(scalars), problem.coordinates.mT, problem.cosines.mT, scales.mT)
-    return torch.cat(parts).mT
+    read = torch.cat([torch.stack(scalars), coordinates, cosines, 0.3 * scale.log()])
+    return (read,), (mean_square, root, ratio, remainder, norm)
 
 
 def _zeros(layer: nn.Linear) -> nn.Linear:

@@ -2,9 +2,9 @@
 
 import torch
 from torch import Tensor, nn
-from torch.linalg import matrix_norm
 
-from skdmi.linalg.residuals import residual
+from skdmi.iteration.adjoint import Gradients, Tensors, with_adjoint
+from skdmi.linalg.products import add_product, entries, identity_entries, matrices, multiply
 
 
 class IdentityLoss(nn.Module):
@@ -36,8 +36,36 @@ class IdentityLoss(nn.Module):
 
     def forward(self, X_pred: Tensor, A: Tensor) -> Tensor:
         """Return the loss of the computed inverses ``X_pred`` of A, both ``(n, m, m)``, as a scalar."""
-        norms = matrix_norm(residual(A, X_pred))
+        norms = residual_norms(A, X_pred)
         loss = norms.mean()
         if self.log_weight:
             loss = loss + self.log_weight * torch.log1p(norms / self.log_scale).mean()
         return loss
+
+
+def residual_norms(A: Tensor, X: Tensor) -> Tensor:
+    """Return ``||I - A X||_F``, ``(n, m, m)`` to ``(n)``; where it is 0, its gradient is, too.
+
+    >>> residual_norms(torch.eye(2)[None], torch.zeros(1, 2, 2))
+    tensor([1.4142])
+    """
+    return _residual_norms(A, X)[0]
+
+
+def _residual_norms_adjoint(
+    needed: tuple[bool, ...], inputs: Tensors, outputs: Tensors, kept: Tensors, gradients: Gradients
+) -> Gradients:
+    (norms,), (a, x, R), (gradient,) = outputs, kept, gradients
+    assert gradient is not None
+    of_AX = R * (-gradient / norms).masked_fill(norms == 0, 0.0)
+    of_A = matrices(multiply(of_AX, x.transpose(0, 1))) if needed[0] else None
+    return of_A, matrices(multiply(a.transpose(0, 1), of_AX)) if needed[1] else None
+
+
+@with_adjoint(_residual_norms_adjoint)
+def _residual_norms(A: Tensor, X: Tensor) -> tuple[Tensors, Tensors]:
+    a, x = entries(A), entries(X)
+    R = add_product(identity_entries(a), a, x, -1)
+    squares = torch.linalg.vecdot(R.flatten(0, 1), R.flatten(0, 1), dim=0)
+    norms = squares.clamp_min(torch.finfo(R.dtype).tiny).sqrt() * (squares > 0)
+    return (norms,), (a, x, R)

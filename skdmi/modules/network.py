@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.linalg import matrix_norm
 
 from skdmi.iteration.learned import PolynomialInverse
 from skdmi.iteration.starts import STARTS
@@ -133,8 +132,8 @@ class InverterResNet(nn.Module):
                 limit = torch.finfo(self.dtype).max ** 0.25
                 return _saturate(self.core(A.to(self.dtype).clamp(-limit, limit)).to(A.dtype))
             B, exponent = split_exponent(A)
-            norms = matrix_norm(B)
-            scale = torch.where(norms > 0, math.sqrt(A.shape[-1]) / norms.clamp_min(0.5), 0.0)[:, None, None]
+            squares = B.square().sum(dim=(-2, -1), keepdim=True)
+            scale = torch.where(squares > 0, math.sqrt(A.shape[-1]) * squares.clamp_min(0.25).rsqrt(), 0.0)
             Y = self.core((scale * B).to(self.dtype)).to(A.dtype)
             return _saturate(scale_by_power_of_two(scale * Y, -exponent))
 

@@ -12,6 +12,7 @@ from benchmarks.lib.attack_matrices import FAMILIES
 from benchmarks.lib.certificate_judge import Tally
 from skdmi.figures import CERTIFIED, CONVERGED, NONSINGULAR, OUTSIDE
 from skdmi.iteration.promise import keeps_promise
+from skdmi.lanes.passes import LARGE, passes_for
 from skdmi.lapack import invert
 from skdmi.lapack.residuals import N_PROBES, SHARE, estimate
 from skdmi.lapack.scaling import ALONE, BY_TERMS
@@ -21,6 +22,7 @@ from skdmi.linalg.scaling import scale_both
 from tests.marks import slow_but
 from tests.matrices import make_stack
 
+PASSES = {}
 PROVED = CERTIFIED | NONSINGULAR | CONVERGED
 REGULAR = ["uniform", "well", "condition", "spd", "orthogonal", "permutation", "graded"]
 SIZES = [1, 2, BY_TERMS, BY_TERMS + 1, 8, 16]
@@ -28,9 +30,17 @@ DTYPES = [np.float32, np.float64]
 both_dtypes = pytest.mark.parametrize("dtype", DTYPES)
 
 
+@pytest.fixture(params=["numpy", "compiled"], autouse=True)
+def _passes(request, monkeypatch):
+    """Let matrices above m = 48 take either kind of passes."""
+    if request.param == "compiled" and not LARGE.is_ready():
+        pytest.skip("no kernel")
+    monkeypatch.setitem(PASSES, "passes_for", {"numpy": None, "compiled": passes_for}[request.param])
+
+
 def inverted(A, **keywords):
     X = np.full_like(A, 7.0)
-    return X, invert(A, X, **keywords)
+    return X, invert(A, X, **PASSES, **keywords)
 
 
 def assert_same(first, second):

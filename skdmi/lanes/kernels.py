@@ -4,9 +4,10 @@ from importlib.util import find_spec
 
 from skdmi.lanes.compiler import Kernel, count_lanes, processor
 from skdmi.lanes.network import ITERATION
+from skdmi.lanes.passes import LARGE
 from skdmi.lanes.stack import INVERSE
 
-KERNELS: dict[str, Kernel] = {"inverses": INVERSE, "networks": ITERATION}
+KERNELS: dict[str, Kernel] = {"inverses": INVERSE, "large matrices": LARGE, "networks": ITERATION}
 """By what they compute."""
 
 

@@ -1,10 +1,12 @@
 """What is proved by Frobenius norms, and which members need no more than that."""
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy import ndarray
 
-from skdmi.lapack.residuals import UNIT, Sizes, product
-from skdmi.lapack.scaling import Rooms, Scaled, Units
+from skdmi.lapack.residuals import UNIT, Sizes
+from skdmi.lapack.scaling import Scaled
 
 _LOOSE, _SMALL = 2.0**-26, 48
 """An error bound above this is left to those who know better ones; beyond the size it may grow as h does."""
@@ -30,7 +32,15 @@ def prove(right: ndarray, sizes: Sizes, unit: float, m: int) -> tuple[ndarray, n
     return _rounded_up(rho, m * m), _rounded_up(norms[:, -1] + h * products[:, -1], m * m)
 
 
-def is_moderate(A: ndarray, scaled: Scaled, X: ndarray, sizes: Sizes, spare_bits: int, asked: ndarray) -> ndarray:
+def is_moderate(
+    A: ndarray,
+    scaled: Scaled,
+    X: ndarray,
+    sizes: Sizes,
+    spare_bits: int,
+    is_balanced: Callable[[ndarray], ndarray],
+    asked: ndarray,
+) -> ndarray:
     """Return whether all is in range and no correction is wanted, by the limits of :mod:`skdmi.lanes.inverse`."""
     m = X.shape[-1]
     condition = np.sqrt(sizes.A[:, 0] * sizes.X[:, 0])
@@ -43,7 +53,7 @@ def is_moderate(A: ndarray, scaled: Scaled, X: ndarray, sizes: Sizes, spare_bits
             moderate[chosen] = ~_leans_on_small_entries(X[chosen], q, p, 2.0 ** (10 + spare_bits))
     delicate = moderate & (condition > min(2.0 ** (6 + spare_bits) * m, 2.0**30))
     if delicate.any():
-        moderate[delicate] = _is_balanced(A if delicate.all() else A[delicate])
+        moderate[delicate] = is_balanced(A if delicate.all() else A[delicate])
     return moderate
 
 
@@ -77,30 +87,12 @@ def _leans_on_small_entries(X: ndarray, q: ndarray, p: ndarray, limit: float) ->
     return leans
 
 
-def _is_balanced(A: ndarray) -> ndarray:
-    """Return where no row or column lies 4 powers of two below its largest entry, see :mod:`skdmi.linalg.scaling`."""
-    E = np.abs(A, dtype=np.float64).view(np.int64)
-    E >>= 52
-    is_entry = E > 0
-    E -= E.max(axis=2, keepdims=True)
-    E -= E.max(axis=1, where=is_entry, initial=-4096, keepdims=True) - 4
-    E *= is_entry
-    return (E.sum(axis=1) >= 0).all(axis=1) & (E.sum(axis=2) >= 0).all(axis=1)
-
-
 def rounded_bound(bound: ndarray, rounded: ndarray, X: ndarray) -> ndarray:
     """Return the error bound after rounding, see :func:`skdmi.linalg.certificate.rounded_error_bound`."""
     m, D = X.shape[-1], rounded - X
     longest = np.einsum("nij,nij->nj", X, X).max(axis=1)
     distance = _rounded_up(np.sqrt(np.einsum("nij,nij->n", D, D) / longest), m * m)
     return np.where(distance == 0, bound, _rounded_up(bound + (1 + bound) * distance, m))
-
-
-def condition_product(units: Units, rooms: Rooms) -> ndarray:
-    """Return ``||A||_1 ||X||_1`` in the units of the matrix."""
-    (p, rp, q, rq), (_, _, of_A, of_X) = (T[:, -1:] for T in units), rooms
-    norm_of_A: ndarray = (rq * product(rp, of_A)).max(axis=(1, 2))
-    return norm_of_A * (p * product(q, of_X)).max(axis=(1, 2))
 
 
 def condition_interval(product: ndarray, bound: ndarray, rho: ndarray, m: int) -> tuple[ndarray, ndarray]:

@@ -1,5 +1,6 @@
 """Residuals, and what rounding explains of them, in the units of the matrix as well."""
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -9,14 +10,14 @@ from numpy import ndarray
 from skdmi.lapack.scaling import BY_TERMS, Rooms, Units
 
 UNIT = 2.0**-53
-ESTIMATED = 96
-"""Beyond this size the left residual is estimated first."""
 N_PROBES, SHARE = 32, 0.187
 r"""How many Gaussian probes estimate a squared norm, and how much of what is allowed the estimate may be.
 
 With k probes the estimate of :math:`\|L\|_F^2` is a fraction t < 1 of it or less with probability at most
 :math:`(t e^{1 - t})^{k/2}` (Chernoff; L of rank 1 is the worst), here 1e-6.
 """
+SIDES = 3.0
+"""How many times as large as the right residual of LAPACK the left one is as a rule, both squared."""
 
 
 class Sizes(NamedTuple):
@@ -29,6 +30,8 @@ class Sizes(NamedTuple):
     left: ndarray
     A: ndarray
     X: ndarray
+    condition: ndarray
+    """``||A||_1 ||X||_1`` in the units of the matrix, (n_matrices,), no square."""
 
 
 def product(A: ndarray, X: ndarray, out: ndarray | None = None) -> ndarray:
@@ -42,15 +45,16 @@ def measure(A: ndarray, X: ndarray, units: Units, rooms: Rooms) -> Sizes:
     """Return the `Sizes` of A and X; leave ``|X|`` in the second room."""
     _, _, of_A, of_X = rooms
     np.abs(X, out=of_X)
-    right = units.p * product(product(units.rp, of_A), of_X)
-    left = units.rq * product(product(units.q, of_X), of_A)
+    columns_of_A, columns_of_X = product(units.rp, of_A), product(units.q, of_X)
+    condition = (units.rq * columns_of_A)[:, -1].max(axis=1) * (units.p * columns_of_X)[:, -1].max(axis=1)
+    right, left = units.p * product(columns_of_A, of_X), units.rq * product(columns_of_X, of_A)
     factor = 100 * UNIT**2 / A.shape[-1]
     explained = [factor * np.einsum("nki,nki->nk", V, V) for V in (right, left)]
     if units.p.shape[1] == 1:
-        return Sizes(explained[0], explained[1], _square_norms(A), _square_norms(X))
+        return Sizes(explained[0], explained[1], _square_norms(A), _square_norms(X), condition)
     rows, columns = np.einsum("nij,nij->ni", A, A)[:, :, None], np.einsum("nij,nij->nj", X, X)[:, :, None]
     norms = [product(V * V, T)[:, :, 0] for V, T in ((units.rp, rows), (units.p, columns))]
-    return Sizes(explained[0], explained[1], norms[0], norms[1])
+    return Sizes(explained[0], explained[1], norms[0], norms[1], condition)
 
 
 def _square_norms(A: ndarray) -> ndarray:
@@ -74,18 +78,27 @@ def squares_of(R: ndarray, before: ndarray, after: ndarray) -> ndarray:
 
 
 def keeps_left(
-    A: ndarray, X: ndarray, units: Units, explained: ndarray, tol: float, work: ndarray, asked: ndarray
+    measure: Callable[[], ndarray],
+    estimate: Callable[[], ndarray] | None,
+    explained: ndarray,
+    tol: float,
+    asked: ndarray,
 ) -> ndarray:
     """Return whether ``I - X A`` is explained, by an estimate, or measured where that does not decide."""
-    if A.shape[-1] > ESTIMATED and asked.any():
-        squares = estimate(X, A, units.q, units.rq)
+    if estimate is not None and asked.any():
+        squares = estimate()
         if is_explained(squares, SHARE * explained, SHARE**0.5 * tol).all():
             return asked
         asked = asked & is_explained(squares, explained, tol)
     if asked.any():
-        squares = squares_of(residual(X, A, out=work), units.q, units.rq)
-        asked = asked & is_explained(squares, explained, tol)
+        asked = asked & is_explained(measure(), explained, tol)
     return asked
+
+
+def may_decide(right: ndarray, explained: ndarray, tol: float) -> bool:
+    """Return whether an estimate of the left residual is worth its time: the right one says what to expect."""
+    foreseen, allowed = SIDES * right, np.maximum(explained, tol * tol)
+    return bool(((foreseen < SHARE / 1.5 * allowed) | (foreseen > allowed)).all())
 
 
 def estimate(first: ndarray, second: ndarray, before: ndarray, after: ndarray) -> ndarray:

@@ -47,6 +47,10 @@ class Rooms(NamedTuple):
         """Return rooms for n members; nothing is touched before it is needed."""
         return cls(*(np.empty((4, m, m, n)).transpose(0, 3, 1, 2) if m <= BY_TERMS else np.empty((4, n, m, m))))
 
+    def up_to(self, n: int) -> "Rooms":
+        """Return rooms for fewer members."""
+        return self if n == len(self.A) else Rooms(*(room[:n] for room in self))
+
 
 def equilibrate(A: ndarray, rooms: Rooms) -> Scaled:
     """Scale rows, then columns, to sums in [1/2, 1), save a large matrix whose sums are alike.

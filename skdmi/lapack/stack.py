@@ -1,13 +1,17 @@
 """Stacks through LAPACK: numpy arrays in and out, in parts that fit the cache."""
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 from numpy import ndarray
 
 from skdmi.chunks import chunk_size
 from skdmi.figures import CERTIFIED, CONVERGED, NONSINGULAR, OUTSIDE, Figures
-from skdmi.lapack.proof import condition_interval, condition_product, is_moderate, loosest, prove, rounded_bound
-from skdmi.lapack.residuals import UNIT, is_explained, keeps_left, measure, residual, squares_of
-from skdmi.lapack.scaling import ALONE, BY_TERMS, Rooms, Scaled, Units, equilibrate, find_units, scale
+from skdmi.lapack.passes import NumpyPasses, Passes
+from skdmi.lapack.proof import condition_interval, is_moderate, loosest, prove, rounded_bound
+from skdmi.lapack.residuals import UNIT, Sizes, estimate, is_explained, keeps_left, may_decide
+from skdmi.lapack.scaling import ALONE, Rooms, Scaled, find_units, scale
 
 PART_ENTRIES = 2**16
 """Four arrays of so many numbers stay in a cache of 2 MB; smaller parts are no faster."""
@@ -15,7 +19,14 @@ _N_FIGURES = 6
 _SUBNORMAL = np.array([2.0**-1074])
 
 
-def invert(A: ndarray, X: ndarray, *, tol: float = 0.0, details: bool = False) -> Figures:
+def invert(
+    A: ndarray,
+    X: ndarray,
+    *,
+    tol: float = 0.0,
+    details: bool = False,
+    passes_for: Callable[[int], Passes] | None = None,
+) -> Figures:
     r"""Invert a stack into X by LAPACK and certify the members whose proof is cheap.
 
     Each matrix is equilibrated by powers of two, :math:`A' = D_1 A D_2`, inverted in float64, and judged by
@@ -47,6 +58,8 @@ def invert(A: ndarray, X: ndarray, *, tol: float = 0.0, details: bool = False) -
         A residual norm that is small enough; at least 2^-30 of float32 matrices.
     details : bool, default=False
         Whether to return all figures, else the status alone.
+    passes_for : callable, optional
+        Returns what makes the passes over one m x m matrix above m = 48, in the place of numpy.
 
     Examples
     --------
@@ -65,46 +78,53 @@ def invert(A: ndarray, X: ndarray, *, tol: float = 0.0, details: bool = False) -
         X.fill(np.nan)
         n = 0
     size = min(chunk_size(m, PART_ENTRIES) if m <= ALONE else 1, n)
-    rooms = Rooms.of(size, m)
+    passes = passes_for(m) if passes_for is not None and m > ALONE else None
+    rooms = Rooms.of(size if passes is None else 0, m)
     with np.errstate(all="ignore"):
         for first in range(0, n, max(size, 1)):
             part = slice(first, first + size)
-            _invert_part(A[part], X[part], rooms, tol, status[part], None if figures is None else figures[:, part])
+            of_part = passes or NumpyPasses(rooms.up_to(min(size, n - first)))
+            _invert_part(A[part], X[part], of_part, tol, status[part], None if figures is None else figures[:, part])
     return Figures(status) if figures is None else Figures(status, *figures)
 
 
-def _invert_part(A: ndarray, X: ndarray, rooms: Rooms, tol: float, status: ndarray, figures: ndarray | None) -> None:
+def _invert_part(A: ndarray, X: ndarray, passes: Passes, tol: float, status: ndarray, figures: ndarray | None) -> None:
     """Invert and judge as many members as the cache holds."""
-    (n, m, _), is_single = A.shape, A.dtype == np.float32
+    m, is_single = A.shape[-1], A.dtype == np.float32
     unit, tol, spare_bits = (2.0**-24, max(tol, 2.0**-30), 20) if is_single else (UNIT, tol, 0)
-    rooms = rooms if n == len(rooms.A) else Rooms(*(room[:n] for room in rooms))
-    scaled = equilibrate(A, rooms)
+    scaled = Scaled(*passes.equilibrate(A))
     units = find_units(scaled)
-    inverse = _inverse(scaled.A)
-    if m <= BY_TERMS:
-        rooms.X[...] = inverse
-        inverse = rooms.X
-    sizes = measure(scaled.A, inverse, units, rooms)
-    product = None if figures is None else condition_product(units, rooms)
+    inverse = passes.arrange(_inverse(scaled.A))
+    fields, right = passes.measure(scaled.A, inverse, units)
+    sizes = Sizes(*fields)
 
-    right = squares_of(residual(scaled.A, inverse, out=rooms.first), units.rp, units.p)
     rho, bound = prove(right, sizes, unit, m)
     explained = is_explained(right, sizes.right, tol)
     good = (rho < 1) & (bound <= loosest(m)) & is_explained(right, max(1, m / ALONE) * sizes.right, tol)
-    good &= is_moderate(A, scaled, inverse, sizes, spare_bits, good)
+    good &= is_moderate(A, scaled, inverse, sizes, spare_bits, passes.is_balanced, good)
     explained &= good
-    explained &= keeps_left(scaled.A, inverse, units, sizes.left, tol, rooms.first, explained)
+    measured = partial(passes.squares, scaled.A, inverse, units, is_left=True)
+    estimated = None
+    if m > passes.estimated and may_decide(right, sizes.right, tol):
+        estimated = partial(estimate, inverse, scaled.A, units.q, units.rq)
+    explained &= keeps_left(measured, estimated, sizes.left, tol, explained)
     status[good if m > ALONE else explained] = CERTIFIED | NONSINGULAR
     status[explained] |= CONVERGED
 
+    if figures is None:
+        passes.finish(inverse, X)
+        return
     if scaled.is_graded:
         scale(inverse, scaled.q, scaled.p)
     X[...] = inverse
-    if figures is not None and product is not None:
-        interval = condition_interval(product, bound, rho, m)
-        if is_single:
-            bound = rounded_bound(bound, X, inverse)
-        figures[...] = bound, _residual_norm(scaled, X, units, rooms), np.zeros(n), rho, *interval
+    interval = condition_interval(sizes.condition, bound, rho, m)
+    if is_single:
+        bound = rounded_bound(bound, X, inverse)
+    inverse[...] = X
+    if scaled.is_graded:
+        scale(inverse, 1 / scaled.q, 1 / scaled.p)
+    norm = np.sqrt(passes.squares(scaled.A, inverse, units)[:, -1])
+    figures[...] = bound, norm, np.zeros(len(A)), rho, *interval
 
 
 def _flushes() -> bool:
@@ -123,10 +143,3 @@ def _inverse(A: ndarray) -> ndarray:
     X = np.linalg.inv(np.where(singular[:, None, None], np.eye(A.shape[-1]), A))
     X[singular] = np.nan
     return X
-
-
-def _residual_norm(scaled: Scaled, X: ndarray, units: Units, rooms: Rooms) -> ndarray:
-    """Return ``||I - A X||_F`` of what is returned."""
-    rooms.second[...] = X
-    scale(rooms.second, 1 / scaled.q, 1 / scaled.p)
-    return np.sqrt(squares_of(residual(scaled.A, rooms.second, out=rooms.first), units.rp, units.p)[:, -1])

@@ -31,26 +31,29 @@ __all__ = ["ROUTES", "certified_inverter", "inv", "load_pretrained"]
 
 
 def inv(A: Any, *, tol: Any = "auto", uncertified: str = "exact", singular: str = "warn", model: Any = "auto") -> Any:
-    """Invert matrices of any size and return only what is proved: learned, refined, certified.
+    """Invert matrices of any size and return only what is proved.
 
-    The network's answers are put together to the full size, refined there in float64 and certified, matrix by matrix;
-    what has no certificate then, or an error bound above 1e-2, goes to LAPACK. Everything is done on the matrix
-    equilibrated by powers of two, so that rows and columns of different units cost no digits, and rounded once to the
-    dtype of A.
+    By the fastest certified route for their size (:data:`skdmi.api.ROUTES`): eight at a time in the lanes of vector
+    registers, or by LAPACK. Every inverse is proved and its error bounded (:func:`skdmi.linalg.certify`); what is
+    delicate is corrected to about its last bit, and what a route does not cover is refined as by
+    :func:`skdmi.iteration.refine`. With a ``model``, its answers are put together to the full size, refined there and
+    certified, and what has no certificate then, or an error bound above 1e-2, goes to LAPACK. Everything is done in
+    float64 on the matrix equilibrated by powers of two, so that rows and columns of different units cost no digits, and
+    rounded once to the dtype of A.
 
     Parameters
     ----------
     A : array-like of shape (..., m, m)
         One matrix or any stack of them, numpy array or torch tensor; a 2-D A is one matrix.
     tol : "auto" or float, default="auto"
-        Residual norm to refine to, see :class:`~skdmi.RefinedInverter`.
+        Residual norm that is small enough, see :class:`~skdmi.RefinedInverter`.
     uncertified : {"exact", "nan", "keep", "raise"}, default="exact"
-        What becomes of matrices whose refined inverse has no certificate.
+        What becomes of matrices whose inverse has no certificate.
     singular : {"warn", "raise", "pinv"}, default="warn"
         What becomes of matrices that are singular to working precision: NaN and one warning, which names their
         indices along the flattened leading axes; an error; or the pseudo-inverse.
     model : "auto", str, path or fitted inverter, default="auto"
-        The network: chosen by size among the shipped ones; the name of a shipped one; a directory; or any inverter.
+        ``"auto"`` takes the direct routes; else a network: the name of a shipped one, a directory, or any inverter.
 
     Returns
     -------

@@ -62,10 +62,10 @@ def invert(
 ) -> None:
     """Invert every matrix in a file, of any size, and prove each inverse.
 
-    The answers of a network for small matrices are put together to the full size, refined and certified: a certificate
-    proves that the matrix has an inverse, with a bound on the error of the one written. INPUT is read chunk by chunk,
-    so it may be larger than memory. OUTPUT is written whole or not at all, in the format of its suffix; it may be
-    INPUT. The summary gives the residual norms ||I - A X||_F of what was written.
+    They are inverted directly, or with --model by a network, whose answers for small matrices are put together to the
+    full size and refined; a certificate proves that the matrix has an inverse, with a bound on the error of the one
+    written. INPUT is read chunk by chunk, so it may be larger than memory. OUTPUT is written whole or not at all, in
+    the format of its suffix; it may be INPUT. The summary gives the residual norms ||I - A X||_F of what was written.
     """
     given = {name: value for name, value in policies.items() if value is not None}
     if raw and (report or given):

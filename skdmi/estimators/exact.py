@@ -27,12 +27,13 @@ class _Found(NamedTuple):
 
 
 class ExactInverter(BaseInverter):
-    r"""Invert by LU factorisation: the yardstick of every other inverter, behind the same interface.
+    r"""Invert by elimination with partial pivoting: the yardstick of every other inverter, behind the same interface.
 
     .. math:: P A = L U, \quad X = U^{-1} L^{-1} P
 
-    computed by LAPACK (cuSOLVER on a GPU) in float64 whatever the dtype of A, on the matrix equilibrated by powers of
-    two, and rounded once. Members that are singular to working precision, in the dtype of A, or whose inverse lies
+    computed in float64 whatever the dtype of A, on the matrix equilibrated by powers of two, and rounded once: on a CPU
+    by the fastest route for the size (:data:`skdmi.api.ROUTES`), of what that does not certify by LAPACK; on a GPU by
+    cuSOLVER. Members that are singular to working precision, in the dtype of A, or whose inverse lies
     beyond the range of that, are dealt with one by one and spoil no other member (:func:`skdmi.linalg.exact_inverse`).
     What is left of :math:`I - A X` bounds the error: above 1e-2, ``transform`` warns (``InaccurateInverseWarning``).
     Takes matrices of any size; nothing is learned, so it needs no ``fit``.

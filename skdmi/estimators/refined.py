@@ -33,7 +33,8 @@ from skdmi.metrics import frobenius_residuals
 class RefinedInverter(MetaInverter):
     r"""Finish and certify the inverses of another inverter.
 
-    1. *Start* with the inverses of ``inverter``, or without one with :math:`c A^T`.
+    1. *Start* with the inverses of ``inverter``, or without one with direct ones, by the fastest route for the size
+       (:data:`skdmi.api.ROUTES`).
     2. *Refine* each matrix, in float64 and equilibrated, until its residual norms :math:`\|I - A X\|_F` and
        :math:`\|I - X A\|_F` are at most ``tol`` (:func:`skdmi.iteration.refine`); matrices that have finished are left
        alone.
@@ -50,14 +51,14 @@ class RefinedInverter(MetaInverter):
     ----------
     inverter : estimator with ``fit`` and ``transform``, default=None
         Whose inverses to refine: cloned and fitted by ``fit``; a fitted one goes inside through
-        :class:`sklearn.frozen.FrozenEstimator`. None is the untrained minimal-residual iteration, the baseline of what
-        a network buys.
+        :class:`sklearn.frozen.FrozenEstimator`. None inverts directly, in a fraction of LAPACK's time on a CPU where
+        numba is installed; what that leaves is corrected once, not stepwise.
     tol : "auto" or float, default="auto"
-        Residual norm to refine to. ``"auto"`` is what rounding allows, :math:`10 u\, \| |A|\,|X| \|_F` with u the unit
+        Residual norm to refine to, or of direct inverses that is small enough. ``"auto"`` is what rounding allows, :math:`10 u\, \| |A|\,|X| \|_F` with u the unit
         roundoff of the dtype; and the same of :math:`I - X A`. A matrix with rows or columns of different units meets
         it in its own units and after equilibration.
     max_steps : int, default=50
-        0 certifies what ``inverter`` returns as it is.
+        0 certifies what ``inverter``, or the direct route, returns as it is.
     uncertified : {"exact", "nan", "keep", "raise"}, default="exact"
         What to do with an inverse that has no certificate after refinement: invert that matrix by LAPACK in float64,
         refine and certify the result; take it for missing; return it nonetheless; or raise. ``"exact"`` does the same

@@ -35,7 +35,7 @@ both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def invert(A, **options):
     A = np.ascontiguousarray(A)
     X = np.empty_like(A)
-    return X, stack.invert(A, X, details=True, **options)
+    return X, stack.invert(A, X, details=True, proof=True, **options)
 
 
 def attack(family, dtype, m, n, seed):

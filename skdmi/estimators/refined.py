@@ -54,9 +54,9 @@ class RefinedInverter(MetaInverter):
         :class:`sklearn.frozen.FrozenEstimator`. None inverts directly, in a fraction of LAPACK's time on a CPU where
         numba is installed; what that leaves is corrected once, not stepwise.
     tol : "auto" or float, default="auto"
-        Residual norm to refine to, or of direct inverses that is small enough. ``"auto"`` is what rounding allows, :math:`10 u\, \| |A|\,|X| \|_F` with u the unit
-        roundoff of the dtype; and the same of :math:`I - X A`. A matrix with rows or columns of different units meets
-        it in its own units and after equilibration.
+        Residual norm to refine to, or of direct inverses that is small enough. ``"auto"`` is what rounding allows,
+        :math:`10 u\, \| |A|\,|X| \|_F` with u the unit roundoff of the dtype; and the same of :math:`I - X A`. A matrix
+        with rows or columns of different units meets it in its own units and after equilibration.
     max_steps : int, default=50
         0 certifies what ``inverter``, or the direct route, returns as it is.
     uncertified : {"exact", "nan", "keep", "raise"}, default="exact"
@@ -156,7 +156,7 @@ class RefinedInverter(MetaInverter):
                 found = pseudo_inverse(A[is_pinv])
                 rounded = rounded_error_bound(found.error_bound, found.inverse, inverse[is_pinv])
                 error_bound = error_bound.index_put((is_pinv,), rounded.to(error_bound))
-            unknown = norm.isnan() | left
+            unknown = torch.ones_like(absent) if left else is_pinv | (norm.isnan() & ~absent)
             if unknown.any():
                 norm = norm.index_put((unknown,), frobenius_residuals(A[unknown], inverse[unknown], left=left))
             converged = norm <= float(0 if self.tol == "auto" else self.tol)
@@ -172,7 +172,7 @@ class RefinedInverter(MetaInverter):
                 certified=to_numpy(solution.has(CERTIFIED)),
                 converged=to_numpy(converged & (norm < 1) & ~is_pinv),
                 n_steps=to_numpy(solution.n_steps),
-                source=np.array(SOURCES)[to_numpy(torch.where(is_pinv, PINV, solution.source))],
+                source=_names(to_numpy(torch.where(is_pinv, PINV, solution.source))),
             )
 
     def _invert(self, A: Tensor) -> Outcome:
@@ -235,6 +235,13 @@ class RefinedInverter(MetaInverter):
             refuse_uncertified(absent, start)
         reason = SINGULAR if self.uncertified == "exact" else UNCERTIFIED
         return settle_singular(A, X, absent, self.singular, start, reason=reason, hint=outcome.hint(absent))
+
+
+def _names(source: np.ndarray) -> np.ndarray:
+    """Return the names of sources; quickly where there is but one, as there mostly is."""
+    names = np.array(SOURCES)
+    one: bool = (source == source[0]).all()
+    return np.full(len(source), names[source[0]]) if one else names[source]
 
 
 def _rounding(A: Tensor, X: Tensor, *, left: bool) -> Tensor:

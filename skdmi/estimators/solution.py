@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skdmi.chunks import chunk_size
+from skdmi.chunks import CHUNK_ENTRIES, chunk_size
 from skdmi.containers import computable, is_for_routes
 from skdmi.estimators.policies import float64_hint, warn_inaccurate
 from skdmi.estimators.report import INACCURATE as INACCURATE_BOUND
@@ -33,8 +33,11 @@ class Outcome(NamedTuple):
     """uint8, bits of :mod:`skdmi.figures`."""
 
     def has(self, bit: int) -> Tensor:
-        """Return whether a bit of the status is set."""
-        return (self.status & bit) != 0
+        """Return whether a bit of the status is set; in parts, since a stack may have many millions of them."""
+        found = torch.empty_like(self.status, dtype=torch.bool)
+        for status, part in zip(self.status.split(CHUNK_ENTRIES), found.split(CHUNK_ENTRIES), strict=True):
+            torch.ne(status & bit, 0, out=part)
+        return found
 
     def without(self, chosen: Tensor) -> "Outcome":
         """Return the outcome with some of the inverses missing; in place, since another copy may be large."""
@@ -118,15 +121,12 @@ class Solution(NamedTuple):
         return ~self.has(CERTIFIED) | unfinished | self.has(INACCURATE)
 
     def without(self, chosen: Tensor) -> Self:
-        """Return the solution with some of the inverses missing."""
-        if not chosen.any():
-            return self
-        return self._replace(
-            inverse=torch.where(chosen[:, None, None], torch.nan, self.inverse),
-            error_bound=torch.where(chosen, torch.nan, self.error_bound),
-            residual_norm=torch.where(chosen, torch.nan, self.residual_norm),
-            source=torch.where(chosen, NONE, self.source),
-        )
+        """Return the solution with some of the inverses missing, in place."""
+        index = chosen.nonzero().flatten()
+        for field in (self.inverse, self.error_bound, self.residual_norm):
+            field[index] = torch.nan
+        self.source[index] = NONE
+        return self
 
     def replaced(self, chosen: Tensor, theirs: Self) -> Self:
         """Return the solution with another one for some of the matrices."""

@@ -32,13 +32,13 @@ from skdmi.lanes.vectors import (
 UNIT = 2.0**-53
 MAX_STEPS = 6
 INACCURATE = 1e-2
-N_FIGURES = 7
+N_DETAILS, N_FIGURES = 4, 7
 APART = 9
 """So many vectors lie between two matrices: a power of two of bytes would have loads wait for unrelated stores."""
 
 Arrays = namedtuple("Arrays", ["double", "single", "start", "inverse", "single_inverse", "members", "figures"])
 Task = namedtuple(
-    "Task", ["m", "n_figures", "is_single", "is_list", "has_start", "corrects", "measures", "unit", "tol"]
+    "Task", ["m", "n_figures", "is_single", "is_list", "has_start", "corrects", "measures", "n_written", "unit", "tol"]
 )
 Rooms = namedtuple("Rooms", ["A", "X", "R", "W", "T", "spare", "figures", "p", "q", "vectors", "bases", "order"])
 
@@ -63,12 +63,14 @@ def inverse(
     """Invert the members from ``first`` to ``last``, and say what is found of each: the fields of ``Figures``.
 
     ``flags`` are, from the lowest: the stack is float32; ``members`` are indices; there is a start; correct; measure
-    the residual of what was rounded to float32. The room begins with space for whole numbers.
+    the residual of what was rounded to float32, and say more than the status; say all. The room begins with space for
+    whole numbers.
     """
     arrays = Arrays(double, single, start, out, single_out, members, figures)
-    task = Task(
-        m, n_figures, flags & 1 != 0, flags & 2 != 0, flags & 4 != 0, flags & 8 != 0, flags & 16 != 0, unit, tol
-    )
+    measures = flags & 16 != 0
+    n_written = N_FIGURES if flags & 32 else N_DETAILS if measures else 1
+    bits = flags & 1 != 0, flags & 2 != 0, flags & 4 != 0, flags & 8 != 0
+    task = Task(m, n_figures, bits[0], bits[1], bits[2], bits[3], measures, n_written, unit, tol)
     square = m * m
     bases, order, room = as_integers(room), as_integers(part(room, 2)), part(room, 2 + square // LANES + 1)
     apart = square + APART
@@ -243,7 +245,7 @@ def _judge(arrays, task, rooms, units, inside, balanced, steps, first, count):
     store(figures, 6, interval[1])
     for lane in range(count):
         place = arrays.members[first + lane] if task.is_list else first + lane
-        for k in range(N_FIGURES if task.measures else 1):
+        for k in range(task.n_written):
             arrays.figures[k * task.n_figures + place] = figures[k * LANES + lane]
 
 

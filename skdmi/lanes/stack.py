@@ -14,8 +14,8 @@ LARGEST_OF_MANY, MANY = 80, 64
 """The largest m of so many matrices (``benchmarks/routes.py``)."""
 MAX_STEPS = 7
 """From a start, the correction included."""
-_SINGLE, _LIST, _START, _CORRECTS, _MEASURES = 1, 2, 4, 8, 16
-_N_FIGURES = 7
+_SINGLE, _LIST, _START, _CORRECTS, _MEASURES, _PROVES = 1, 2, 4, 8, 16, 32
+_N_DETAILS, _N_FIGURES = 4, 7
 _N_VECTORS = 90, 25, 8
 """Of the room that the kernel needs: in all, times m, times m^2."""
 
@@ -36,6 +36,7 @@ def invert(
     corrects: bool = True,
     tol: float = 0.0,
     details: bool = False,
+    proof: bool = False,
 ) -> Figures:
     r"""Invert a stack into X by Gauss-Jordan elimination and certify it, matrix by matrix.
 
@@ -55,7 +56,9 @@ def invert(
     tol : float, default=0.0
         A residual norm that is small enough.
     details : bool, default=False
-        Whether to return all figures, else the status alone.
+        Whether to return error bounds, residual norms and numbers of steps, else the status alone.
+    proof : bool, default=False
+        Whether to return rho and the condition interval as well.
 
     Returns
     -------
@@ -63,7 +66,7 @@ def invert(
         X of members that are not certified is what was found.
     """
     n, m, _ = A.shape
-    figures = np.empty((_N_FIGURES, n)) if details else None
+    figures = np.empty((_N_FIGURES if proof else _N_DETAILS, n)) if details or proof else None
     status = np.empty(n, np.uint8)
     task = partial(_invert_part, A, X, start, corrects, tol, status, figures)
     do_in_parts(task, n, m)
@@ -83,7 +86,8 @@ def _invert_part(
     """Invert a part of a stack, then once more, with a correction, what wants one."""
     A, X, start = A[part], X[part], None if start is None else start[part]
     figures = np.empty((1, len(A))) if details is None else details[:, part]
-    call = partial(_call, A, X, start, figures, tol, _MEASURES * (details is not None))
+    flags = _MEASURES * (len(figures) > 1) | _PROVES * (len(figures) == _N_FIGURES)
+    call = partial(_call, A, X, start, figures, tol, flags)
     call(None)
     found = figures[0].astype(np.uint8)
     wanting = found & WANTING

@@ -73,12 +73,13 @@ def _deflate_adjoint(
     of_X, of_R = zeros_for_none(gradients, (X, R))
     m, rank = len(A), columns.shape[1]
     (V, rows), orthonormal = kept[:2], _grouped(kept[2:], rank)
-    U, W = orthonormal[-1].rows.split(m, dim=1)
+    U, W = orthonormal[-1].rows[:, :m], orthonormal[-1].rows[:, m:]
     of_rows = accumulate(multiply(U, of_X), W, of_R, -1)
     of_U = multiply(rows, of_X.transpose(0, 1))
     of_W = accumulate(multiply(of_rows, R.transpose(0, 1)), rows, of_R.transpose(0, 1), -1)
     of_R = add_product(of_R, W.transpose(0, 1), of_rows)
-    of_V, of_W = orthonormal[-1].adjoint(join([of_U, of_W], 1)).split(m, dim=1)
+    of_images = orthonormal[-1].adjoint(join([of_U, of_W], 1))
+    of_V, of_W = of_images[:, :m], of_images[:, m:]
     of_A = multiply(of_W.transpose(0, 1), V) if needed[0] else None
     of_V = add_product(of_V, of_W, A)
     of_X = add_product(of_X, of_V.transpose(0, 1), orthonormal[-2].rows)
@@ -100,7 +101,7 @@ def _deflate(A: Tensor, X: Tensor, R: Tensor, columns: Tensor, *, n_powers: int)
         V = multiply(orthonormal.rows, factor.transpose(0, 1))
         kept += orthonormal.tensors()
     orthonormal = orthonormalize(join([V, multiply(V, A.transpose(0, 1))], 1), m)
-    U, W = orthonormal.rows.split(m, dim=1)
+    U, W = orthonormal.rows[:, :m], orthonormal.rows[:, m:]
     rows = multiply(W, R)
     outputs = add_product(X, U.transpose(0, 1), rows), add_product(R, W.transpose(0, 1), rows, -1)
     return outputs, (V, rows, *kept, *orthonormal.tensors())
@@ -125,7 +126,7 @@ class Orthonormal(NamedTuple):
     def adjoint(self, gradient: Tensor) -> Tensor:
         """Return the gradient of the rows that :func:`orthonormalize` was given."""
         m = self.orthogonal[0].shape[1]
-        rows, of_rows = list(self.rows.split(1)), list(gradient.split(1))
+        rows, of_rows = _each(self.rows), list(_each(gradient))
         last = [row[:, -m:] for row in rows]
         projections = list(self.projections)
         for j in reversed(range(len(rows))):
@@ -156,8 +157,8 @@ def orthonormalize(rows: Tensor, m: int | None = None) -> Orthonormal:
     eps = torch.finfo(rows.dtype).eps
     done: list[Tensor] = []
     orthogonal, scales, projections = [], [], []
-    for row in rows.split(1):
-        w = row[:, -m:]
+    for row in _each(rows):
+        w = row if m == row.shape[1] else row[:, -m:]
         square, least = w.square().sum(dim=1, keepdim=True), eps**3.5
         if done:
             least = eps**1.5 * square.clamp_min(eps**2)
@@ -170,6 +171,11 @@ def orthonormalize(rows: Tensor, m: int | None = None) -> Orthonormal:
         orthogonal.append(w)
         done.append(row * scales[-1])
     return Orthonormal(join(done, 0), tuple(orthogonal), tuple(scales), tuple(projections))
+
+
+def _each(rows: Tensor) -> Tensors:
+    """Return the rows one by one, each of shape (1, n, ...)."""
+    return rows.unsqueeze(1).unbind()
 
 
 def _subtract_from_last(row: Tensor, factor: Tensor, last: Tensor) -> Tensor:

@@ -86,9 +86,11 @@ def fit_directions(R: Tensor, directions: Tensor) -> LeastSquares:
 def problem_of(fields: Sequence[Tensor]) -> LeastSquares:
     """Return the problem from its fields with entries first, as :func:`factorise` returns them."""
     cosines, coordinates, scale, norm, solution = fields
-    return LeastSquares(
-        cosines.movedim(0, -1), coordinates.movedim(0, -1), scale.movedim(0, -1), norm, matrices(solution)
-    )
+    if norm.ndim > 1:
+        cosines, coordinates, scale = (T.movedim(0, -1) for T in (cosines, coordinates, scale))
+    else:
+        cosines, coordinates, scale = (T.transpose(0, -1) for T in (cosines, coordinates, scale))
+    return LeastSquares(cosines, coordinates, scale, norm, matrices(solution))
 
 
 class Factors(NamedTuple):
@@ -122,9 +124,11 @@ def factorise(gram: Tensor) -> tuple[Tensors, Factors]:
 
 def _eliminate(unit: Tensor, ridge: float) -> tuple[list[list[Tensor]], list[Tensor]]:
     """Return L below its diagonal, with y in the last row, and the reciprocals of the diagonal."""
-    rest = [list(row.unbind()) for row in unit.unbind()]
+    k = len(unit)
+    entries_of = unit.flatten(0, 1).unbind()
+    rest = [list(entries_of[i * k : (i + 1) * k]) for i in range(k)]
     reciprocals: list[Tensor] = []
-    for j in range(len(rest) - 1):
+    for j in range(k - 1):
         reciprocals.append((rest[j][j] + ridge).clamp_min(ridge).rsqrt())
         for i in range(j + 1, len(rest)):
             rest[i][j] = rest[i][j] * reciprocals[j]
@@ -142,15 +146,17 @@ def _floor(squares: Tensor) -> Tensor:
 def _inverse_of_transpose(L: list[list[Tensor]], reciprocals: list[Tensor]) -> Tensor:
     """Return :math:`L^{-T}`, row by row from below."""
     k = len(reciprocals)
-    rows = [[torch.zeros_like(reciprocals[0])] * k for _ in range(k)]
+    zero = torch.zeros_like(reciprocals[0])
+    rows = [[zero] * k for _ in range(k)]
     for i in reversed(range(k)):
         rows[i][i] = reciprocals[i]
+        minus = -reciprocals[i] if i + 1 < k else zero
         for j in range(i + 1, k):
             known = L[i + 1][i] * rows[i + 1][j]
             for n in range(i + 2, j + 1):
                 known = torch.addcmul(known, L[n][i], rows[n][j])
-            rows[i][j] = -known * reciprocals[i]
-    return torch.stack([entry for row in rows for entry in row]).unflatten(0, (k, k))
+            rows[i][j] = known * minus
+    return torch.stack([entry for row in rows for entry in row]).reshape(k, k, *zero.shape)
 
 
 def factorise_adjoint(factors: Factors, fields: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor:

@@ -129,7 +129,7 @@ def _combine(X: Tensor, R: Tensor, S: Tensor, vectors: Tensor, solution: Tensor,
     if len(c) == 3:
         P.diagonal().add_(c[2].unsqueeze(-1))
     k = len(c)
-    R_new = add_product(vectors[k:], c.unsqueeze(0), vectors[:k], -1).squeeze(0).unflatten(0, R.shape[:2])
+    R_new = add_product(vectors[k:], c.unsqueeze(0), vectors[:k], -1).reshape(R.shape)
     X_new = X * (identity_entries(R) + P) if len(X) == 1 else add_product(X, X, P)
     return (X_new, R_new), (c, P)
 

@@ -98,7 +98,7 @@ def inner_products(A: Tensor, B: Tensor) -> Tensor:
     a, b = A.unbind(), B.unbind()
     for i, j in product(range(len(a)), range(len(b))):
         found[i, j] = found[j, i] if A is B and j < i else torch.linalg.vecdot(a[i], b[j], dim=0)
-    return torch.stack(list(found.values())).unflatten(0, (len(a), len(b)))
+    return torch.stack(list(found.values())).reshape(len(a), len(b), *a[0].shape[1:])
 
 
 def join(parts: list[Tensor], dim: int) -> Tensor:
@@ -125,10 +125,12 @@ def identity_entries(A: Tensor) -> Tensor:
 
 def _are_small(A: Tensor, B: Tensor) -> bool:
     """Return whether the batch should be last in a product: of small matrices, or with rows of all their entries."""
-    if A.device.type != "cpu" or A.ndim != 3:
+    if A.ndim != 3:
         return False
-    _, middle, largest = sorted((A.shape[0], A.shape[1], B.shape[1]))
-    return middle <= SMALL and largest <= SMALL**2
+    p, q, _ = A.shape
+    r = B.shape[1]
+    n_large = (p > SMALL) + (q > SMALL) + (r > SMALL)
+    return (n_large == 0 or (n_large == 1 and max(p, q, r) <= SMALL**2)) and A.is_cpu
 
 
 def _batch_first(A: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch.linalg import matrix_norm
 
 from skdmi.estimators.dask_blocks import invert_chunked
 from skdmi.exceptions import SingularMatrixWarning
-from skdmi.linalg import block_inverse, exact_inverse, haar_orthogonal, residual
+from skdmi.linalg import block_inverse, blocks, exact_inverse, haar_orthogonal, residual
 from skdmi.linalg.recursion import collect_leaves, pad_to_blocks, pivot_order, polish_, schur_inverse_
 from tests.marks import slow_but
 from tests.matrices import make_stack
@@ -71,6 +71,69 @@ def test_products_are_those_of_three_inversions_by_elimination():
     N = 64
     schur_inverse_(dominant(1, N).as_subclass(Counting), 1, torch.reciprocal)
     assert sum(multiply_adds) <= N**3
+
+
+# In numpy
+
+
+@pytest.mark.parametrize("N", slow_but([50, 100], [49, 50, 64, 100, 150]))
+@pytest.mark.parametrize("block_size", [3, 16, 49, 1000])
+@pytest.mark.parametrize("kind", ["uniform", "permutation"])
+def test_large_matrices_are_inverted_in_numpy(kind, block_size, N):
+    A = make_stack(kind, 2, N)
+    X = blocks.invert_by_blocks(A, block_size, np.linalg.inv)
+    np.testing.assert_allclose(X @ A, np.broadcast_to(np.eye(N), A.shape), atol=1e-10)
+    through_torch = block_inverse(
+        torch.from_numpy(A), block_size, lambda leaf: torch.from_numpy(np.linalg.inv(leaf.numpy()))
+    )
+    np.testing.assert_array_equal(X, through_torch.numpy())
+
+
+def test_leading_blocks_of_zeros_are_no_obstacle_to_large_matrices_either():
+    swap = np.roll(np.eye(60), 30, axis=1)[None]
+    np.testing.assert_array_equal(blocks.invert_by_blocks(swap, 7, np.linalg.inv), swap.mT)
+
+
+def test_units_too_far_apart_are_left_to_others():
+    A = make_stack("uniform", 1, 60)
+    A[:, 0] *= 2.0**-1000
+    assert blocks.invert_by_blocks(A, 7, np.linalg.inv) is None
+    A[:, 0] = 0
+    assert blocks.invert_by_blocks(A, 7, np.linalg.inv) is None
+    far = 2.0**-400 * make_stack("uniform", 1, 60)
+    X = block_inverse(torch.from_numpy(far), 7, exact_inverse).numpy()
+    np.testing.assert_allclose(far @ X, np.eye(60)[None], atol=1e-11)
+
+
+def test_the_column_order_is_the_row_order_of_the_transpose():
+    A = make_stack("uniform", 1, 60)
+    order = pivot_order(torch.from_numpy(A).mT.contiguous())[0]
+    np.testing.assert_array_equal(blocks.column_order(A[0]), order)
+
+
+@settings(max_examples=30, deadline=None)
+@given(n_blocks=st.integers(1, 9), block_size=st.integers(1, 5), n_matrices=st.integers(1, 3))
+def test_both_recursions_are_the_same(n_blocks, block_size, n_matrices):
+    A = dominant(n_matrices, n_blocks * block_size)
+    work = A.numpy().copy()
+    blocks.schur_inverse_(work, block_size, np.linalg.inv)
+    np.testing.assert_allclose(work, schur_inverse_(A, block_size, torch.linalg.inv), rtol=1e-12, atol=1e-18)
+
+
+@pytest.mark.parametrize("distance", [0.0, 1e-9, 1e-3, 0.1])
+def test_quick_polishing_lands(distance):
+    A = make_stack("well", 4, 6)
+    X = np.linalg.inv(A) * (1 + distance)
+    assert blocks.polish_(A, X)
+    np.testing.assert_allclose(X, np.linalg.inv(A), rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("far", [2.0, np.nan, np.inf])
+def test_quick_polishing_says_where_it_does_not_land(far):
+    A = make_stack("orthogonal", 4, 6)
+    X = A.mT.copy()
+    X[1] *= far
+    assert not blocks.polish_(A, X)
 
 
 # Padding, mixing, polishing

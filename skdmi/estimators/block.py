@@ -21,6 +21,7 @@ from skdmi.estimators.solution import REFINED, Outcome, Solution, in_parts
 from skdmi.figures import CERTIFIED
 from skdmi.iteration.refinement import refine
 from skdmi.kinds import is_dask
+from skdmi.linalg.blocks import polish_ as polish_quickly_
 from skdmi.linalg.recursion import block_inverse, collect_leaves, polish_
 from skdmi.linalg.residuals import missing
 
@@ -39,10 +40,11 @@ class BlockInverter(MetaInverter):
     halves the problem until m x m pivots are left, the leaves, which the inner inverter inverts, and which are then
     refined to the rounding floor. Each matrix is
 
-    1. equilibrated by powers of two, which are undone exactly, its rows ordered as an LU factorisation in float32
-       would, and filled up to whole blocks with a scaled identity;
+    1. equilibrated by powers of two, which are undone exactly, its rows (those of the transpose, if it is large and on a
+       CPU) ordered as an LU factorisation in float32 would, and filled up to whole blocks with a scaled identity;
     2. inverted by blocks;
-    3. refined (:func:`skdmi.iteration.refine`) and certified (:func:`skdmi.linalg.certify`).
+    3. refined (:func:`skdmi.iteration.refine`) and certified (:func:`skdmi.linalg.certify`); a large one on a CPU, where
+       that is enough, by a step for each of its two residuals (:func:`skdmi.linalg.landing.land`).
 
     What is not certified, or not accurate, or has a residual that rounding does not explain, goes to LAPACK as a whole,
     and is NaN where that finds no certified inverse either: a singular matrix never has a finite inverse. All this is
@@ -118,8 +120,9 @@ class BlockInverter(MetaInverter):
         self.block_size_ = m
 
     def _invert(self, A: Tensor) -> Outcome:
-        parts = zip(in_parts(A), in_parts(self._guess(A)), strict=True)
-        solution = Solution.joined([Solution.refined(*part, REFINED, max_steps=MAX_STEPS) for part in parts])
+        solution = Solution.joined(
+            [Solution.refined(part, self._guess(part), REFINED, max_steps=MAX_STEPS) for part in in_parts(A)]
+        )
         wanting = solution.wanting()
         if wanting.any():
             solution = solution.with_exact(A, wanting)
@@ -172,6 +175,8 @@ class BlockInverter(MetaInverter):
 def invert_leaf(inverter: Any, A: Tensor) -> Tensor:
     """Invert pivots, and refine to the floor what comes: quickly where it is good, thoroughly where it is not."""
     X = invert_with(inverter, A)
+    if A.device.type == "cpu" and polish_quickly_(A.numpy(), X.numpy()):
+        return X
     poor = polish_(A, X) >= 0.5
     if poor.any():
         X[poor] = refine(A[poor], X[poor]).inverse

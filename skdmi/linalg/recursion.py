@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.linalg import matrix_norm
 
+from skdmi.linalg.blocks import invert_by_blocks, is_served
 from skdmi.linalg.exact import exact_inverse
 from skdmi.linalg.residuals import double, missing, rounding_floor
 from skdmi.linalg.scaling import equilibrate, scale_both
@@ -21,7 +22,8 @@ def block_inverse(A: Tensor, block_size: int, invert_leaf: Callable[[Tensor], Te
     with the powers of two :math:`D_1, D_2` of :func:`equilibrate`, and the row order P of :func:`pivot_order`.
     :math:`P A'` is filled up to whole blocks (:func:`pad_to_blocks`) and inverted by :func:`schur_inverse_`. Everything
     but the order is float64. The result is as good as its leaves and as its leading principal blocks are conditioned:
-    it wants to be refined.
+    it wants to be refined. On a CPU large matrices are inverted in numpy, with an order of columns in the place of
+    rows (:func:`skdmi.linalg.blocks.invert_by_blocks`).
 
     Beside A and the inverse it needs room for at most 4 N^2 numbers a matrix.
 
@@ -52,7 +54,12 @@ def block_inverse(A: Tensor, block_size: int, invert_leaf: Callable[[Tensor], Te
     """
     check_square("A", A)
     N = A.shape[-1]
-    scaled, row_exponent, column_exponent = equilibrate(double(A).reshape(-1, N, N))
+    stack = double(A).reshape(-1, N, N)
+    if is_served(N) and stack.device.type == "cpu":
+        found = invert_by_blocks(stack.numpy(), block_size, lambda leaf: invert_leaf(torch.from_numpy(leaf)).numpy())
+        if found is not None:
+            return torch.from_numpy(found).reshape(A.shape)
+    scaled, row_exponent, column_exponent = equilibrate(stack)
     order = pivot_order(scaled)[:, :, None].expand_as(scaled)
     X = pad_to_blocks(scaled.gather(1, order), block_size)
     X = schur_inverse_(X, block_size, invert_leaf)[:, :N, :N]

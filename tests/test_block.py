@@ -179,6 +179,30 @@ def test_a_stack_is_inverted_as_its_members_one_by_one(shipped):
     np.testing.assert_allclose(shipped.transform(A), one_by_one, rtol=1e-9, atol=1e-11)
 
 
+def test_large_members_with_and_without_an_inverse(shipped):
+    A = make_stack("uniform", n_matrices=4, m=60)
+    A[2] = make_stack("condition", n_matrices=1, m=60, condition=1e9)[0]  # refined thoroughly
+    A[1, 0] = A[1, 1]
+    regular = [0, 2, 3]
+    for inverter in (shipped, BlockInverter()):
+        with pytest.warns(SingularMatrixWarning, match="1 of 4 matrices .* at index 1"):
+            X = inverter.transform(A)
+        assert np.isnan(X[1]).all()
+        for first, second in ((A[regular], X[regular]), (X[regular], A[regular])):
+            assert (residual_norms(first, second) <= rounding(first, second)).all()
+    report = RefinedInverter(BlockInverter(), singular="pinv").report(A)
+    np.testing.assert_array_equal(report.certified, [True, False, True, True])
+    np.testing.assert_array_equal(report.source, ["network", "pinv", "refined", "network"])
+    np.testing.assert_allclose(report.inverse[1], np.linalg.pinv(A[1]), rtol=1e-8, atol=1e-10)
+
+
+def test_large_tensors_through_transforms_of_functions():
+    A = torch.from_numpy(make_stack("uniform", n_matrices=2, m=50))
+    gradient = torch.func.vmap(torch.func.grad(lambda A: BlockInverter().invert(A).sum()))(A)
+    X = torch.linalg.inv(A)
+    torch.testing.assert_close(gradient, -(X.mT @ torch.ones_like(A) @ X.mT), rtol=1e-9, atol=1e-9)
+
+
 def test_float32_is_computed_in_float64_and_rounded_once(shipped):
     A = make_stack("uniform", n_matrices=20, m=40, dtype=np.float32)
     X = shipped.transform(A)

@@ -14,9 +14,11 @@ from skdmi.estimators.report import SOURCES
 from skdmi.figures import CERTIFIED, CONVERGED, INACCURATE, NONSINGULAR, OUTSIDE, Figures, is_sound
 from skdmi.iteration.refinement import Refinement, refine_equilibrated
 from skdmi.lanes import stack as lanes
+from skdmi.linalg.blocks import is_served
 from skdmi.linalg.certificate import Certificate, certify_equilibrated, rounded_error_bound
 from skdmi.linalg.exact import exact_inverse
 from skdmi.linalg.fixed import fixed_inverse
+from skdmi.linalg.landing import land
 from skdmi.linalg.residuals import double, missing
 from skdmi.linalg.scaling import equilibrate
 from skdmi.metrics import frobenius_residuals
@@ -87,8 +89,44 @@ class Solution(NamedTuple):
     ) -> Self:
         """Refine from a start, certify, and bound the error of what the inverses are in the dtype of A.
 
-        ``as_it_was`` and ``stepped`` are the sources of inverses that take no step, and of those that take some.
+        ``as_it_was`` and ``stepped`` are the sources of inverses that take no step, and of those that take some. Large
+        matrices on a CPU go the quick way first (:func:`skdmi.linalg.landing.land`).
         """
+        settings = as_it_was, stepped, tol, max_steps
+        if start is None or not (is_for_routes(A) and is_served(A.shape[-1])):
+            return cls._refined_thoroughly(A, start, *settings)
+        solution = cls._refined_quickly(A, start, *settings)
+        left = ~solution.has(CERTIFIED)
+        if not left.any():
+            return solution
+        theirs = cls._refined_thoroughly(A[left], start[left], *settings)
+        return theirs if left.all() else solution.replaced(left, theirs)
+
+    @classmethod
+    def _refined_quickly(
+        cls, A: Tensor, start: Tensor, as_it_was: int, stepped: int, tol: float, max_steps: int
+    ) -> Self:
+        """Do with each matrix what is quickly done; the others are not certified."""
+        zeros = torch.zeros(len(A), dtype=torch.int64)
+        unknown = torch.full((len(A),), torch.nan, dtype=torch.float64)
+        solution = cls(torch.empty_like(A), zeros.byte(), unknown.clone(), unknown, zeros + as_it_was, zeros)
+        for k, (member, begun) in enumerate(zip(A.contiguous().numpy(), double(start).numpy(), strict=True)):
+            landed = land(member, begun, tol=tol, max_steps=max_steps)
+            if landed is not None:
+                X = torch.from_numpy(landed.inverse)
+                if len(A) == 1:  # no copy of what may be large
+                    solution = solution._replace(inverse=X[None])
+                else:
+                    solution.inverse[k] = X
+                solution.status[k] = CERTIFIED | NONSINGULAR | CONVERGED
+                solution.error_bound[k], solution.n_steps[k] = landed.error_bound, landed.n_steps
+                solution.source[k] = stepped if landed.n_steps else as_it_was
+        return solution
+
+    @classmethod
+    def _refined_thoroughly(
+        cls, A: Tensor, start: Tensor | None, as_it_was: int, stepped: int, tol: float, max_steps: int
+    ) -> Self:
         refined, certificate, X, error_bound = _refine(A, start, tol, max_steps)
         certified = certificate.certified.to(A.device) & ~missing(X)
         bits = (

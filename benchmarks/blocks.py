@@ -19,9 +19,9 @@ from torch import Tensor
 from torch.linalg import matrix_norm
 
 from benchmarks.lib.box_draper import TERMS, normal_equations
-from benchmarks.lib.machine import keep_to_one_thread
-from benchmarks.lib.timing import alternate
-from skdmi import BlockInverter, RefinedInverter, load_pretrained
+from benchmarks.lib.machine import keep_to_one_thread, start_as_it_is
+from benchmarks.lib.timing import alternate, in_turn, quartiles
+from skdmi import BlockInverter, ExactInverter, RefinedInverter, load_pretrained
 from skdmi.estimators.block import invert_leaf
 from skdmi.linalg import block_inverse, certify, equilibrate, exact_inverse, residual
 from skdmi.linalg.recursion import pad_to_blocks, schur_inverse_
@@ -116,28 +116,23 @@ def block_and_certify(A: np.ndarray) -> Any:
 
 
 def exact_leaves(largest: int) -> None:
-    print("\nExact leaves, one matrix U[-1,1]: time over numpy.linalg.inv's")
-    names = (
-        "recursion alone",
-        "BlockInverter(None)",
-        "... and certify",
-        "RefinedInverter(BlockInverter(None))",
-    )
-    print(f"{'N':>5}{'numpy ms':>10}" + "".join(f"{name:>{len(name) + 3}}" for name in names))
-    for N in up_to(largest, 1024, 2048):
-        spent = seconds(
-            {
-                "numpy": np.linalg.inv,
-                names[0]: lambda A: schur_inverse_(pad_to_blocks(torch.from_numpy(A), 32), 32, exact_inverse),
-                names[1]: BlockInverter().transform,
-                names[2]: block_and_certify,
-                names[3]: RefinedInverter(BlockInverter()).transform,
-            },
-            N,
-            repeats=5,
-        )
-        ratios = "".join(f"{spent[name] / spent['numpy']:>{len(name) + 3}.2f}" for name in names)
-        print(f"{N:>5}{1e3 * spent['numpy']:>10.0f}{ratios}")
+    print("\nExact leaves, one matrix U[-1,1]: time over numpy.linalg.inv's of the same matrix, median [quartiles]")
+    methods = {
+        "recursion alone": lambda A: block_inverse(torch.from_numpy(A), 32, partial(invert_leaf, ExactInverter())),
+        "BlockInverter()": BlockInverter().transform,
+        "... and certify": block_and_certify,
+        "RefinedInverter(BlockInverter())": RefinedInverter(BlockInverter()).transform,
+    }
+    print(f"{'N':>5}{'numpy ms':>10}" + "".join(f"{name:>{max(len(name), 20) + 2}}" for name in methods))
+    for N in up_to(largest, 64, 150, 512, 1024, 2048):
+        matrices = (uniform(1, N, seed) for seed in range(31 if N < 500 else 8))
+        spent = in_turn({"numpy": np.linalg.inv, **methods}, matrices)
+        numpy = spent.pop("numpy")
+        print(f"{N:>5}{1e3 * np.median(numpy.processor):>10.2f}", end="")
+        for name, one in spent.items():
+            lower, middle, upper = quartiles(one.processor / numpy.processor)
+            print(f"{f'{middle:.2f} [{lower:.2f}, {upper:.2f}]':>{max(len(name), 20) + 2}}", end="")
+        print()
 
     sizes = np.array(up_to(largest, 256, 512, 1024, 2048))
     times = {N: seconds({"block": BlockInverter().transform}, N, repeats=3)["block"] for N in sizes}
@@ -266,6 +261,7 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", default=list(parts), help=f"of {', '.join(parts)}; all by default")
     parser.add_argument("--largest", type=int, default=2048, metavar="N", help="of accuracy, growth and speed")
     options = parser.parse_args()
+    start_as_it_is()
     print(keep_to_one_thread())
     for part in options.parts:
         for table in parts[part]:

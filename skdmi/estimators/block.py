@@ -40,11 +40,11 @@ class BlockInverter(MetaInverter):
     halves the problem until m x m pivots are left, the leaves, which the inner inverter inverts, and which are then
     refined to the rounding floor. Each matrix is
 
-    1. equilibrated by powers of two, which are undone exactly, its rows (those of the transpose, if it is large and on a
-       CPU) ordered as an LU factorisation in float32 would, and filled up to whole blocks with a scaled identity;
+    1. equilibrated by powers of two, which are undone exactly, its rows (those of the transpose, if it is large and on
+       a CPU) ordered as an LU factorisation in float32 would, and filled up to whole blocks with a scaled identity;
     2. inverted by blocks;
-    3. refined (:func:`skdmi.iteration.refine`) and certified (:func:`skdmi.linalg.certify`); a large one on a CPU, where
-       that is enough, by a step for each of its two residuals (:func:`skdmi.linalg.landing.land`).
+    3. refined (:func:`skdmi.iteration.refine`) and certified (:func:`skdmi.linalg.certify`); a large one on a CPU,
+       where that is enough, by a step for each of its two residuals (:func:`skdmi.linalg.landing.land`).
 
     What is not certified, or not accurate, or has a residual that rounding does not explain, goes to LAPACK as a whole,
     and is NaN where that finds no certified inverse either: a singular matrix never has a finite inverse. All this is

@@ -14,7 +14,7 @@ from skdmi.figures import CERTIFIED, CONVERGED, NONSINGULAR, OUTSIDE
 from skdmi.iteration.promise import keeps_promise
 from skdmi.lanes.passes import LARGE, passes_for
 from skdmi.lapack import invert
-from skdmi.lapack.residuals import N_PROBES, SHARE, estimate
+from skdmi.lapack.residuals import N_PROBES, SHARE, estimate, share_of
 from skdmi.lapack.scaling import ALONE, BY_TERMS
 from skdmi.lapack.stack import PART_ENTRIES
 from skdmi.linalg import Certificate, certify, equilibrate
@@ -264,10 +264,13 @@ def test_probes_do_not_miss_what_is_too_large(rank):
         assert SHARE < squares[0, 0] < 3
 
 
-def test_the_chance_to_miss_is_small():
-    chi_squared = np.random.default_rng(13).chisquare(N_PROBES, 200_000) / N_PROBES
-    assert chi_squared.min() > SHARE
-    assert (SHARE * np.exp(1 - SHARE)) ** (N_PROBES / 2) <= 1e-6
+@pytest.mark.parametrize("n_probes", [N_PROBES, 64, 256, 1000])
+def test_the_chance_to_miss_is_small(n_probes):
+    share = share_of(n_probes)
+    chi_squared = np.random.default_rng(13).chisquare(n_probes, 200_000) / n_probes
+    assert chi_squared.min() > share
+    assert 0.99e-6 < (share * np.exp(1 - share)) ** (n_probes / 2) <= 1e-6
+    assert share >= SHARE
 
 
 @pytest.mark.parametrize("N", slow_but([150], [150, 300, 520]))

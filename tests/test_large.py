@@ -48,6 +48,28 @@ def test_passes_find_what_numpy_finds(kind, m, dtype):
     np.testing.assert_array_equal(out, expected_out)
 
 
+@pytest.mark.parametrize("m", slow_but([49, 72, 73, 150, 513], [49, 72, 73, 150, 513, 700, 1300]))
+@pytest.mark.parametrize("kind", ["uniform", "spd", "permutation", "condition"])
+def test_eliminations_leave_what_rounding_explains(kind, m):
+    options = {"condition": 1e10} if kind == "condition" else {}
+    A = make_stack(kind, 1, m, seed=m, **options)
+    passes = CompiledPasses(m)
+    scaled = Scaled(*passes.equilibrate(A))
+    X = passes.eliminate(scaled.A)
+    sizes, right = passes.measure(scaled.A, X, find_units(scaled))
+    assert (right <= sizes[0]).all()
+    assert (passes.squares(scaled.A, X, None, is_left=True) <= sizes[1]).all()
+
+
+def test_what_an_elimination_leaves_too_inexact_is_inverted_by_lapack(monkeypatch):
+    A = make_stack("condition", 2, 60, condition=1e4)
+    eliminate = CompiledPasses.eliminate
+    monkeypatch.setattr(CompiledPasses, "eliminate", lambda self, A: eliminate(self, A) * (1 + 1e-9))
+    X, figures = inverted(A)
+    assert (figures.status == CERTIFIED | NONSINGULAR | CONVERGED).all()
+    np.testing.assert_allclose(X, np.linalg.inv(A), rtol=1e-9, atol=1e-11)
+
+
 @pytest.mark.parametrize("m", [49, 64, 131])
 @both_dtypes
 def test_units_far_apart_are_measured_alike(m, dtype):
@@ -107,11 +129,13 @@ def test_verdicts_and_bounds_are_those_of_numpy(m, dtype):
     X, figures = inverted(A, details=True)
     expected_X = np.empty_like(A)
     expected = invert(A, expected_X, details=True)
-    np.testing.assert_array_equal(figures.status, expected.status)
-    np.testing.assert_array_equal(X, expected_X)
-    for one, other in zip(figures[1:], expected[1:], strict=True):
-        certified = figures.has(CERTIFIED)
-        np.testing.assert_allclose(one[certified], other[certified], rtol=0.05, atol=1e-16 * m)
+    assert (figures.status & expected.status == expected.status).all()
+    np.testing.assert_array_equal(figures.status | CONVERGED, expected.status | CONVERGED)
+    proved = figures.has(CERTIFIED)
+    np.testing.assert_allclose(X[proved], expected_X[proved], rtol=1e-6, atol=1e-9 * abs(expected_X[proved]).max())
+    for name in ("error_bound", "rho", "condition_lower", "condition_upper"):
+        one, other = (getattr(found, name)[proved] for found in (figures, expected))
+        np.testing.assert_allclose(one, other, rtol=0.5 if name in ("error_bound", "rho") else 1e-4)
     assert figures.status[0] == CERTIFIED | NONSINGULAR | CONVERGED
     assert (figures.status[-2:] == OUTSIDE).all()
 

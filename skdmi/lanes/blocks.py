@@ -9,7 +9,7 @@ HEIGHT, WIDTH = LANES, TILE_COLUMNS * LANES
 """Of a tile."""
 DEPTH = 128
 """Rows of X in a block: with them a tile's columns of X fill half the nearest cache."""
-BLOCK_ROWS, BLOCK_COLUMNS = 96, 192
+BLOCK_ROWS, BLOCK_COLUMNS = 192, 192
 """Of a block of the product: with its operands it stays in the next cache."""
 
 
@@ -45,11 +45,11 @@ def residual_squares(A, X, before, after, m, room):
     """Return `squares` of ``I - A X``; vectors of numbers have zeros up to the next multiple of ``LANES``."""
     packed_A, C = room, at(room, BLOCK_ROWS * m)
     packed_X = at(C, BLOCK_ROWS * BLOCK_COLUMNS)
-    _pack_columns(X, packed_X, m)
+    pack_columns(X, m, packed_X, m, m)
     plain = weighted = 0.0
     for row in range(0, m, BLOCK_ROWS):
         n_rows = min(BLOCK_ROWS, m - row)
-        _pack_rows(at(A, row * m), packed_A, n_rows, m)
+        pack_rows(at(A, row * m), m, packed_A, n_rows, m)
         for column in range(0, m, BLOCK_COLUMNS):
             n_columns = min(BLOCK_COLUMNS, m - column)
             _multiply(packed_A, packed_X, C, n_rows, column, n_columns, m)
@@ -61,42 +61,41 @@ def residual_squares(A, X, before, after, m, room):
 
 
 @njit(**OPTIONS)
-def _pack_columns(X, out, m):
+def pack_columns(X, step, out, n_rows, n_columns):
     """Bring X into blocks of ``DEPTH`` rows, each in strips of ``WIDTH`` columns with zeros beyond the last."""
-    n_strips = padded(m, WIDTH) // WIDTH
+    n_strips = padded(n_columns, WIDTH) // WIDTH
     zero = splat(X, 0.0)
-    for k in range(m):
+    for k in range(n_rows):
         first = k // DEPTH * DEPTH
-        depth = min(DEPTH, m - first)
-        row, target = at(X, k * m), at(out, first * n_strips * WIDTH + (k - first) * WIDTH)
+        depth = min(DEPTH, n_rows - first)
+        row, target = at(X, k * step), at(out, first * n_strips * WIDTH + (k - first) * WIDTH)
         for strip in range(n_strips):
-            for column in range(TILE_COLUMNS):
-                j = strip * WIDTH + column * LANES
-                place = strip * depth * WIDTH + column * LANES
-                if j + LANES <= m:
+            for column in range(0, WIDTH, LANES):
+                j, place = strip * WIDTH + column, strip * depth * WIDTH + column
+                if j + LANES <= n_columns:
                     store_at(target, place, load_at(row, j))
                 else:
                     store_at(target, place, zero)
-                    for k_rest in range(j, m):
-                        target[place + k_rest - j] = row[k_rest]
+                    for rest in range(j, n_columns):
+                        target[place + rest - j] = row[rest]
 
 
 @njit(**OPTIONS)
-def _pack_rows(A, out, n_rows, m):
-    """Bring rows of A into blocks of ``DEPTH`` columns, each in strips of ``HEIGHT`` rows, column by column."""
+def pack_rows(A, step, out, n_rows, n_columns):
+    """Bring A into blocks of ``DEPTH`` columns, each in strips of ``HEIGHT`` rows, column by column."""
     n_strips = padded(n_rows, HEIGHT) // HEIGHT
     for strip in range(n_strips):
-        source, rows = at(A, strip * HEIGHT * m), n_rows - strip * HEIGHT
-        for first in range(0, m, DEPTH):
-            depth = min(DEPTH, m - first)
+        source, rows = at(A, strip * HEIGHT * step), n_rows - strip * HEIGHT
+        for first in range(0, n_columns, DEPTH):
+            depth = min(DEPTH, n_columns - first)
             target = at(out, (first * n_strips + strip * depth) * HEIGHT)
             k = 0
             while k + LANES <= depth:
-                transpose(at(source, first + k), m, rows, at(target, k * HEIGHT))
+                transpose(at(source, first + k), step, rows, at(target, k * HEIGHT))
                 k += LANES
             while k < depth:
                 for r in range(HEIGHT):
-                    target[k * HEIGHT + r] = source[r * m + first + k] if r < rows else 0.0
+                    target[k * HEIGHT + r] = source[r * step + first + k] if r < rows else 0.0
                 k += 1
 
 

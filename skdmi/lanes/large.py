@@ -8,6 +8,7 @@ from collections import namedtuple
 from numba import njit, types
 
 from skdmi.lanes.blocks import padded, residual_squares, squares
+from skdmi.lanes.panels import eliminate
 from skdmi.lanes.rows import at, exponents, largest_lane, load_at, store_at, total, without
 from skdmi.lanes.vectors import (
     LANES,
@@ -22,7 +23,7 @@ from skdmi.lanes.vectors import (
 
 UNIT = 2.0**-53
 NEAR = 2.0**16
-EQUILIBRATE, MEASURE, RIGHT, LEFT, BALANCE, FINISH = range(6)
+EQUILIBRATE, ELIMINATE, MEASURE, RIGHT, LEFT, BALANCE, FINISH = range(7)
 N_FIGURES = 16
 EXPLAINED_RIGHT, EXPLAINED_LEFT, NORMS_OF_A, NORMS_OF_X, SQUARES, CONDITION, VERDICT = 0, 2, 4, 6, 8, 10, 11
 """Where figures begin; most come in pairs, for the equilibrated matrix and in the units of the matrix itself."""
@@ -43,10 +44,10 @@ SIGNATURE = (
 def large(double, single, out, single_out, room, task, is_single, m):
     """Do one of the tasks with one matrix, or two.
 
-    EQUILIBRATE brings A, float64 or float32, to A', save where that is A itself. MEASURE finds what rounding explains
-    of the residuals of A' and X', and their norms, and goes on as RIGHT does. RIGHT and LEFT find the squares of norms
-    of ``I - A' X'`` and ``I - X' A'``. BALANCE asks whether no row or column of A lies far below its largest entry.
-    FINISH brings X' to X.
+    EQUILIBRATE brings A, float64 or float32, to A', save where that is A itself. ELIMINATE brings A' to X'. MEASURE
+    finds what rounding explains of the residuals of A' and X', and their norms, and goes on as RIGHT does. RIGHT and
+    LEFT find the squares of norms of ``I - A' X'`` and ``I - X' A'``. BALANCE asks whether no row or column of A lies
+    far below its largest entry. FINISH brings X' to X.
     """
     step = padded(m, LANES)
     vectors = at(room, N_FIGURES)
@@ -72,6 +73,8 @@ def large(double, single, out, single_out, room, task, is_single, m):
             _find_scales(double, room, v, m)
             if room[VERDICT] > 0.0:
                 _scale(double, v.p, v.q, out, m)
+    elif task == ELIMINATE:
+        eliminate(double, out, v.b, v.b_units, rest, m)
     elif task in (MEASURE, RIGHT):
         if task == MEASURE:
             _measure(double, out, room, v, m)

@@ -6,19 +6,23 @@ from typing import Any
 import numpy as np
 
 from skdmi.lanes.compiler import Kernel, count_lanes
-from skdmi.lanes.parts import address, addresses, flushes
+from skdmi.lanes.parts import address, addresses, count_threads, flushes
 
 LARGE = Kernel("large", "pointer " * 5 + "integer " * 3)
 KEPT = 512
 """The largest m for which a thread keeps the room."""
-_EQUILIBRATE, _MEASURE, _RIGHT, _LEFT, _BALANCE, _FINISH = range(6)
-_N_FIGURES, _N_VECTORS, _BLOCK_ROWS, _BLOCK, _TILE_COLUMNS = 16, 11, 96, 96 * 192, 3
-"""As in :mod:`skdmi.lanes.large` and :mod:`skdmi.lanes.blocks`."""
+ALONE = 512
+"""The largest m for which one thread here is faster than several of LAPACK's."""
+_EQUILIBRATE, _ELIMINATE, _MEASURE, _RIGHT, _LEFT, _BALANCE, _FINISH = range(7)
+_N_FIGURES, _N_VECTORS, _BLOCK_ROWS, _BLOCK, _TILE_COLUMNS, _PANEL = 16, 11, 192, 192 * 192, 3, 96
+"""As in :mod:`skdmi.lanes.large`, :mod:`skdmi.lanes.blocks` and :mod:`skdmi.lanes.panels`."""
 _KEPT = local()
 
 
 def is_ready(m: int, n_matrices: int = 0) -> bool:
     """Return whether the kernel can be called for that many m x m matrices, see :meth:`Kernel.is_ready`."""
+    if m > ALONE and count_threads() > 1:
+        return False
     return LARGE.is_ready(n_matrices * _seconds_without(m)) and not flushes()
 
 
@@ -43,15 +47,17 @@ class CompiledPasses:
     What is found of a matrix is overwritten by that of the next.
     """
 
-    estimated = 160
+    estimated, sides = 160, 1.1
 
     def __init__(self, m: int) -> None:
         lanes = count_lanes()
         step = m + -m % lanes
-        size = _N_FIGURES + _N_VECTORS * step + _BLOCK_ROWS * m + _BLOCK + m * (m + _TILE_COLUMNS * lanes)
-        unaligned = np.empty(size + 8)
+        wide = m + _TILE_COLUMNS * lanes
+        size = max((wide + 4 * _PANEL) * wide, _BLOCK_ROWS * m + _BLOCK + m * wide)
+        unaligned = np.empty(_N_FIGURES + _N_VECTORS * step + size + 8)
         room = unaligned[-unaligned.ctypes.data % 64 // 8 :]
-        self.m, self._scaled, self._figures = m, np.empty((1, m, m)), room[:_N_FIGURES]
+        self.m, self._figures = m, room[:_N_FIGURES]
+        self._scaled, self._inverse = np.empty((1, m, m)), np.empty((1, m, m))
         self._p, self._q = (room[None, _N_FIGURES + k * step :][:, :m] for k in range(2))
         self._at_room, self._at_scaled, self._n_units = address(room), address(self._scaled), 1
         self._at_A = self._at_scaled
@@ -65,6 +71,12 @@ class CompiledPasses:
         is_scaled = is_graded or single is not None
         self._at_A = self._at_scaled if is_scaled else double
         return self._scaled if is_scaled else A, self._p, self._q, is_graded
+
+    def eliminate(self, A: np.ndarray) -> np.ndarray:
+        """Return the inverse of A', not finite where a pivot is zero."""
+        del A
+        LARGE(self._at_A, None, address(self._inverse), None, self._at_room, _ELIMINATE, 0, self.m)
+        return self._inverse
 
     def arrange(self, X: np.ndarray) -> np.ndarray:
         """Return X."""

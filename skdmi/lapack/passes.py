@@ -1,4 +1,4 @@
-"""What is done to matrices beside LAPACK: in numpy, or by whatever else finds the same figures."""
+"""What is done to matrices beside LAPACK, or in its place: in numpy, or by whatever else finds the same figures."""
 
 from typing import Protocol
 
@@ -14,12 +14,17 @@ class Passes(Protocol):
 
     estimated: int
     """Beyond this size it is cheaper to estimate the left residual first."""
+    sides: float
+    """How many times as large as the right residual the left one is as a rule, both squared."""
 
     def equilibrate(self, A: ndarray) -> tuple[ndarray, ndarray, ndarray, bool]:
         """Return the fields of `Scaled`."""
 
+    def eliminate(self, A: ndarray) -> ndarray | None:
+        """Return an inverse of A' that costs less than LAPACK's, to be tried first, if there is one."""
+
     def arrange(self, X: ndarray) -> ndarray:
-        """Return X' as it should lie in memory."""
+        """Return X' of LAPACK as it should lie in memory."""
 
     def measure(self, A: ndarray, X: ndarray, units: Units) -> tuple[tuple[ndarray, ...], ndarray]:
         """Return the fields of `Sizes`, and the `squares` of ``I - A X``."""
@@ -37,7 +42,7 @@ class Passes(Protocol):
 class NumpyPasses:
     """Passes in numpy, over as many members as there are rooms for."""
 
-    estimated = 96
+    estimated, sides = 96, 3.0
 
     def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms
@@ -47,6 +52,9 @@ class NumpyPasses:
         """Return the matrices scaled, and the scales."""
         self._scaled = equilibrate(A, self._rooms)
         return self._scaled
+
+    def eliminate(self, A: ndarray) -> None:
+        """Return nothing."""
 
     def arrange(self, X: ndarray) -> ndarray:
         """Return small matrices with the members last in memory."""

@@ -1,5 +1,6 @@
 """Residuals, and what rounding explains of them, in the units of the matrix as well."""
 
+import math
 from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
@@ -11,13 +12,7 @@ from skdmi.lapack.scaling import BY_TERMS, Rooms, Units
 
 UNIT = 2.0**-53
 N_PROBES, SHARE = 32, 0.187
-r"""How many Gaussian probes estimate a squared norm, and how much of what is allowed the estimate may be.
-
-With k probes the estimate of :math:`\|L\|_F^2` is a fraction t < 1 of it or less with probability at most
-:math:`(t e^{1 - t})^{k/2}` (Chernoff; L of rank 1 is the worst), here 1e-6.
-"""
-SIDES = 3.0
-"""How many times as large as the right residual of LAPACK the left one is as a rule, both squared."""
+"""How many Gaussian probes estimate a squared norm, and how much of what is allowed the estimate may be: `share_of`."""
 
 
 class Sizes(NamedTuple):
@@ -79,15 +74,16 @@ def squares_of(R: ndarray, before: ndarray, after: ndarray) -> ndarray:
 
 def keeps_left(
     measure: Callable[[], ndarray],
-    estimate: Callable[[], ndarray] | None,
+    estimate: Callable[[int], ndarray],
+    n_probes: int,
     explained: ndarray,
     tol: float,
     asked: ndarray,
 ) -> ndarray:
     """Return whether ``I - X A`` is explained, by an estimate, or measured where that does not decide."""
-    if estimate is not None and asked.any():
-        squares = estimate()
-        if is_explained(squares, SHARE * explained, SHARE**0.5 * tol).all():
+    if n_probes and asked.any():
+        squares, share = estimate(n_probes), share_of(n_probes)
+        if is_explained(squares, share * explained, share**0.5 * tol).all():
             return asked
         asked = asked & is_explained(squares, explained, tol)
     if asked.any():
@@ -95,15 +91,34 @@ def keeps_left(
     return asked
 
 
-def may_decide(right: ndarray, explained: ndarray, tol: float) -> bool:
-    """Return whether an estimate of the left residual is worth its time: the right one says what to expect."""
-    foreseen, allowed = SIDES * right, np.maximum(explained, tol * tol)
-    return bool(((foreseen < SHARE / 1.5 * allowed) | (foreseen > allowed)).all())
+def probes_that_decide(foreseen: ndarray, explained: ndarray, tol: float, m: int) -> int:
+    """Return how many probes will decide on a left residual of the size foreseen, or 0 where it had better be measured.
+
+    So many that their products cost a quarter of what is saved are the most.
+    """
+    allowed = np.maximum(explained, tol * tol)
+    for n_probes in (N_PROBES, max(N_PROBES, m // 8)):
+        if ((foreseen < share_of(n_probes) / 1.2 * allowed) | (foreseen > allowed)).all():
+            return n_probes
+    return 0
 
 
-def estimate(first: ndarray, second: ndarray, before: ndarray, after: ndarray) -> ndarray:
+@lru_cache(maxsize=32)
+def share_of(n_probes: int) -> float:
+    r"""Return how much of what is allowed an estimate by k probes may be.
+
+    The estimate of :math:`\|L\|_F^2` is a fraction t < 1 of it or less with probability at most
+    :math:`(t e^{1 - t})^{k/2}` (Chernoff; L of rank 1 is the worst), here 1e-6.
+    """
+    share = 0.0
+    for _ in range(1000):
+        share = math.exp(share - 1 - 2 * math.log(1e6) / n_probes)
+    return share * (1 - 1e-6)
+
+
+def estimate(first: ndarray, second: ndarray, before: ndarray, after: ndarray, n_probes: int = N_PROBES) -> ndarray:
     """Estimate what `squares_of` measures of ``I - first second``."""
-    probes = _probes(first.shape[-1])
+    probes = _probes(first.shape[-1], n_probes)
     found = []
     for k in range(before.shape[1]):
         chosen = after[:, k, :, None] * probes
@@ -113,9 +128,9 @@ def estimate(first: ndarray, second: ndarray, before: ndarray, after: ndarray) -
 
 
 @lru_cache(maxsize=8)
-def _probes(m: int) -> ndarray:
+def _probes(m: int, n: int) -> ndarray:
     """Return columns with ``E ||L Omega||_F^2 = ||L||_F^2``."""
-    return np.random.Generator(np.random.PCG64(0)).standard_normal((m, N_PROBES)) / N_PROBES**0.5
+    return np.random.Generator(np.random.PCG64(0)).standard_normal((m, n)) / n**0.5
 
 
 def is_explained(squares: ndarray, explained: ndarray, tol: float) -> ndarray:

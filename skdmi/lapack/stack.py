@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from numpy import ndarray
@@ -10,8 +11,8 @@ from skdmi.chunks import chunk_size
 from skdmi.figures import CERTIFIED, CONVERGED, NONSINGULAR, OUTSIDE, Figures
 from skdmi.lapack.passes import NumpyPasses, Passes
 from skdmi.lapack.proof import condition_interval, is_moderate, loosest, prove, rounded_bound
-from skdmi.lapack.residuals import UNIT, Sizes, estimate, is_explained, keeps_left, may_decide
-from skdmi.lapack.scaling import ALONE, Rooms, Scaled, find_units, scale
+from skdmi.lapack.residuals import UNIT, Sizes, estimate, is_explained, keeps_left, probes_that_decide
+from skdmi.lapack.scaling import ALONE, Rooms, Scaled, Units, find_units, scale
 
 PART_ENTRIES = 2**16
 """Four arrays of so many numbers stay in a cache of 2 MB; smaller parts are no faster."""
@@ -29,7 +30,8 @@ def invert(
 ) -> Figures:
     r"""Invert a stack into X by LAPACK and certify the members whose proof is cheap.
 
-    Each matrix is equilibrated by powers of two, :math:`A' = D_1 A D_2`, inverted in float64, and judged by
+    Each matrix is equilibrated by powers of two, :math:`A' = D_1 A D_2`, inverted in float64, by passes that can do so
+    first and by LAPACK where their residuals are not what rounding explains, and judged by
 
     .. math:: R = I - A' X', \quad \rho = \|R\|_F + g\,(\sqrt m + \|A'\|_F \|X'\|_F), \quad
        \epsilon = \|D_1^{-1} R D_1\|_F + h\,(\sqrt m + \|D_1^{-1} A'\|_F \|X' D_1\|_F)
@@ -46,7 +48,7 @@ def invert(
     columns are balanced where that matters. LAPACK's own residuals grow with m: a matrix above m = 48 whose right one
     is up to :math:`\sqrt{m / 48}` times as large is not CONVERGED, but nothing else. All others are OUTSIDE.
 
-    Beyond m = 96 the left residual is estimated by 32 Gaussian probes, :math:`(I - X A)\, \Omega`, on the safe side:
+    The left residual of a large matrix is estimated by Gaussian probes, :math:`(I - X A)\, \Omega`, on the safe side:
     one that is too large passes with a probability below 1e-6. Where that does not decide it is measured.
 
     Parameters
@@ -88,43 +90,77 @@ def invert(
     return Figures(status) if figures is None else Figures(status, *figures)
 
 
+class _Problem(NamedTuple):
+    """Matrices to invert, and what is asked of their inverses."""
+
+    A: ndarray
+    scaled: Scaled
+    units: Units
+    unit: float
+    tol: float
+    spare_bits: int
+
+
+class _Judged(NamedTuple):
+    """What is found of inverses: whether a certificate is good enough, and both residuals explained."""
+
+    good: ndarray
+    explained: ndarray
+    sizes: Sizes
+    rho: ndarray
+    bound: ndarray
+
+
 def _invert_part(A: ndarray, X: ndarray, passes: Passes, tol: float, status: ndarray, figures: ndarray | None) -> None:
     """Invert and judge as many members as the cache holds."""
-    m, is_single = A.shape[-1], A.dtype == np.float32
-    unit, tol, spare_bits = (2.0**-24, max(tol, 2.0**-30), 20) if is_single else (UNIT, tol, 0)
+    unit, tol, spare_bits = (2.0**-24, max(tol, 2.0**-30), 20) if A.dtype == np.float32 else (UNIT, tol, 0)
     scaled = Scaled(*passes.equilibrate(A))
-    units = find_units(scaled)
-    inverse = passes.arrange(_inverse(scaled.A))
-    fields, right = passes.measure(scaled.A, inverse, units)
-    sizes = Sizes(*fields)
+    problem = _Problem(A, scaled, find_units(scaled), unit, tol, spare_bits)
+    inverse = passes.eliminate(scaled.A)
+    found = None if inverse is None else _judge(problem, inverse, passes)
+    if inverse is None or found is None or not found.explained.all():
+        inverse = passes.arrange(_inverse(scaled.A))
+        found = _judge(problem, inverse, passes)
+    status[found.good if A.shape[-1] > ALONE else found.explained] = CERTIFIED | NONSINGULAR
+    status[found.explained] |= CONVERGED
+    if figures is None:
+        passes.finish(inverse, X)
+    else:
+        figures[...] = _finish_with_figures(problem, inverse, passes, found, X)
 
+
+def _judge(problem: _Problem, X: ndarray, passes: Passes) -> _Judged:
+    """Measure inverses, and prove what can be proved of them."""
+    (A, scaled, units, unit, tol, spare_bits), m = problem, X.shape[-1]
+    fields, right = passes.measure(scaled.A, X, units)
+    sizes = Sizes(*fields)
     rho, bound = prove(right, sizes, unit, m)
     explained = is_explained(right, sizes.right, tol)
     good = (rho < 1) & (bound <= loosest(m)) & is_explained(right, max(1, m / ALONE) * sizes.right, tol)
-    good &= is_moderate(A, scaled, inverse, sizes, spare_bits, passes.is_balanced, good)
-    explained &= good
-    measured = partial(passes.squares, scaled.A, inverse, units, is_left=True)
-    estimated = None
-    if m > passes.estimated and may_decide(right, sizes.right, tol):
-        estimated = partial(estimate, inverse, scaled.A, units.q, units.rq)
-    explained &= keeps_left(measured, estimated, sizes.left, tol, explained)
-    status[good if m > ALONE else explained] = CERTIFIED | NONSINGULAR
-    status[explained] |= CONVERGED
+    good &= is_moderate(A, scaled, X, sizes, spare_bits, passes.is_balanced, good)
+    n_probes = probes_that_decide(passes.sides * right, sizes.left, tol, m) if m > passes.estimated else 0
+    measured = partial(passes.squares, scaled.A, X, units, is_left=True)
+    estimated = partial(estimate, X, scaled.A, units.q, units.rq)
+    explained = keeps_left(measured, estimated, n_probes, sizes.left, tol, explained & good)
+    return _Judged(good, explained, sizes, rho, bound)
 
-    if figures is None:
-        passes.finish(inverse, X)
-        return
+
+def _finish_with_figures(
+    problem: _Problem, inverse: ndarray, passes: Passes, found: _Judged, X: ndarray
+) -> tuple[ndarray, ...]:
+    """Write what is returned, and say all that is known of it."""
+    scaled, m, bound = problem.scaled, X.shape[-1], found.bound
     if scaled.is_graded:
         scale(inverse, scaled.q, scaled.p)
     X[...] = inverse
-    interval = condition_interval(sizes.condition, bound, rho, m)
-    if is_single:
+    interval = condition_interval(found.sizes.condition, bound, found.rho, m)
+    if X.dtype == np.float32:
         bound = rounded_bound(bound, X, inverse)
     inverse[...] = X
     if scaled.is_graded:
         scale(inverse, 1 / scaled.q, 1 / scaled.p)
-    norm = np.sqrt(passes.squares(scaled.A, inverse, units)[:, -1])
-    figures[...] = bound, norm, np.zeros(len(A)), rho, *interval
+    norm = np.sqrt(passes.squares(scaled.A, inverse, problem.units)[:, -1])
+    return bound, norm, np.zeros(len(X)), found.rho, *interval
 
 
 def _flushes() -> bool:

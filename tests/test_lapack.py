@@ -10,7 +10,7 @@ import torch
 from benchmarks.lib.arithmetic_settings import flush_to_zero
 from benchmarks.lib.attack_matrices import FAMILIES
 from benchmarks.lib.certificate_judge import Tally
-from skdmi.figures import CERTIFIED, CONVERGED, NONSINGULAR, OUTSIDE
+from skdmi.figures import CERTIFIED, CONVERGED, NONSINGULAR, OUTSIDE, is_sound
 from skdmi.iteration.promise import keeps_promise
 from skdmi.lanes.passes import LARGE, passes_for
 from skdmi.lapack import invert
@@ -148,7 +148,7 @@ def test_answers_do_not_depend_on_neighbours(m, dtype):
 def test_what_has_no_inverse_spoils_nobody(m, dtype):
     A = make_stack("well", 9, m, dtype=dtype, seed=5)
     expected, figures = inverted(A)
-    assert (figures.status == PROVED).all()
+    assert is_sound(figures.status).all()
     A[1], A[3], A[5, 0, 0], A[7] = np.nan, np.inf, -np.inf, 0
     X, figures = inverted(A)
     assert_same(X[::2], expected[::2])
@@ -191,7 +191,7 @@ def test_units_far_apart_cost_no_digit(unit):
     p, q = np.ones((6, 1)), np.ones(6)
     p[4], q[2], q[3] = 2.0**-12, 2.0**-60, 2.0**60
     X, figures = inverted(unit * p * A * q)
-    assert (figures.status == PROVED).mean() > 0.8
+    assert is_sound(figures.status).mean() > 0.8
     np.testing.assert_allclose(unit * q[:, None] * X * p.T, np.linalg.inv(A), rtol=1e-11, atol=1e-12)
 
 
@@ -205,7 +205,7 @@ def test_what_is_near_the_end_of_the_range_is_left_to_others(exponent):
 def test_float32_is_rounded_once(m):
     A = make_stack("condition", 5, m, condition=1e5, dtype=np.float32, seed=9)
     X, figures = inverted(A)
-    assert (figures.status == PROVED).all()
+    assert is_sound(figures.status).all()
     assert_same(X, inverted(A.astype(np.float64))[0].astype(np.float32))
 
 
@@ -248,7 +248,7 @@ def test_figures_are_those_of_what_is_returned(m, dtype):
 def test_a_tolerance_stands_for_what_rounding_explains():
     A = make_stack("condition", 20, 40, condition=1e6, seed=11)
     A[:, 0] *= 1 + 1e-9
-    assert (inverted(A, tol=1e-6)[1].status == PROVED).all()
+    assert is_sound(inverted(A, tol=1e-6)[1].status).all()
 
 
 # The estimate of a left residual

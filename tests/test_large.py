@@ -70,7 +70,7 @@ def test_what_an_elimination_leaves_too_inexact_is_inverted_by_lapack(monkeypatc
     np.testing.assert_allclose(X, np.linalg.inv(A), rtol=1e-9, atol=1e-11)
 
 
-@pytest.mark.parametrize("m", [49, 64, 131])
+@pytest.mark.parametrize("m", [29, 48, 49, 64, 131])
 @both_dtypes
 def test_units_far_apart_are_measured_alike(m, dtype):
     rng = np.random.default_rng(m)

@@ -266,6 +266,16 @@ def test_float32_that_float64_would_certify_is_said_to_be():
         RefinedInverter().transform(A.astype(np.float64))
 
 
+def test_products_that_cancel_to_zero_do_not_converge():
+    A = np.array([
+        [[3.0, 1.0], [1e-20, 2.3e-20]],
+        [[13.332860986456808, -932.30631517593], [1.208358070501291e-112, -1.1990667452175783e-112]],
+    ])  # fmt: skip
+    report = RefinedInverter().report(A)
+    assert report.certified.all()
+    assert not report.converged.any()
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_no_inverse_converges_to_a_goal_of_one_or_more(dtype):
     A = make_stack("well", 20, 3, dtype=dtype)

@@ -25,7 +25,7 @@ class CommandGroup(OneLineErrors, click.Group):
 @click.group(cls=CommandGroup, context_settings=CONTEXT_SETTINGS)
 @click.version_option(skdmi.__version__)
 def main() -> None:
-    """Invert stacks of small square matrices with a neural network.
+    """Invert stacks of small square matrices: with a proof each, directly or by neural networks.
 
     Matrices are read from and written to .mx files (rows of comma-separated numbers, END after each matrix), .npy files
     (an array of shape (n_matrices, m, m)) and .csv files (a single matrix).

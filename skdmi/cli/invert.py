@@ -26,7 +26,7 @@ from skdmi.estimators.report import INACCURATE
 @click.option(
     "--model",
     metavar="NAME|DIR",
-    help="A shipped model or a model directory.  [default: the shipped model for the size]",
+    help="A shipped model or a model directory.  [default: none; with --raw the shipped model for the size]",
 )
 @click.option("--raw", is_flag=True, help="Write what the network answers, neither refined nor certified.")
 @click.option(

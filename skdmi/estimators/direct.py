@@ -1,12 +1,13 @@
 """Direct inverses of numpy stacks, with a certificate each: by the fastest route for their size, see :data:`ROUTES`."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from skdmi import lapack
 from skdmi.figures import OUTSIDE, Figures, is_sound
+from skdmi.lanes import passes
 from skdmi.lanes import stack as lanes
 from skdmi.validation import refuse_non_finite
 
@@ -23,11 +24,18 @@ class Route(NamedTuple):
     """In words, where it serves and why."""
 
 
-def _by_lapack(
-    A: np.ndarray, X: np.ndarray, *, corrects: bool = True, tol: float = 0.0, details: bool = False
-) -> Figures:
+def _serves_one_at_a_time(m: int, n_matrices: int) -> bool:
+    return m >= lapack.SMALLEST and passes.is_ready(m, n_matrices)
+
+
+def _one_at_a_time(A: np.ndarray, X: np.ndarray, *, corrects: bool = True, **options: Any) -> Figures:
     del corrects  # What wants a correction is left to the reference.
-    return lapack.invert(A, X, tol=tol, details=details)
+    return lapack.invert(A, X, passes_for=passes.passes_for, **options)
+
+
+def _by_lapack(A: np.ndarray, X: np.ndarray, *, corrects: bool = True, **options: Any) -> Figures:
+    del corrects
+    return lapack.invert(A, X, **options)
 
 
 ROUTES = (
@@ -35,14 +43,21 @@ ROUTES = (
         "lanes",
         lanes.is_ready,
         lanes.invert,
-        f"m <= {lanes.LARGEST}, or {lanes.LARGEST_OF_MANY} for {lanes.MANY} matrices or more, numba installed, kernel "
-        "compiled: a fraction of LAPACK's time, certificate included",
+        f"up to m = {lanes.LARGEST}, of fewer than {lanes.FEW} matrices {lanes.LARGEST_OF_FEW}, with a compiled kernel: a "
+        "matrix in every lane, eliminated and proved in one pass",
+    ),
+    Route(
+        "large",
+        _serves_one_at_a_time,
+        _one_at_a_time,
+        f"from m = {lapack.SMALLEST} on, with a compiled kernel and, above {passes.ALONE}, one thread: one matrix at a "
+        "time, eliminated by blocks, by LAPACK what that leaves too inexact, and proved by one product",
     ),
     Route(
         "lapack",
         lambda m, n_matrices: True,
         _by_lapack,
-        "everything else: LAPACK in float64 and a certificate of one product",
+        "all else: LAPACK in float64, and a proof by one product",
     ),
 )
 """The first that serves is taken; ``benchmarks/routes.py`` prints the figures behind it."""
@@ -51,8 +66,8 @@ ROUTES = (
 def route_for(m: int, n_matrices: int = 0) -> Route:
     """Return the route for so many m x m matrices.
 
-    >>> route_for(1000).name
-    'lapack'
+    >>> route_for(1000).name in ("large", "lapack")
+    True
     """
     return next(route for route in ROUTES if route.serves(m, n_matrices))
 

@@ -22,11 +22,20 @@ from skdmi.estimators.policies import (
 )
 from skdmi.estimators.report import SOURCES, InversionReport
 from skdmi.estimators.singular import settle_singular
-from skdmi.estimators.solution import PINV, Outcome, Solution, from_lapack, from_network, in_parts, on_device
-from skdmi.figures import CERTIFIED, CONVERGED, Figures
+from skdmi.estimators.solution import (
+    PINV,
+    Outcome,
+    Solution,
+    from_lapack,
+    from_network,
+    in_parts,
+    on_device,
+    rounding_goal,
+)
+from skdmi.figures import CERTIFIED, CONVERGED, LOOSE, Figures
 from skdmi.linalg.certificate import rounded_error_bound
 from skdmi.linalg.exact import pseudo_inverse
-from skdmi.linalg.residuals import double, missing, wide_frobenius_norm
+from skdmi.linalg.residuals import missing
 from skdmi.metrics import frobenius_residuals
 
 
@@ -145,7 +154,8 @@ class RefinedInverter(MetaInverter):
         self._check_ready()
         A, container, shape = self._open(X, reset=False)
         with torch.no_grad():
-            solution = self._report_directly(A) if self._is_direct(A) else Solution.joined(list(self._solutions(A)))
+            is_direct = self._is_direct(A)
+            solution = self._report_directly(A) if is_direct else Solution.joined(list(self._solutions(A)))
             absent = self._absent(solution.outcome)
             solution = solution.without(absent)
             inverse = self._settle(A, solution.outcome, 0)
@@ -161,9 +171,9 @@ class RefinedInverter(MetaInverter):
                 norm = norm.index_put((unknown,), frobenius_residuals(A[unknown], inverse[unknown], left=left))
             converged = norm <= float(0 if self.tol == "auto" else self.tol)
             if self.tol == "auto":
-                unknown = ~solution.has(CONVERGED)
+                unknown = ~solution.has(CONVERGED) | solution.has(LOOSE) | (not is_direct)
                 converged = ~unknown & ~absent
-                goal = _rounding(A[unknown], inverse[unknown], left=left)
+                goal = rounding_goal(A[unknown], inverse[unknown], left=left)
                 converged[unknown] = (norm[unknown] <= goal) & (goal < 1)
             return InversionReport(
                 inverse=container.give(inverse.reshape(shape)),
@@ -242,13 +252,3 @@ def _names(source: np.ndarray) -> np.ndarray:
     names = np.array(SOURCES)
     one: bool = (source == source[0]).all()
     return np.full(len(source), names[source[0]]) if one else names[source]
-
-
-def _rounding(A: Tensor, X: Tensor, *, left: bool) -> Tensor:
-    r"""Return :math:`10 u \| |A|\,|X| \|_F`, or with ``left`` :math:`10 u \| |X|\,|A| \|_F`, u that of A's dtype.
-
-    The very norm that ``tol="auto"`` promises. Refinement stops at half of
-    :func:`skdmi.linalg.residuals.rounding_floor`, which needs no product and is at most a fifth of it.
-    """
-    first, second = (X, A) if left else (A, X)
-    return 5 * torch.finfo(A.dtype).eps * wide_frobenius_norm(double(first).abs() @ double(second).abs())

@@ -11,7 +11,7 @@ from skdmi.containers import computable, is_for_routes
 from skdmi.estimators.policies import float64_hint, warn_inaccurate
 from skdmi.estimators.report import INACCURATE as INACCURATE_BOUND
 from skdmi.estimators.report import SOURCES
-from skdmi.figures import CERTIFIED, CONVERGED, INACCURATE, NONSINGULAR, OUTSIDE, Figures, is_sound
+from skdmi.figures import CERTIFIED, CONVERGED, INACCURATE, LOOSE, NONSINGULAR, OUTSIDE, Figures, is_sound
 from skdmi.iteration.refinement import Refinement, refine_equilibrated
 from skdmi.lanes import stack as lanes
 from skdmi.linalg.blocks import is_served
@@ -19,7 +19,7 @@ from skdmi.linalg.certificate import Certificate, certify_equilibrated, rounded_
 from skdmi.linalg.exact import exact_inverse
 from skdmi.linalg.fixed import fixed_inverse
 from skdmi.linalg.landing import land
-from skdmi.linalg.residuals import double, missing
+from skdmi.linalg.residuals import double, missing, wide_frobenius_norm
 from skdmi.linalg.scaling import equilibrate
 from skdmi.metrics import frobenius_residuals
 
@@ -268,10 +268,20 @@ def invert_by_reference(A: np.ndarray, *, tol: float = 0.0, corrects: bool = Tru
     with torch.no_grad():
         found = from_lapack(stack, tol=tol, max_steps=50 if corrects else 0)
         norm = frobenius_residuals(stack, found.inverse)
-    figures = [field.numpy() for field in (found.status, found.error_bound, norm, found.n_steps)]
+    figures = [field.numpy() for field in (found.status | LOOSE, found.error_bound, norm, found.n_steps)]
     return found.inverse.numpy(), Figures(*figures)
 
 
 def in_parts(A: Tensor) -> tuple[Tensor, ...]:
     """Return a stack in parts, so that what refinement and certificates need beside it does not grow with it."""
     return A.split(chunk_size(A.shape[-1]))
+
+
+def rounding_goal(A: Tensor, X: Tensor, *, left: bool = False) -> Tensor:
+    r"""Return :math:`10 u \| |A|\,|X| \|_F`, or with ``left`` :math:`10 u \| |X|\,|A| \|_F`, u that of A's dtype.
+
+    The very norm that ``tol="auto"`` promises. Refinement stops at half of
+    :func:`skdmi.linalg.residuals.rounding_floor`, which needs no product and is at most a fifth of it.
+    """
+    first, second = (X, A) if left else (A, X)
+    return 5 * torch.finfo(A.dtype).eps * wide_frobenius_norm(double(first).abs() @ double(second).abs())

@@ -9,7 +9,16 @@ from skdmi.lanes.correction import HOPELESS, correct
 from skdmi.lanes.elimination import eliminate
 from skdmi.lanes.exchange import pack, unpack
 from skdmi.lanes.layout import equilibrate, relative, scale_back, transposition
-from skdmi.lanes.measures import Sums, Units, is_explained, leans_on_small_entries, measure, squares, widest
+from skdmi.lanes.measures import (
+    Sums,
+    Units,
+    is_explained,
+    is_goal_below_one,
+    leans_on_small_entries,
+    measure,
+    squares,
+    widest,
+)
 from skdmi.lanes.tiles import multiply, residual
 from skdmi.lanes.vectors import (
     LANES,
@@ -219,6 +228,7 @@ def _judge(arrays, task, rooms, units, inside, balanced, steps, first, count):
         _vector(rooms, 20, m),
         _vector(rooms, 21, m),
     )
+    below_one = is_goal_below_one(units.rp, sums.pax, task.unit, m) & is_goal_below_one(units.q, sums.pxa, task.unit, m)
     proof = prove(A, X, R, right, norms, sums, units, room, task.unit, m)
     certified, bound, norm = proof.rho < one, proof.error_bound, square_root(right[1])
     interval = _condition_interval(norms, bound, certified, m)
@@ -234,7 +244,7 @@ def _judge(arrays, task, rooms, units, inside, balanced, steps, first, count):
             residual(A, X, R, m)
             norm = square_root(squares(R, units.rp, units.p, m)[1])
 
-    status = _status(task, X, units, norms, right[0], proof, certified, bound, kept, inside, balanced)
+    status = _status(task, X, units, norms, right[0], proof, certified, bound, kept, below_one, inside, balanced)
     figures = rooms.figures
     store(figures, 0, status)
     store(figures, 1, bound)
@@ -250,7 +260,7 @@ def _judge(arrays, task, rooms, units, inside, balanced, steps, first, count):
 
 
 @njit(**OPTIONS)
-def _status(task, X, units, norms, square, proof, certified, bound, kept, inside, balanced):
+def _status(task, X, units, norms, square, proof, certified, bound, kept, below_one, inside, balanced):
     """Return what is known of each matrix, as a sum of the powers of two in :mod:`skdmi.figures`."""
     m = task.m
     zero, one = splat(X, 0.0), splat(X, 1.0)
@@ -271,6 +281,7 @@ def _status(task, X, units, norms, square, proof, certified, bound, kept, inside
         + select(inside, zero, splat(X, 8.0))
         + select(wanting, splat(X, 16.0), zero)
         + select(inaccurate, splat(X, 32.0), zero)
+        + select(below_one, zero, splat(X, 64.0))
     )
 
 

@@ -152,6 +152,16 @@ def is_explained(square, before, sizes, is_scaled, unit, tol, m):
 
 
 @njit(**OPTIONS)
+def is_goal_below_one(before, sizes, unit, m):
+    """Return whether what rounding explains in a dtype, at most ``10 u || before sizes ||_2``, is below 1."""
+    total = splat(sizes, 0.0)
+    for i in range(m):
+        size = load(sizes, i) * load(before, i)
+        total = fma(size, size, total)
+    return total < splat(sizes, 0.01 / (unit * unit))
+
+
+@njit(**OPTIONS)
 def leans_on_small_entries(X, units, n_bits, m):
     """Return where errors of small entries may count in some row or column in the units of the matrix.
 

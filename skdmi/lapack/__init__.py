@@ -3,6 +3,6 @@
 What is cheap to prove is proved, by Frobenius norms. All else is left to the reference, :mod:`skdmi.linalg`.
 """
 
-from skdmi.lapack.stack import invert
+from skdmi.lapack.stack import SMALLEST, invert
 
-__all__ = ["invert"]
+__all__ = ["SMALLEST", "invert"]

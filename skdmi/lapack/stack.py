@@ -8,12 +8,14 @@ import numpy as np
 from numpy import ndarray
 
 from skdmi.chunks import chunk_size
-from skdmi.figures import CERTIFIED, CONVERGED, NONSINGULAR, OUTSIDE, Figures
+from skdmi.figures import CERTIFIED, CONVERGED, LOOSE, NONSINGULAR, OUTSIDE, Figures
 from skdmi.lapack.passes import NumpyPasses, Passes
 from skdmi.lapack.proof import condition_interval, is_moderate, loosest, prove, rounded_bound
 from skdmi.lapack.residuals import UNIT, Sizes, estimate, is_explained, keeps_left, probes_that_decide
 from skdmi.lapack.scaling import ALONE, Rooms, Scaled, Units, find_units, scale
 
+SMALLEST = 24
+"""The smallest m that passes of one matrix at a time are for."""
 PART_ENTRIES = 2**16
 """Four arrays of so many numbers stay in a cache of 2 MB; smaller parts are no faster."""
 _N_FIGURES = 6
@@ -61,7 +63,7 @@ def invert(
     details : bool, default=False
         Whether to return all figures, else the status alone.
     passes_for : callable, optional
-        Returns what makes the passes over one m x m matrix above m = 48, in the place of numpy.
+        Returns what makes the passes over one m x m matrix, from m = 24 on, in the place of numpy.
 
     Examples
     --------
@@ -79,8 +81,8 @@ def invert(
     if _flushes():
         X.fill(np.nan)
         n = 0
-    size = min(chunk_size(m, PART_ENTRIES) if m <= ALONE else 1, n)
-    passes = passes_for(m) if passes_for is not None and m > ALONE else None
+    passes = passes_for(m) if passes_for is not None and m >= SMALLEST else None
+    size = min(chunk_size(m, PART_ENTRIES) if m <= ALONE and passes is None else 1, n)
     rooms = Rooms.of(size if passes is None else 0, m)
     with np.errstate(all="ignore"):
         for first in range(0, n, max(size, 1)):
@@ -122,7 +124,9 @@ def _invert_part(A: ndarray, X: ndarray, passes: Passes, tol: float, status: nda
         inverse = passes.arrange(_inverse(scaled.A))
         found = _judge(problem, inverse, passes)
     status[found.good if A.shape[-1] > ALONE else found.explained] = CERTIFIED | NONSINGULAR
+    goal_square = A.shape[-1] * (unit / UNIT) ** 2 * np.maximum(found.sizes.right, found.sizes.left).max(axis=1)
     status[found.explained] |= CONVERGED
+    status[found.good & ~(goal_square < 1)] |= LOOSE
     if figures is None:
         passes.finish(inverse, X)
     else:

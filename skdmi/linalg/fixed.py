@@ -16,6 +16,8 @@ _UNIT = 2.0**-53
 _FARTHEST, _WIDEST = 500, 200
 """Powers of two: rows beyond the first, or columns further apart than the second, are left to others."""
 _DELICATE = 2.0**16
+_UNBALANCED = 12
+"""Powers of two: where a row or column lies so far below its largest entry in the geometric mean, too."""
 _LOOSE = 2.0**-26
 
 
@@ -94,10 +96,14 @@ def fixed_inverse(A: Tensor, *, n_steps: int = 0) -> FixedInverse:
         if A.dtype != torch.float64:
             error_bound = _rounded_error_bound(error_bound, inverse, rounded)
 
+    exponent = torch.where(scaled != 0, torch.frexp(scaled).exponent + _UNBALANCED, 0)
+    balanced = (exponent.sum(dim=-1) >= 0).all(dim=-1) & (exponent.sum(dim=-2) >= 0).all(dim=-1)
     spans = rows.amax(dim=-1) - rows.amin(dim=-1) + columns.amax(dim=-1) - columns.amin(dim=-1)
     farthest = rows.abs().amax(dim=-1)
     delicate = matrix_norm(scaled) * matrix_norm(X) > _DELICATE * m
-    easy = finite & (farthest < _FARTHEST) & (spans < _WIDEST) & ~delicate & (rho_of_all < 1) & accurate & kept
+    easy = (
+        finite & balanced & (farthest < _FARTHEST) & (spans < _WIDEST) & ~delicate & (rho_of_all < 1) & accurate & kept
+    )
     easy &= ~missing(rounded)
     bits = (rho_of_all < 1, CERTIFIED), (rho < 1, NONSINGULAR), (kept, CONVERGED)
     status = sum((mask & easy).to(torch.uint8) * bit for mask, bit in bits) + (~easy).to(torch.uint8) * OUTSIDE

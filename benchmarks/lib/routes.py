@@ -5,9 +5,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from skdmi.estimators import direct
-from skdmi.lanes.stack import INVERSE
+from skdmi.lanes.kernels import KERNELS
 
-NEEDS_KERNEL = "lanes"
+KERNEL_OF = {"lanes": "inverses", "large": "large matrices"}
 
 
 @contextmanager
@@ -33,6 +33,6 @@ def by_route(name: str, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def working_routes() -> list[str]:
-    """Return the routes that there are on this machine; the kernel is compiled first if it is not cached."""
-    has_kernel = INVERSE.compile()
-    return [route.name for route in direct.ROUTES if has_kernel or route.name != NEEDS_KERNEL]
+    """Return the routes that there are on this machine; kernels are compiled first if they are not cached."""
+    compiled = {name: kernel.compile() for name, kernel in KERNELS.items()}
+    return [route.name for route in direct.ROUTES if compiled.get(KERNEL_OF.get(route.name, ""), True)]

@@ -32,7 +32,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 def table(results: Mapping[str, Any]) -> str:
     """Return the table in Markdown, below it where it was made."""
-    titles = ("problem, products", *UNLEARNED, "network", "its time over LAPACK's", "published")
+    titles = ("problem, products", *UNLEARNED, "network", "published")
     lines = [titles, ["---"] * len(titles)]
     lines += [cells(title, key, budget, results["problems"][key]["rows"]) for title, key, budget in CELLS]
     counts = {f"{results['problems'][key]['n_matrices']:,}" for _, key, _ in CELLS}
@@ -44,8 +44,7 @@ def cells(title: str, key: str, budget: int, rows: Rows) -> list[str]:
     value = mean if key == "3 filtered" else shares
     network = network_of(rows, budget)
     unlearned = [value(most_products(rows, budget, belongs)) for belongs in UNLEARNED.values()]
-    time = f"{network['over_lapack']:.0f}"
-    return [f"{title}, {budget}", *unlearned, value(network), time, published(rows)]
+    return [f"{title}, {budget}", *unlearned, value(network), published(rows)]
 
 
 def most_products(rows: Rows, budget: int, belongs: Callable[[str], bool]) -> Mapping[str, Any]:

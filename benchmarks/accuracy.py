@@ -45,10 +45,8 @@ def print_accuracy(problem: Problem, rows: Sequence[Row], n_matrices: int) -> No
         print(f"{_label(row):{NAME}}{_count(row.products):>9}{values}{percentages}")
 
 
-def print_cost(
-    problem: Problem, rows: Sequence[Row], networks: Sequence[Network], A: Tensor, repeats: int
-) -> dict[str, float]:
-    """Print what each method costs, and how many float64 products are left to do after it; return times over LAPACK."""
+def print_cost(problem: Problem, rows: Sequence[Row], networks: Sequence[Network], A: Tensor, repeats: int) -> None:
+    """Print what each method costs, and how many float64 products are left to do after it."""
     methods = timed(problem, networks)
     ns = nanoseconds(methods, A, repeats)
     lapack = ns[f"{LAPACK}|None"]
@@ -73,7 +71,6 @@ def print_cost(
             training = f"{row.network.first.n_matrices_seen_ / 1e6:10.1f}{row.network.seconds:8.0f}"
         further = f"{row.figures.further_products:9.0f}"
         print(f"{_label(row):{NAME}}{_count(row.products):>9}{parameters:>11}{operations}{timing}{further}{training}")
-    return {key: value / lapack for key, value in ns.items()}
 
 
 def _label(row: Row) -> str:
@@ -224,8 +221,8 @@ def print_all_tables(networks: Sequence[Network], options: argparse.Namespace, r
         found[problem.key] = rows = measure_all(problem, networks, A)
         print_accuracy(problem, rows, len(A))
         part = A[: max(256, 2**20 // problem.m**2)]
-        over_lapack = print_cost(problem, rows, networks, part, repeats=1 if options.quick else 5)
-        results.add(problem, rows, len(A), over_lapack)
+        print_cost(problem, rows, networks, part, repeats=1 if options.quick else 5)
+        results.add(problem, rows, len(A))
         if problem.key == "5":
             print_rounded(problem, networks, A)
         print_tails(problem, networks, options.tails)

@@ -1,7 +1,7 @@
 """The figures of the accuracy tables as JSON, for tables that quote them."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ class Results:
         self.machine = machine
         self.problems: dict[str, dict[str, Any]] = {}
 
-    def add(self, problem: Problem, rows: Sequence[Row], n_matrices: int, over_lapack: Mapping[str, float]) -> None:
-        """Add a problem's rows, and their times over that of LAPACK by the key of the row."""
+    def add(self, problem: Problem, rows: Sequence[Row], n_matrices: int) -> None:
+        """Add a problem's rows."""
         described = [
             {
                 "name": row.name,
@@ -25,7 +25,6 @@ class Results:
                 "for_one_size": row.network is not None and row.network.is_special,
                 "mean": row.figures.mean,
                 "within": row.figures.within,
-                "over_lapack": over_lapack.get(row.key),
             }
             for row in rows
         ]

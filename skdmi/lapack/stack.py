@@ -124,9 +124,11 @@ def _invert_part(A: ndarray, X: ndarray, passes: Passes, tol: float, status: nda
         inverse = passes.arrange(_inverse(scaled.A))
         found = _judge(problem, inverse, passes)
     status[found.good if A.shape[-1] > ALONE else found.explained] = CERTIFIED | NONSINGULAR
-    goal_square = A.shape[-1] * (unit / UNIT) ** 2 * np.maximum(found.sizes.right, found.sizes.left).max(axis=1)
     status[found.explained] |= CONVERGED
-    status[found.good & ~(goal_square < 1)] |= LOOSE
+    largest = (UNIT / unit) ** 2 / A.shape[-1]
+    for squares in (found.sizes.right, found.sizes.left):
+        if not squares.max() < largest:
+            status[found.good & ~(squares < largest).all(axis=1)] |= LOOSE
     if figures is None:
         passes.finish(inverse, X)
     else:

@@ -53,7 +53,7 @@ class Outcome(NamedTuple):
 
     def hint(self, absent: Tensor) -> str:
         """Say how many of the absent inverses would be certified if the same numbers came in float64."""
-        return float64_hint(self.inverse.dtype, int((absent & self.has(NONSINGULAR)).sum()))
+        return float64_hint(self.inverse.dtype, int(torch.count_nonzero(absent & self.has(NONSINGULAR))))
 
 
 class Solution(NamedTuple):

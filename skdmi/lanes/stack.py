@@ -8,10 +8,9 @@ from skdmi.figures import WANTING, Figures
 from skdmi.lanes.compiler import Kernel, count_lanes
 from skdmi.lanes.parts import address, addresses, do_in_parts, flushes, room
 
-LARGEST = 48
-"""The largest m (``benchmarks/routes.py``)."""
-LARGEST_OF_FEW, FEW = 28, 3
-"""The largest m of fewer matrices than this: one takes as long as there are lanes."""
+LARGEST, LARGEST_OF_FEW = 64, 28
+"""The largest m (``benchmarks/routes.py``), and that of fewer than ``m / 8`` matrices: one takes as long as a lane full
+of them."""
 MAX_STEPS = 7
 """From a start, the correction included."""
 _SINGLE, _LIST, _START, _CORRECTS, _MEASURES, _PROVES = 1, 2, 4, 8, 16, 32
@@ -24,7 +23,7 @@ INVERSE = Kernel("inverse", "pointer " * 8 + "integer " * 5 + "number number")
 
 def is_ready(m: int, n_matrices: int = 0) -> bool:
     """Return whether the kernel can be called for that many m x m matrices, see :meth:`Kernel.is_ready`."""
-    largest = LARGEST_OF_FEW if 0 < n_matrices < FEW else LARGEST
+    largest = LARGEST_OF_FEW if 0 < 8 * n_matrices < m else LARGEST
     return m <= largest and INVERSE.is_ready(n_matrices * _seconds_without(m)) and not flushes()
 
 

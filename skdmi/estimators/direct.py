@@ -43,8 +43,8 @@ ROUTES = (
         "lanes",
         lanes.is_ready,
         lanes.invert,
-        f"up to m = {lanes.LARGEST}, of fewer than m / 8 matrices {lanes.LARGEST_OF_FEW}, with a compiled kernel: a matrix "
-        "in every lane, eliminated and proved in one pass",
+        f"up to m = {lanes.LARGEST}, of fewer than m / 8 matrices {lanes.LARGEST_OF_FEW}, with a compiled kernel: "
+        "a matrix in every lane, eliminated and proved in one pass",
     ),
     Route(
         "large",

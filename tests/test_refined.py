@@ -191,7 +191,7 @@ def test_the_certificate_is_that_of_the_bits_returned(refined_network, dtype):
     certificate = certify(A.to(computed), report.inverse.to(computed))
     np.testing.assert_array_equal(report.certified, certificate.certified.numpy())
     if dtype == torch.float64:
-        np.testing.assert_allclose(report.error_bound, certificate.error_bound.numpy(), rtol=0.1)
+        np.testing.assert_allclose(report.error_bound, certificate.error_bound.numpy(), rtol=0.5)
     else:
         rounding = torch.finfo(dtype).eps
         assert (report.error_bound <= certificate.error_bound.numpy()).all()

@@ -22,6 +22,7 @@ STYLES = {
     CHOLESKY: {"color": "C2", "marker": "x"},
     NETWORK: {"color": "C3", "marker": "^", "linestyle": "none"},
     "lanes": {"color": "C0", "marker": "."},
+    "large": {"color": "C0", "marker": ".", "linestyle": "--"},
     "lapack": {"color": "C0", "marker": ".", "linestyle": ":"},
     INV: {"color": "C0", "marker": "."},
 }
@@ -29,6 +30,7 @@ LABELS = {
     CHOLESKY: "Cholesky, torch (Wishart)",
     NETWORK: "network, no proof",
     "lanes": "skdmi.inv, lanes",
+    "large": "skdmi.inv, one at a time",
     "lapack": "skdmi.inv, LAPACK and a proof",
 }
 

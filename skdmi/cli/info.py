@@ -14,7 +14,7 @@ from skdmi.persistence import member_directories, trained_sizes
 @click.command(epilog=example("skdmi info uniform-3x3"))
 @click.argument("model", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
-@click.option("--compile", "compiles", is_flag=True, help="Compile the kernels for this machine, in half a minute.")
+@click.option("--compile", "compiles", is_flag=True, help="Compile the kernels for this machine, within a minute.")
 def info(model: str | None, as_json: bool, compiles: bool) -> None:
     """List the models that come with skdmi and the compiled kernels, or describe MODEL.
 

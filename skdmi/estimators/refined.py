@@ -169,7 +169,8 @@ class RefinedInverter(MetaInverter):
             unknown = torch.ones_like(absent) if left else is_pinv | (norm.isnan() & ~absent)
             if unknown.any():
                 norm = norm.index_put((unknown,), frobenius_residuals(A[unknown], inverse[unknown], left=left))
-            converged = norm <= float(0 if self.tol == "auto" else self.tol)
+            tol = self._tolerance()
+            converged = (norm <= tol) & (tol < 1)
             if self.tol == "auto":
                 unknown = ~solution.has(CONVERGED) | solution.has(LOOSE) | (not is_direct)
                 converged = ~unknown & ~absent

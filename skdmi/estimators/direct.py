@@ -1,6 +1,7 @@
 """Direct inverses of numpy stacks, with a certificate each: by the fastest route for their size, see :data:`ROUTES`."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,13 +29,8 @@ def _serves_one_at_a_time(m: int, n_matrices: int) -> bool:
     return m >= lapack.SMALLEST and passes.is_ready(m, n_matrices)
 
 
-def _one_at_a_time(A: np.ndarray, X: np.ndarray, *, corrects: bool = True, **options: Any) -> Figures:
-    del corrects  # What wants a correction is left to the reference.
-    return lapack.invert(A, X, passes_for=passes.passes_for, **options)
-
-
 def _by_lapack(A: np.ndarray, X: np.ndarray, *, corrects: bool = True, **options: Any) -> Figures:
-    del corrects
+    del corrects  # What wants a correction is left to the reference.
     return lapack.invert(A, X, **options)
 
 
@@ -49,7 +45,7 @@ ROUTES = (
     Route(
         "large",
         _serves_one_at_a_time,
-        _one_at_a_time,
+        partial(_by_lapack, passes_for=passes.passes_for),
         f"from m = {lapack.SMALLEST} on, with a compiled kernel and, above {passes.ALONE}, one thread: one matrix at a "
         "time, eliminated by blocks, by LAPACK what that leaves too inexact, and proved by one product",
     ),

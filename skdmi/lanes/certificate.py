@@ -28,7 +28,7 @@ OFF_SCALE = 16.0
 
 Proof = namedtuple("Proof", ["rho", "rho_of_A", "error_bound"])
 """Of every matrix that rounds to A, of A alone, and the bound on the relative error of X."""
-Room = namedtuple("Room", ["z", "w", "before", "t", "ones"])
+Room = namedtuple("Room", ["z", "w", "before", "t"])
 """Pointers to m vectors each."""
 
 

@@ -226,7 +226,6 @@ def _judge(arrays, task, rooms, units, inside, balanced, steps, first, count):
         _vector(rooms, 18, m),
         _vector(rooms, 19, m),
         _vector(rooms, 20, m),
-        _vector(rooms, 21, m),
     )
     below_one = is_goal_below_one(units.rp, sums.pax, task.unit, m) & is_goal_below_one(units.q, sums.pxa, task.unit, m)
     proof = prove(A, X, R, right, norms, sums, units, room, task.unit, m)

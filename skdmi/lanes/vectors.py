@@ -23,8 +23,6 @@ LANES = count_lanes()
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "nogil": True, "boundscheck": False}
 """Of every function of the kernels. No fastmath: the proofs need every operation as it is written."""
 
-_MAGIC = 0x4330000000000000
-"""The bits of 2^52: what is put into their fraction is an integer added to it."""
 _INT32 = ir.IntType(32)
 _FRACTION, _ONE_EXPONENT, _TWICE_BIAS = 0x000FFFFFFFFFFFFF, 1 << 52, 0x7FE << 52
 
@@ -295,18 +293,6 @@ def power_above(context: Any, a: Any) -> Any:
 def power_reciprocal(context: Any, a: Any) -> Any:
     """Return ``1 / a`` of a power of two within ``2^+-1022``."""
     return a(a), _on_bits(lambda builder, bits, all_: builder.sub(all_(_TWICE_BIAS), bits))
-
-
-@intrinsic
-def exponent_of(context: Any, a: Any) -> Any:
-    """Return e with ``2^(e-1) <= a < 2^e``, as a number, of positive doubles; -1022 of zeros and subnormal ones."""
-    from_bits = _on_bits(lambda builder, bits, all_: builder.or_(builder.lshr(bits, all_(52)), all_(_MAGIC)))
-
-    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        beside = from_bits(context, builder, sig, args)
-        return builder.fsub(beside, ir.Constant(beside.type, [2.0**52 + 1022] * sig.args[0].lanes))
-
-    return a(a), generate
 
 
 @intrinsic

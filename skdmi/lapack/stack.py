@@ -9,6 +9,7 @@ from numpy import ndarray
 
 from skdmi.chunks import chunk_size
 from skdmi.figures import CERTIFIED, CONVERGED, LOOSE, NONSINGULAR, OUTSIDE, Figures
+from skdmi.lanes.parts import flushes
 from skdmi.lapack.passes import NumpyPasses, Passes
 from skdmi.lapack.proof import condition_interval, is_moderate, loosest, prove, rounded_bound
 from skdmi.lapack.residuals import UNIT, Sizes, estimate, is_explained, keeps_left, probes_that_decide
@@ -19,7 +20,6 @@ SMALLEST = 24
 PART_ENTRIES = 2**16
 """Four arrays of so many numbers stay in a cache of 2 MB; smaller parts are no faster."""
 _N_FIGURES = 6
-_SUBNORMAL = np.array([2.0**-1074])
 
 
 def invert(
@@ -78,7 +78,7 @@ def invert(
     n, m, _ = A.shape
     status = np.full(n, OUTSIDE, np.uint8)
     figures = np.full((_N_FIGURES, n), np.nan) if details else None
-    if _flushes():
+    if flushes():
         X.fill(np.nan)
         n = 0
     passes = passes_for(m) if passes_for is not None and m >= SMALLEST else None
@@ -167,11 +167,6 @@ def _finish_with_figures(
         scale(inverse, 1 / scaled.q, 1 / scaled.p)
     norm = np.sqrt(passes.squares(scaled.A, inverse, problem.units)[:, -1])
     return bound, norm, np.zeros(len(X)), found.rho, *interval
-
-
-def _flushes() -> bool:
-    """Return whether subnormal numbers count as zeros in this thread, so that entries would be misread."""
-    return bool((_SUBNORMAL * 1.0)[0] == 0.0)
 
 
 def _inverse(A: ndarray) -> ndarray:

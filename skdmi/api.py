@@ -8,17 +8,8 @@ import numpy as np
 
 from skdmi.arrays import as_array, as_float_array
 from skdmi.estimators.direct import ROUTES, invert_directly
-from skdmi.estimators.policies import (
-    SINGULAR,
-    SINGULAR_POLICIES,
-    UNCERTIFIED,
-    UNCERTIFIED_POLICIES,
-    float64_hint,
-    refuse_uncertified,
-    settle_missing,
-    warn_inaccurate,
-)
-from skdmi.figures import CERTIFIED, INACCURATE, NONSINGULAR, is_sound
+from skdmi.estimators.policies import SINGULAR_POLICIES, UNCERTIFIED_POLICIES, settle_status
+from skdmi.figures import CERTIFIED, is_sound
 from skdmi.kinds import is_dask, is_tensor
 from skdmi.validation import check_square
 
@@ -110,15 +101,9 @@ def _inv_directly(A: np.ndarray, *, tol: Any, uncertified: Any, singular: Any) -
     X, found = invert_directly(A, tol=0.0 if by_rounding else float(tol), keeps=uncertified == "keep")
     if is_sound(found.status).all():
         return X
-    certified = found.has(CERTIFIED)
-    warn_inaccurate(certified & found.has(INACCURATE), A.dtype, 0, "are certified, but")
-    absent = ~np.isfinite(X).all(axis=(1, 2)) if uncertified == "keep" else ~certified
+    absent = ~np.isfinite(X).all(axis=(1, 2)) if uncertified == "keep" else ~found.has(CERTIFIED)
     X[absent] = np.nan
-    if uncertified == "raise":
-        refuse_uncertified(absent)
-    reason = SINGULAR if uncertified == "exact" else UNCERTIFIED
-    hint = float64_hint(A.dtype, int(np.count_nonzero(absent & found.has(NONSINGULAR))))
-    if settle_missing(absent, singular, reason=reason, hint=hint):
+    if settle_status(found.status, absent, A.dtype, uncertified=uncertified, singular=singular):
         from skdmi.estimators.singular import put_pseudo_inverses  # imports torch
 
         put_pseudo_inverses(A, X, absent)

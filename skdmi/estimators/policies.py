@@ -20,12 +20,47 @@ from skdmi.exceptions import (
     UncertifiedError,
     name_indices,
 )
+from skdmi.figures import CERTIFIED, NONSINGULAR
+from skdmi.figures import INACCURATE as INACCURATE_BIT
 
 SINGULAR = "are singular to working precision"
 UNCERTIFIED = "have no certificate after refinement"
 SINGULAR_POLICIES = ("warn", "raise", "pinv")
 UNCERTIFIED_POLICIES = ("exact", "nan", "keep", "raise")
 _PACKAGE = Path(__file__).parents[1]
+
+
+def settle_status(status: Any, absent: Any, dtype: Any, start: int = 0, *, uncertified: str, singular: str) -> bool:
+    """Warn or raise, as the policies of a RefinedInverter ask, of certified inverses; return as `settle_missing` does.
+
+    Parameters
+    ----------
+    status : array of uint8, shape (n_matrices,)
+        Bits of :mod:`skdmi.figures`.
+    absent : array of bool, shape (n_matrices,)
+        Which inverses are not returned.
+    dtype : dtype of numpy or torch
+        Of the inverses.
+
+    Raises
+    ------
+    UncertifiedError, SingularMatrixError
+        If asked for.
+
+    Examples
+    --------
+    >>> status = np.array([CERTIFIED, 0], np.uint8)
+    >>> settle_status(status, status == 0, np.dtype("float64"), uncertified="exact", singular="pinv")
+    True
+    """
+    status, absent = to_numpy(status), to_numpy(absent)
+    far = CERTIFIED | INACCURATE_BIT
+    warn_inaccurate((status & far) == far, dtype, start, "are certified, but")
+    if uncertified == "raise":
+        refuse_uncertified(absent, start)
+    reason = SINGULAR if uncertified == "exact" else UNCERTIFIED
+    hint = float64_hint(dtype, int(np.count_nonzero(status[absent] & NONSINGULAR)))
+    return settle_missing(absent, singular, start, reason=reason, hint=hint)
 
 
 def settle_missing(absent: Any, policy: str, start: int = 0, *, reason: str = SINGULAR, hint: str = "") -> bool:

@@ -13,15 +13,9 @@ from skdmi.arrays import to_numpy
 from skdmi.containers import computable, is_for_routes
 from skdmi.estimators.direct import invert_directly
 from skdmi.estimators.meta import MetaInverter, invert_with
-from skdmi.estimators.policies import (
-    SINGULAR,
-    SINGULAR_POLICIES,
-    UNCERTIFIED,
-    UNCERTIFIED_POLICIES,
-    refuse_uncertified,
-)
+from skdmi.estimators.policies import SINGULAR_POLICIES, UNCERTIFIED_POLICIES, settle_status
 from skdmi.estimators.report import SOURCES, InversionReport
-from skdmi.estimators.singular import settle_singular
+from skdmi.estimators.singular import with_pseudo_inverses
 from skdmi.estimators.solution import (
     PINV,
     Outcome,
@@ -239,13 +233,11 @@ class RefinedInverter(MetaInverter):
 
     def _settle(self, A: Tensor, outcome: Outcome, start: int) -> Tensor:
         """Warn of what is not accurate, and say or mend what is missing."""
-        outcome.warn_if_inaccurate(start)
-        X = outcome.inverse
-        absent = self._absent(outcome)
-        if self.uncertified == "raise":
-            refuse_uncertified(absent, start)
-        reason = SINGULAR if self.uncertified == "exact" else UNCERTIFIED
-        return settle_singular(A, X, absent, self.singular, start, reason=reason, hint=outcome.hint(absent))
+        X, absent = outcome.inverse, self._absent(outcome)
+        policies = {"uncertified": self.uncertified, "singular": self.singular}
+        if settle_status(outcome.status, absent, X.dtype, start, **policies):
+            return with_pseudo_inverses(A, X, absent, start)
+        return X
 
 
 def _names(source: np.ndarray) -> np.ndarray:

@@ -24,6 +24,11 @@ def settle_singular(
     """
     if not settle_missing(absent, policy, start, reason=reason, hint=hint):
         return X
+    return with_pseudo_inverses(A, X, absent, start)
+
+
+def with_pseudo_inverses(A: Tensor, X: Tensor, absent: Tensor, start: int = 0) -> Tensor:
+    """Return inverses with pseudo-inverses where they are absent; one beyond the range is NaN, with a warning."""
     X = X.clone()
     X[absent] = _pseudo_inverses(A[absent], X.dtype)
     warn_beyond_range(missing(X), start)

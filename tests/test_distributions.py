@@ -21,6 +21,7 @@ from skdmi.distributions import (
     DiagonallyDominant,
     Distribution,
     Graded,
+    Members,
     Mixture,
     Normal,
     Resampled,
@@ -100,11 +101,13 @@ def test_stack_has_the_asked_shape_and_dtype(distribution, dtype):
 def test_stack_is_drawn_on_the_device_of_the_generator():
     for distribution in DATA_FREE:
         check_stack_of(distribution, "cuda", torch.float32)
-    bound = Resampled().bind(make_stack())
-    assert bound(5, 3, generator=seeded(0, "cuda"), device="cuda").is_cuda
+    for bound in (Resampled().bind(make_stack()), Members().bind(make_stack())):
+        assert bound(5, 3, generator=seeded(0, "cuda"), device="cuda").is_cuda
 
 
-@pytest.mark.parametrize("distribution", [*DATA_FREE, Resampled().bind(make_stack())], ids=repr)
+@pytest.mark.parametrize(
+    "distribution", [*DATA_FREE, Resampled().bind(make_stack()), Members().bind(make_stack())], ids=repr
+)
 def test_same_generator_state_same_matrices_and_nothing_global_is_touched(distribution):
     torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()  # noqa: NPY002
     first = distribution(9, 3, generator=seeded(4))
@@ -152,7 +155,9 @@ def test_wrong_arguments_of_a_draw(arguments, error, message):
 # A distribution is a value
 
 
-@pytest.mark.parametrize("distribution", [*DATA_FREE, Resampled(), Resampled(augment=["sign"], jitter=0)], ids=repr)
+@pytest.mark.parametrize(
+    "distribution", [*DATA_FREE, Resampled(), Resampled(augment=["sign"], jitter=0), Members(0.5)], ids=repr
+)
 def test_a_distribution_is_a_plain_value(distribution):
     assert from_dict(json.loads(json.dumps(distribution.to_dict()))) == distribution
     assert eval(repr(distribution), vars(distributions)) == distribution
@@ -256,6 +261,7 @@ def test_a_distribution_of_ones_own():
         (Resampled, {"augment": ("rotate",)}, r"augment=\('rotate',\); expected a sequence of names among \('permute'"),
         (Resampled, {"augment": "sign"}, "augment='sign'"),
         (Resampled, {"jitter": -1}, "jitter=-1"),
+        (Members, {"pairs": 1.5}, "Members got pairs=1.5; expected a number from 0 to 1"),
     ],
 )
 def test_a_wrong_parameter_is_named_with_its_value_and_what_is_allowed(kind, parameters, message):

@@ -7,6 +7,7 @@
 :class:`DiagonallyDominant`,
 :class:`Graded`, :class:`Singular`
 :class:`Mixture`                          each matrix from one of several distributions
+:class:`Members`                          the members of a data set, and convex pairs of them
 :class:`Resampled`                        endless variations on a data set
 :func:`from_dict`                         a distribution from the dictionary that its ``to_dict`` wrote
 :class:`Distribution`                     the base class
@@ -15,6 +16,7 @@
 
 from skdmi.distributions.base import Distribution, from_dict
 from skdmi.distributions.entries import Normal, Uniform
+from skdmi.distributions.members import Members
 from skdmi.distributions.mixture import Mixture
 from skdmi.distributions.resampled import Resampled
 from skdmi.distributions.spectrum import Spectrum
@@ -24,6 +26,7 @@ __all__ = [
     "DiagonallyDominant",
     "Distribution",
     "Graded",
+    "Members",
     "Mixture",
     "Normal",
     "Resampled",

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skdmi.distributions.base import Distribution, Sampler, check_stack, require, require_number
+from skdmi.distributions.base import Distribution, require, require_number
+from skdmi.distributions.bound import BoundSampler, MadeFromData
 from skdmi.distributions.pieces import log_uniform, random_permutations, random_signs
 
 AUGMENTATIONS = ("permute", "sign", "scale", "transpose")
@@ -17,7 +18,7 @@ SYMMETRY_TOLERANCE = 2.0**-20
 
 
 @dataclass(frozen=True, repr=False)
-class Resampled(Distribution):
+class Resampled(MadeFromData, Distribution):
     r"""Members of a data set, picked with replacement, under random maps, plus a small jitter.
 
     .. math:: A = s \, \left( D_1 P_1 \, X_k \, P_2 D_2 + \mathrm{jitter} \cdot \mathrm{rms}(X_k) \, E \right)
@@ -74,9 +75,6 @@ class Resampled(Distribution):
         require(self, "augment", holds, f"a sequence of names among {AUGMENTATIONS}")
         require_number(self, "jitter", at_least=0)
 
-    uses_data = True
-    """The matrices are made from the X that `bind` is given."""
-
     def bind(self, X: np.ndarray) -> "BoundResampled":
         """Return the sampler that draws variations on X.
 
@@ -97,46 +95,23 @@ class Resampled(Distribution):
         """
         return BoundResampled(self, X)
 
-    def _draw(self, n_matrices: int, matrix_size: int, **where: Any) -> Tensor:
-        raise ValueError(f"{self!r} makes matrices from data and has none. Give X to fit, or call bind(X) first.")
 
-
-class BoundResampled(Sampler):
-    """A `Resampled` with its data; X is kept in float64 on the CPU and moved once to each device and dtype asked for.
-
-    Parameters
-    ----------
-    distribution : Resampled
-        What to do with the members of X.
-    X : ndarray of shape (n_matrices, m, m)
-        The data.
-    """
-
-    uses_data = True
-    """The matrices are made from the data that is bound."""
+class BoundResampled(BoundSampler):
+    """A `Resampled` with its data, see `BoundSampler`."""
 
     def __init__(self, distribution: Resampled, X: np.ndarray) -> None:
-        X = check_stack(X).copy()
-        sizes = np.abs(X).max(axis=(1, 2), keepdims=True)
-        self.distribution = distribution
-        self.members = torch.from_numpy(X)
-        self.symmetric = bool((np.abs(X - X.transpose(0, 2, 1)) <= SYMMETRY_TOLERANCE * sizes).all())
-        self._moved: dict[tuple[torch.device, torch.dtype], tuple[Tensor, Tensor]] = {}
+        super().__init__(distribution, X)
+        sizes = self.members.abs().amax(dim=(1, 2), keepdim=True)
+        self.symmetric = bool(((self.members - self.members.mT).abs() <= SYMMETRY_TOLERANCE * sizes).all())
 
-    def __repr__(self) -> str:
-        n_matrices, m, _ = self.members.shape
-        return f"<{self.distribution!r} bound to {n_matrices} {m} x {m} matrices>"
+    def _tensors(self, dtype: torch.dtype) -> tuple[Tensor, ...]:
+        rms = self.members.square().mean(dim=(1, 2), keepdim=True).sqrt_().to(dtype)
+        return self._members_as(dtype), rms
 
-    def __getstate__(self) -> dict[str, Any]:
-        # Tensors on a device stay out of pickles.
-        return self.__dict__ | {"_moved": {}}
-
-    def _draw(self, n_matrices: int, matrix_size: int, **where: Any) -> Tensor:
-        n_members, m, _ = self.members.shape
-        if matrix_size != m:
-            raise ValueError(f"Got matrix_size={matrix_size}; expected {m}, the size of the matrices of X.")
+    def _vary(self, n_matrices: int, *tensors: Tensor, **where: Any) -> Tensor:
+        members, rms = tensors
+        n_members, m, _ = members.shape
         augment, jitter = self.distribution.augment, self.distribution.jitter
-        members, rms = self._moved_to(torch.device(where["device"]), where["dtype"])
         pick = torch.randint(n_members, (n_matrices,), generator=where["generator"], device=where["device"])
 
         if "permute" in augment:
@@ -158,15 +133,3 @@ class BoundResampled(Sampler):
         if "transpose" in augment and not self.symmetric:
             stack = torch.where(random_signs(n_matrices, 1, 1, **where) > 0, stack, stack.mT)
         return stack
-
-    def _moved_to(self, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Return the members, and the root mean square entry of each, where they are needed."""
-        if (device, dtype) not in self._moved:
-            members = self.members.to(dtype)
-            if not members.isfinite().all():
-                raise ValueError(
-                    f"X has entries that {dtype} cannot hold (NaN, infinite or too large). Scale it first."
-                )
-            rms = self.members.square().mean(dim=(1, 2), keepdim=True).sqrt_().to(dtype)
-            self._moved[device, dtype] = members.to(device), rms.to(device)
-        return self._moved[device, dtype]

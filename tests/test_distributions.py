@@ -18,9 +18,12 @@ from sklearn.preprocessing import FunctionTransformer
 
 from skdmi import distributions
 from skdmi.distributions import (
+    DeltaRule,
     DiagonallyDominant,
     Distribution,
+    GaussianProcessKernel,
     Graded,
+    KroneckerChannel,
     Members,
     Mixture,
     Normal,
@@ -50,6 +53,9 @@ DATA_FREE = [
     Graded(),
     Singular(),
     Singular(rank=0),
+    GaussianProcessKernel(kernels=("rbf", "matern12"), noise=0.1),
+    KroneckerChannel(),
+    DeltaRule(beta=(0.5, 1.0)),
     Mixture((Uniform(), Mixture((Graded(), Singular()), weights=(1, 0.5)))),
 ]
 

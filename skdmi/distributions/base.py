@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 from torch import Tensor
 
 DTYPES = (torch.float32, torch.float64)
+MAX_NUMBERS_SHOWN = 16
 
 # Every distribution by the name of its class: what `from_dict` can build.
 _KINDS: dict[str, type["Distribution"]] = {}
@@ -115,8 +116,9 @@ class Distribution(Sampler):
     """Describe, without data, where training matrices come from.
 
     A distribution is a value: two with equal parameters are equal, ``repr`` shows the parameters that differ from their
-    defaults, and ``from_dict(distribution.to_dict())`` is the distribution again. It is also a function: called with
-    sizes and a generator it returns a stack, and any function of that signature may stand in its place.
+    defaults (of more than 16 numbers the shape, as ``<4 x 36 x 36 numbers>``), and
+    ``from_dict(distribution.to_dict())`` is the distribution again. It is also a function: called with sizes and a
+    generator it returns a stack, and any function of that signature may stand in its place.
 
     A subclass is a frozen dataclass (``@dataclass(frozen=True, repr=False)``) that writes ``_draw``, and ``_check`` if
     not every value of its parameters is allowed. `from_dict` knows it by the name of its class.
@@ -181,7 +183,7 @@ class Distribution(Sampler):
         return {"name": type(self).__name__} | {f.name: _encode(getattr(self, f.name)) for f in fields(self)}
 
     def __repr__(self) -> str:
-        shown = (f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if getattr(self, f.name) != f.default)
+        shown = (f"{f.name}={_show(getattr(self, f.name))}" for f in fields(self) if getattr(self, f.name) != f.default)
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
@@ -225,7 +227,7 @@ def require(distribution: Distribution, parameter: str, holds: bool, expected: s
     """Raise ValueError with the parameter, its value and what was expected, unless the condition holds."""
     if not holds:
         value = getattr(distribution, parameter)
-        raise ValueError(f"{type(distribution).__name__} got {parameter}={value!r}; expected {expected}.")
+        raise ValueError(f"{type(distribution).__name__} got {parameter}={_show(value)}; expected {expected}.")
 
 
 def require_number(
@@ -250,6 +252,15 @@ def is_number(value: Any, kind: Any = Real) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def number_array(value: Any) -> np.ndarray | None:
+    """Return nested sequences as an array, or None if they are ragged or do not hold finite numbers alone."""
+    try:
+        array = np.array(value)
+    except ValueError:  # ragged
+        return None
+    return array if array.dtype.kind in "iuf" and np.isfinite(array).all() else None
+
+
 def check_stack(X: np.ndarray) -> np.ndarray:
     """Return X in float64, or raise ValueError if it is not a stack ``(n_matrices, m, m)`` with something in it."""
     X = np.asarray(X, dtype=np.float64)
@@ -259,12 +270,22 @@ def check_stack(X: np.ndarray) -> np.ndarray:
 
 
 def _plain(value: Any) -> Any:
-    """Numpy scalars as Python numbers, lists as tuples, descriptions as what they describe: so that values compare."""
-    if isinstance(value, np.generic):
-        return value.item()
+    """Numpy scalars as Python numbers, lists and arrays as tuples, descriptions as what they describe.
+
+    So that values compare.
+    """
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
     if isinstance(value, list | tuple):
         return tuple(map(_plain, value))
     return from_dict(value) if isinstance(value, dict) else value
+
+
+def _show(value: Any) -> str:
+    array = number_array(value) if isinstance(value, tuple) else None
+    if array is None or array.size <= MAX_NUMBERS_SHOWN:
+        return repr(value)
+    return f"<{' x '.join(map(str, array.shape))} numbers>"
 
 
 def _encode(value: Any) -> Any:

@@ -32,7 +32,7 @@ class KroneckerChannel(Distribution):
     .. math:: (R_t)_{ij} = \rho_t^{|i - j|}, \qquad (R_r)_{ij} = \rho_r^{|i - j|}
 
     The correlations are uniform and the noise :math:`\sigma^2` is log-uniform in their ranges, for each matrix anew.
-    Channels are real, as those of complex ones are once real and imaginary parts stand apart.
+    Channels here are real.
 
     Parameters
     ----------

@@ -18,8 +18,8 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from skorch.callbacks import Callback
 
-from skdmi import NeuralMatrixInverter, load_pretrained
-from skdmi.distributions import Mixture, Normal, Resampled, Uniform, Wishart
+from skdmi import NeuralMatrixInverter, RefinedInverter, load_pretrained
+from skdmi.distributions import Mixture, Normal, Resampled, Spectrum, Uniform, Wishart
 from skdmi.estimators.devices import resolve_device
 from skdmi.exceptions import DeviceFallbackWarning
 from skdmi.iteration import STARTS, minimal_residual
@@ -31,6 +31,7 @@ from tests.matrices import make_stack
 from tests.processes import heeding_ctrl_c
 
 TINY = {"depth": 2, "width": 4, "max_epochs": 2, "batches_per_epoch": 3, "batch_size": 32, "random_state": 0}
+TINY["learning_rate"] = 1e-2  # Which lowers the loss of 3 x 3 matrices in the first epoch.
 
 
 def make_tiny(**parameters):
@@ -63,37 +64,37 @@ class TestFit:
     @pytest.mark.parametrize("flat", [False, True])
     def test_with_X_resamples_it(self, flat):
         X = make_stack("well", 20, 3)
-        inverter = make_tiny().fit(X.reshape(20, 9) if flat else X)
+        inverter = make_tiny(max_epochs=0).fit(X.reshape(20, 9) if flat else X)
         assert inverter.distribution_ == Resampled()
         assert (inverter.matrix_size_, inverter.n_features_in_) == (3, 9)
 
     def test_no_data_stays_in_the_estimator(self):
         X = make_stack("well", 500, 3)
-        assert len(pickle.dumps(make_tiny().fit(X))) < X.nbytes / 2
+        assert len(pickle.dumps(make_tiny().partial_fit(X))) < X.nbytes / 2
 
     @pytest.mark.parametrize("distribution", [Uniform(), Normal(), Mixture((Uniform(), Wishart()))])
     def test_with_X_and_a_distribution_X_only_checks(self, distribution):
         X = make_stack("well", 20, 3)
-        inverter = make_tiny(distribution=distribution).fit(X)
-        again = make_tiny(distribution=inverter.distribution_, matrix_size=3).fit()
+        inverter = make_tiny(distribution=distribution).partial_fit(X)
+        again = make_tiny(distribution=inverter.distribution_, matrix_size=3).partial_fit()
         assert inverter.history_[0]["train_loss"] == again.history_[0]["train_loss"]
 
     def test_a_callable_is_a_distribution(self):
         def identities(n_matrices, matrix_size, *, generator, device, dtype):
             return torch.eye(matrix_size, device=device, dtype=dtype).repeat(n_matrices, 1, 1)
 
-        inverter = make_tiny(matrix_size=3, distribution=identities).fit()
+        inverter = make_tiny(matrix_size=3, distribution=identities).partial_fit()
         assert inverter.distribution_ is identities
         assert inverter.history_[-1]["train_loss"] < 1e-3
 
     def test_equal_seeds_give_equal_weights(self):
         assert_same_weights(make_tiny(matrix_size=3).fit(), make_tiny(matrix_size=3).fit())
         X = make_stack("well", 20, 3)
-        assert_same_weights(make_tiny().fit(X), make_tiny().fit(X))
+        assert_same_weights(make_tiny().partial_fit(X), make_tiny().partial_fit(X))
 
     def test_a_random_state_instance_gives_another_seed_each_time(self):
         state = np.random.RandomState(0)
-        inverter = make_tiny(matrix_size=3, random_state=state)
+        inverter = make_tiny(matrix_size=3, max_epochs=0, random_state=state)
         first = weights(inverter.fit())
         second = weights(inverter.fit())
         assert any(not np.array_equal(a, b) for a, b in zip(first, second, strict=True))
@@ -103,13 +104,13 @@ class TestFit:
         assert_same_weights(copy.deepcopy(inverter).fit(), inverter)
 
     def test_several_sizes_give_a_network_without_a_size(self):
-        inverter = make_tiny(matrix_size=(2, 4)).fit()
+        inverter = make_tiny(matrix_size=(2, 4), max_epochs=0).fit()
         assert not hasattr(inverter, "matrix_size_")
         for m in (2, 3, 4, 7):
             assert inverter.transform(make_stack("well", 5, m)).shape == (5, m, m)
 
     def test_a_size_seen_earlier_is_forgotten(self):
-        inverter = make_tiny().fit(make_stack("well", 5, 3))
+        inverter = make_tiny(max_epochs=0).fit(make_stack("well", 5, 3))
         with pytest.raises(ValueError, match="matrix_size=3, or give fit an X"):
             inverter.fit()
 
@@ -195,16 +196,16 @@ class TestFit:
 
     @pytest.mark.parametrize("start", STARTS)
     def test_any_start_is_trained_and_serves_any_size(self, start):
-        inverter = make_tiny(start=start, matrix_size=(2, 4), distribution=Wishart()).fit()
+        inverter = make_tiny(start=start, matrix_size=(2, 4), distribution=Wishart()).partial_fit()
         assert inverter.module_.core.start is STARTS[start]
         for m in (1, 2, 3, 6):
             A = make_stack("spd", 5, m)
             assert inverter.residual_norms(A).max() < 0.2
 
     def test_net_params_have_the_last_word(self):
-        overruled = make_tiny(matrix_size=3, net_params={"module__width": 5, "max_epochs": 1}).fit()
+        overruled = make_tiny(matrix_size=3, net_params={"module__width": 5, "max_epochs": 0}).fit()
         assert overruled.module_.core.width == 5
-        assert overruled.n_iter_ == 1
+        assert overruled.n_iter_ == 0
 
     def test_the_net_holds_neither_data_optimizer_nor_callbacks(self, tiny_network):
         net = tiny_network.net_
@@ -248,10 +249,10 @@ class TestGoingOn:
 
     def test_partial_fit_needs_X_again_where_it_makes_the_matrices(self):
         X = make_stack("well", 20, 3)
-        inverter = make_tiny().fit(X)
+        inverter = make_tiny().partial_fit(X)
         with pytest.raises(ValueError, match=r"call fit\(X\)"):
             inverter.partial_fit()
-        assert inverter.partial_fit(X).n_iter_ == 3
+        assert inverter.partial_fit(X).n_iter_ == 2
 
     def test_auto_means_X_wherever_there_is_one(self, tiny_network):
         tuned = copy.deepcopy(tiny_network).partial_fit(make_stack("well", 20, 3))
@@ -263,10 +264,12 @@ class TestGoingOn:
             copy.deepcopy(tiny_network).partial_fit(make_stack("well", 5, 4))
 
     def test_warm_start_goes_on_from_the_weights(self):
-        inverter = make_tiny(matrix_size=3, warm_start=True, learning_rate=1e-12).fit()
+        inverter = make_tiny(matrix_size=3, warm_start=True).fit()
         before = weights(inverter)
-        inverter.fit()
+        with pytest.warns(ConvergenceWarning, match="the weights that it went on from are kept"):
+            inverter.set_params(learning_rate=1e-12).fit()
         assert inverter.n_iter_ == 4
+        assert 1 <= inverter.best_epoch_ <= 2
         assert inverter.n_matrices_seen_ == 4 * 3 * 32
         for a, b in zip(before, weights(inverter), strict=True):
             np.testing.assert_allclose(a, b, atol=1e-6)
@@ -285,6 +288,73 @@ class TestGoingOn:
         inverter = make_tiny(matrix_size=3, warm_start=True).fit().set_params(matrix_size=5).fit()
         core = inverter.module_.core
         assert (core.smallest, core.largest) == (3, 5)
+
+
+class TestWhatTrainingGained:
+    """best_epoch_ says which weights are kept, and a fit that gained nothing says so."""
+
+    nothing_to_learn = {"matrix_size": 3, "distribution": Spectrum(max_cond=1.0), "max_epochs": 3}
+
+    def test_a_fit_that_gains_is_silent_and_says_when_it_did(self):
+        inverter = make_tiny(matrix_size=3).fit()
+        losses = [inverter.first_loss_, *(row["valid_loss"] for row in inverter.history_)]
+        assert inverter.best_epoch_ == np.argmin(losses) > 0
+        assert inverter.best_loss_ == losses[inverter.best_epoch_]
+
+    def test_a_fit_that_gains_nothing_warns_once_at_the_users_line(self):
+        with pytest.warns(ConvergenceWarning, match="is the untrained iteration") as caught:
+            inverter = make_tiny(**self.nothing_to_learn).fit()
+        assert [warning.filename for warning in caught] == [__file__]
+        assert all(word in str(caught[0].message) for word in ("beyond chance", "max_epochs=0", "depth=2", "fit(X)"))
+        assert inverter.best_epoch_ == 0
+        assert inverter.best_loss_ == inverter.first_loss_
+        assert inverter.n_iter_ == 3
+        assert_same_weights(inverter, make_tiny(**self.nothing_to_learn | {"max_epochs": 0}).fit())
+
+    def test_the_line_is_the_users_through_wrappers_too(self):
+        with pytest.warns(ConvergenceWarning) as caught:
+            RefinedInverter(make_tiny(**self.nothing_to_learn)).fit()
+        assert [warning.filename for warning in caught] == [__file__]
+
+    def test_partial_fit_keeps_the_last_weights_and_is_silent(self):
+        inverter = make_tiny(**self.nothing_to_learn).partial_fit()
+        assert inverter.best_epoch_ == 1
+        first_loss = inverter.first_loss_
+        assert inverter.partial_fit().best_epoch_ == 2
+        assert inverter.first_loss_ == first_loss
+        assert inverter.best_loss_ == inverter.history_[-1]["valid_loss"]
+
+    def test_without_epochs_there_is_no_training_and_no_warning(self):
+        inverter = make_tiny(matrix_size=3, max_epochs=0, callbacks=[Stop()]).fit()
+        assert (inverter.history_, inverter.n_iter_, inverter.best_epoch_, inverter.n_matrices_seen_) == ([], 0, 0, 0)
+        assert inverter.best_loss_ == inverter.first_loss_ > 0
+        assert inverter.distribution_ == Uniform()
+        assert inverter.domain_["n_matrices"] == 4096
+        A = torch.from_numpy(make_stack("uniform", 20, 3)).float()
+        torch.testing.assert_close(inverter.invert(A), minimal_residual(A, 2, rank=2), rtol=1e-3, atol=1e-3)
+
+    def test_training_goes_on_from_no_epochs(self, tmp_path):
+        inverter = make_tiny(matrix_size=3, max_epochs=0, warm_start=True).fit()
+        inverter.save_pretrained(tmp_path / "model")
+        for copied in (pickle.loads(pickle.dumps(inverter)), NeuralMatrixInverter.from_pretrained(tmp_path / "model")):
+            assert (copied.best_epoch_, copied.first_loss_) == (0, inverter.first_loss_)
+            trained = copied.set_params(max_epochs=2).fit()
+            assert_same_weights(trained, make_tiny(matrix_size=3).fit())
+            assert trained.best_epoch_ > 0
+
+    def test_a_warm_start_from_first_weights_that_gains_nothing_is_untrained(self):
+        inverter = make_tiny(**self.nothing_to_learn | {"max_epochs": 0, "warm_start": True}).fit()
+        with pytest.warns(ConvergenceWarning, match="is the untrained iteration"):
+            inverter.set_params(max_epochs=1).fit()
+        assert inverter.best_epoch_ == 0
+
+    def test_epochs_are_counted_over_all_fits(self):
+        inverter = make_tiny(matrix_size=3).partial_fit().partial_fit()
+        first_loss = inverter.first_loss_
+        inverter.set_params(warm_start=True, max_epochs=3).fit(make_stack("condition", 100, 3, condition=1e3))
+        assert inverter.best_epoch_ > 2
+        assert inverter.best_loss_ == inverter.history_[inverter.best_epoch_ - 1]["valid_loss"]
+        assert inverter.first_loss_ == first_loss
 
 
 class Stop(Callback):
@@ -428,7 +498,7 @@ class TestFiles:
 
     @pytest.mark.parametrize("start", STARTS)
     def test_the_start_is_stored(self, start, tmp_path):
-        inverter = make_tiny(matrix_size=3, start=start).fit()
+        inverter = make_tiny(matrix_size=3, start=start, max_epochs=0).fit()
         inverter.save_pretrained(tmp_path / "model")
         loaded = NeuralMatrixInverter.from_pretrained(tmp_path / "model")
         assert loaded.start == start
@@ -439,7 +509,11 @@ class TestFiles:
 
     def test_numpy_scalars_among_the_parameters_are_stored(self, tmp_path):
         make_tiny(
-            depth=np.int64(2), matrix_size=(np.int32(2), 3), random_state=np.int64(0), warm_start=np.bool_(False)
+            depth=np.int64(2),
+            matrix_size=(np.int32(2), 3),
+            max_epochs=np.int64(0),
+            random_state=np.int64(0),
+            warm_start=np.bool_(False),
         ).fit().save_pretrained(tmp_path / "model")
         loaded = NeuralMatrixInverter.from_pretrained(tmp_path / "model")
         assert (loaded.depth, loaded.matrix_size, loaded.random_state, loaded.warm_start) == (2, (2, 3), 0, False)
@@ -468,7 +542,7 @@ class TestFiles:
     def test_several_sizes_and_column_names_are_stored(self, tmp_path):
         pandas = pytest.importorskip("pandas")
         names = [f"a{i}{j}" for i in range(2) for j in range(2)]
-        inverter = make_tiny(matrix_size=(2, 3)).fit(
+        inverter = make_tiny(matrix_size=(2, 3), max_epochs=0).fit(
             pandas.DataFrame(make_stack("well", 9, 2).reshape(9, 4), columns=names)
         )
         inverter.save_pretrained(tmp_path / "model")
@@ -495,9 +569,13 @@ class TestFiles:
         card = json.loads(path.read_text())
         old = {"expansion": 2, "normalize": "none", "early_stopping": False, "patience": 10}
         old |= {"validation_fraction": 0.1, "precision": "float32", "compile": False}
+        for name in ("best_epoch_", "first_loss_"):
+            del card["fitted"][name]
         path.write_text(json.dumps(card | {"parameters": card["parameters"] | old}))
         loaded = NeuralMatrixInverter.from_pretrained(tmp_path / "model")
-        assert loaded.get_params() == tiny_network.get_params() | {"net_params": {"module__normalize": "none"}}
+        today = {"net_params": {"module__normalize": "none"}, "patience": None}
+        assert loaded.get_params() == tiny_network.get_params() | today
+        assert loaded.best_epoch_ is loaded.first_loss_ is None
 
     @pytest.mark.parametrize("gone", [{"block": "gated"}, {"start": "characteristic"}, {"n_squarings": 3}], ids=str)
     def test_a_network_that_only_0_1_0_has_is_refused_with_advice(self, gone, tiny_network, tmp_path):

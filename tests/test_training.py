@@ -185,10 +185,32 @@ class TestTrain:
         outcome = run(state=start, learning_rate=1e-12)
         assert all(torch.allclose(outcome.state[name], start[name], atol=1e-6) for name in start)
 
-    def test_early_stopping_ends_normally(self):
-        outcome = run(max_epochs=50, learning_rate=1e-12, patience=2)
+    def test_the_best_epoch_is_that_of_the_weights_kept(self):
+        outcome = run(max_epochs=4)
+        losses = [outcome.first_loss, *(row["valid_loss"] for row in outcome.history)]
+        assert outcome.loss == losses[outcome.best_epoch] == min(losses)
+        last = run(max_epochs=4, keep_last=True)
+        assert (last.best_epoch, last.loss) == (4, losses[4])
+
+    def test_training_stops_when_nothing_improves_on_the_first_weights(self):
+        outcome = run(max_epochs=50, learning_rate=50.0, net_params={"optimizer": torch.optim.SGD}, patience=2)
         assert outcome.ended == "finished"
-        assert len(outcome.history) <= 4
+        assert (len(outcome.history), outcome.best_epoch) == (2, 0)
+        assert outcome.loss == outcome.first_loss
+
+    def test_training_stops_when_nothing_improves_on_the_best(self):
+        outcome = run(max_epochs=50, learning_rate=1e-2, patience=3)
+        losses = [outcome.first_loss, *(row["valid_loss"] for row in outcome.history)]
+        assert len(losses) - 1 - np.argmin(losses) == 3
+        patient = run(max_epochs=len(losses) + 4, learning_rate=1e-2)
+        assert len(patient.history) == len(losses) + 4
+        assert [row["valid_loss"] for row in patient.history][: len(losses) - 1] == losses[1:]
+
+    def test_without_epochs_the_first_weights_are_measured_and_callbacks_left_alone(self):
+        outcome = run(max_epochs=0, callbacks=[Fragile()])
+        trained = run(max_epochs=1)
+        assert (outcome.history, outcome.best_epoch, outcome.ended) == ([], 0, "finished")
+        assert outcome.loss == outcome.first_loss == trained.first_loss
 
     def test_an_early_stopping_among_the_users_callbacks_ends_normally(self):
         outcome = run(max_epochs=50, learning_rate=1e-12, callbacks=[EarlyStopping(patience=2)])
@@ -227,6 +249,7 @@ class TestTrain:
         printed = capsys.readouterr().out
         assert "\x1b" not in printed
         assert "e-0" in printed
+        assert printed.startswith("epoch 0, before training: valid_loss ")
 
     def test_a_loss_that_stops_being_finite_leaves_finite_weights(self):
         outcome = run(MatrixStream(NanAfter(2), (3,), batch_size=16, batches_per_epoch=4, seed=0))
@@ -292,6 +315,13 @@ class Interrupt(Callback):
         self.n_batches += training
         if self.n_batches == self.after:
             raise KeyboardInterrupt
+
+
+class Fragile(Callback):
+    """Wants an epoch to have ended when training ends."""
+
+    def on_train_end(self, net, **kwargs):
+        assert net.history[-1, "valid_loss"] > 0
 
 
 class Counter(Callback):

@@ -13,6 +13,8 @@ from skdmi.distributions import from_dict
 
 NOT_STORED = ("device", "callbacks")
 ONLY_IN_0_1_0 = {"block": ("gated",), "start": ("characteristic",)}
+NOT_IN_0_1_0 = ("best_epoch_", "first_loss_")
+"""Fitted attributes that are None where a card does not have them."""
 IN_NET_PARAMS = {
     "expansion": ("module__expansion", 2),
     "normalize": ("module__normalize", "frobenius"),
@@ -25,7 +27,9 @@ FITTED = (
     "n_features_in_",
     "_size_is_named",
     "n_iter_",
+    "best_epoch_",
     "n_matrices_seen_",
+    "first_loss_",
     "best_loss_",
     "domain_",
     "history_",
@@ -67,7 +71,7 @@ def fitted_from_config(config: dict[str, Any]) -> dict[str, Any]:
     ValueError
         If the network is of a kind that only skdmi 0.1.0 has.
     """
-    fitted = dict(config["fitted"])
+    fitted = dict.fromkeys(NOT_IN_0_1_0) | config["fitted"]
     architecture = dict(fitted["_architecture"])
     if architecture["block"] != "polynomial":
         architecture["start"] = "transpose"  # Which networks on entries never used.

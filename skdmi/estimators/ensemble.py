@@ -18,6 +18,7 @@ from torch import Tensor
 from skdmi import __version__
 from skdmi.containers import computable
 from skdmi.estimators.base import Answer, BaseInverter, in_dtype_of
+from skdmi.estimators.convergence import collected, warn_of_members
 from skdmi.estimators.meta import MetaInverter, clone_and_fit, invert_with, requires_fit, unfrozen
 from skdmi.estimators.neural import NeuralMatrixInverter
 from skdmi.linalg.residuals import missing
@@ -128,11 +129,11 @@ class EnsembleInverter(MetaInverter):
     --------
     >>> import numpy as np
     >>> from skdmi import EnsembleInverter, NeuralMatrixInverter
-    >>> network = NeuralMatrixInverter(depth=2, width=4, matrix_size=2, max_epochs=1, batches_per_epoch=2)
+    >>> network = NeuralMatrixInverter(depth=2, matrix_size=16, max_epochs=2, batches_per_epoch=5, batch_size=64)
     >>> ensemble = EnsembleInverter(network, n_estimators=2, combine="best", random_state=0).fit()
-    >>> ensemble.transform(np.array([[[2.0, 0.0], [0.0, 4.0]]])).round(3)
-    array([[[0.5 , 0.  ],
-            [0.  , 0.25]]])
+    >>> ensemble.transform(4 * np.eye(16)[None])[0, :2, :2].round(3)
+    array([[0.25, 0.  ],
+           [0.  , 0.25]])
     """
 
     _parameter_constraints: dict[str, Any] = {
@@ -253,7 +254,9 @@ class EnsembleInverter(MetaInverter):
         random = check_random_state(self.random_state)
         for member in members:
             _set_random_states(member, random)
-        self.estimators_ = Parallel(n_jobs=self.n_jobs)(delayed(clone_and_fit)(one, stack, y) for one in members)
+        done = Parallel(n_jobs=self.n_jobs)(delayed(fit_member)(one, stack, y) for one in members)
+        self.estimators_ = [fitted for fitted, _ in done]
+        warn_of_members([text for _, texts in done for text in texts], len(done))
 
     def _invert(self, A: Tensor) -> Answer:
         given = computable(A)
@@ -284,6 +287,12 @@ class EnsembleInverter(MetaInverter):
         inners = self.inverter if isinstance(self.inverter, list | tuple) else [self.inverter]
         tags.requires_fit = any(inner is None or requires_fit(inner) for inner in inners)
         return tags
+
+
+def fit_member(inverter: Any, X: Any, y: Any = None) -> tuple[Any, list[str]]:
+    """Return a fitted clone, and what its training would have warned of, for the ensemble to say once."""
+    with collected() as texts:
+        return clone_and_fit(inverter, X, y), texts
 
 
 def load_fitted(name_or_directory: str | os.PathLike[str]) -> NeuralMatrixInverter | EnsembleInverter:

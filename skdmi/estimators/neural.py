@@ -1,20 +1,20 @@
 """``NeuralMatrixInverter``: a residual network that learns to invert, in the shape of a scikit-learn estimator."""
 
-import warnings
 from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any, Self
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
 from torch import Tensor
 
 from skdmi.distributions import Distribution
+from skdmi.estimators.architecture import architecture_for
 from skdmi.estimators.base import unchanged_on_error
+from skdmi.estimators.convergence import conclude
 from skdmi.estimators.devices import resolve_device
-from skdmi.estimators.network import NETWORK_DEFAULTS, NetworkInverter, build_network, to_arrays
+from skdmi.estimators.network import NetworkInverter, build_network, to_arrays
 from skdmi.modules import BLOCKS
 from skdmi.training import (
     OPTIMIZERS,
@@ -60,15 +60,17 @@ class NeuralMatrixInverter(NetworkInverter):
         ``fit`` is given X, else ``Uniform(-1, 1)``. A callable has the signature
         ``f(n_matrices, matrix_size, *, generator, device, dtype)``.
     max_epochs, batches_per_epoch, batch_size : int, default=20, 100, 1024
-        Training sees ``max_epochs * batches_per_epoch * batch_size`` matrices, none of them twice.
+        Training sees ``max_epochs * batches_per_epoch * batch_size`` matrices, none of them twice; without epochs the
+        inverter is the untrained iteration.
     learning_rate : float, default=2e-3
         Peak of a schedule that rises over the first 2.5 percent of training and falls to zero as a cosine.
     optimizer : {"adam", "adamw", "sgd"}, default="adamw"
     log_weight : float, default=0.05
         Weight of ``log(1 + r / 0.01)`` beside the residual norm r in the loss, see :class:`skdmi.modules.IdentityLoss`:
         it keeps the easy matrices worth improving. 0 is the identity loss alone.
-    patience : int, default=None
-        Stop after so many epochs without a better validation loss; None never stops early.
+    patience : int or float, default=0.25
+        Stop when for so many epochs, below 1 a share of ``max_epochs`` and at least 5, the validation loss has not been
+        the lowest so far, that of the first weights included. None never stops early.
     warm_start : bool, default=False
         Whether ``fit`` starts from the present weights, with a new schedule.
     callbacks : list of skorch callbacks, default=None
@@ -98,9 +100,11 @@ class NeuralMatrixInverter(NetworkInverter):
         Column names, when ``fit`` saw a DataFrame.
     n_iter_ : int
         Number of epochs.
+    best_epoch_ : int
+        The epoch of ``history_`` whose weights are kept; 0: the first weights. None in a loaded model of 0.1.0.
     n_matrices_seen_ : int
-    best_loss_ : float
-        Validation loss of the weights kept.
+    first_loss_, best_loss_ : float
+        Validation loss of the first weights, and of those kept. The first is None in a loaded model of 0.1.0.
     history_ : list of dict
         A row an epoch: epoch, train_loss, valid_loss, learning_rate (its largest), n_matrices, seconds.
     distribution_ : Distribution or callable
@@ -133,7 +137,7 @@ class NeuralMatrixInverter(NetworkInverter):
     >>> from skdmi import NeuralMatrixInverter
     >>> from skdmi.distributions import Uniform
     >>> inverter = NeuralMatrixInverter(
-    ...     depth=3, width=8, matrix_size=3, max_epochs=2, batches_per_epoch=5, batch_size=64, random_state=0
+    ...     3, 8, matrix_size=3, max_epochs=2, batches_per_epoch=5, batch_size=64, learning_rate=1e-2, random_state=0
     ... ).fit()
     >>> A = Uniform(min_abs_det=0.1).sample(1000, 3, random_state=1)
     >>> inverter.transform(A).shape
@@ -149,13 +153,13 @@ class NeuralMatrixInverter(NetworkInverter):
         "start": [str],
         "matrix_size": [Interval(Integral, 1, None, closed="left"), tuple, list, None],
         "distribution": [StrOptions({"auto"}), callable],
-        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "max_epochs": [Interval(Integral, 0, None, closed="left")],
         "batches_per_epoch": [Interval(Integral, 1, None, closed="left")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "optimizer": [StrOptions(set(OPTIMIZERS))],
         "log_weight": [Interval(Real, 0, None, closed="left")],
-        "patience": [Interval(Integral, 1, None, closed="left"), None],
+        "patience": [Interval(Integral, 1, None, closed="left"), Interval(RealNotInt, 0, 1, closed="neither"), None],
         "warm_start": ["boolean"],
         "callbacks": [list, tuple, None],
         "net_params": [dict, None],
@@ -184,7 +188,7 @@ class NeuralMatrixInverter(NetworkInverter):
         learning_rate: float = 2e-3,
         optimizer: str = "adamw",
         log_weight: float = 0.05,
-        patience: int | None = None,
+        patience: int | float | None = 0.25,
         warm_start: bool = False,
         callbacks: list[Any] | None = None,
         net_params: dict[str, Any] | None = None,
@@ -238,16 +242,18 @@ class NeuralMatrixInverter(NetworkInverter):
         Warns
         -----
         ConvergenceWarning
-            If the loss stops being finite; the best weights until then are kept.
+            If no epoch gains anything beyond chance, or the loss stops being finite; the best weights are kept.
         """
         del y
         with unchanged_on_error(self):
             self._validate_params()
             resuming = self.warm_start and self.__sklearn_is_fitted__()
+            from_trained = resuming and self.best_epoch_ != 0
             stack = None if X is None else self._open_stack(X)
             schedule = cosine(self.max_epochs * self.batches_per_epoch)
             outcome = self._learn(stack, self.max_epochs, schedule, resuming=resuming, keep_last=False)
-        return self._finish(outcome)
+        conclude(outcome, self.get_params(deep=False), from_trained=from_trained)
+        return self
 
     def partial_fit(self, X: Any = None, y: Any = None) -> Self:
         """Train for one epoch more at constant learning rate, after a short warm-up; fit first if need be.
@@ -270,7 +276,8 @@ class NeuralMatrixInverter(NetworkInverter):
             stack = None if X is None else self._open_stack(X, reset=not resuming)
             schedule = constant(self.batches_per_epoch)
             outcome = self._learn(stack, 1, schedule, resuming=resuming, keep_last=True)
-        return self._finish(outcome)
+        conclude(outcome, self.get_params(deep=False), from_trained=resuming)
+        return self
 
     def _learn(
         self,
@@ -283,10 +290,11 @@ class NeuralMatrixInverter(NetworkInverter):
     ) -> Outcome:
         """Train from the present weights or from new ones, and put the outcome into the estimator."""
         sizes = self._sizes(stack, resuming=resuming)
-        architecture = self._build_architecture(sizes, resuming=resuming)
+        architecture = architecture_for(self.get_params(deep=False), sizes, self._architecture if resuming else None)
         problem = self._pose(sizes, stack, resuming=resuming, scale_free=architecture["normalize"] != "none")
         domain = problem.domain()
-        device, dtype = resolve_device(self.device, loaded=False), build_network(architecture).dtype
+        where: dict[str, Any] = {"device": resolve_device(self.device, loaded=False)}
+        where["dtype"] = build_network(architecture).dtype
         stream = MatrixStream(
             problem.draw,
             problem.sizes,
@@ -294,8 +302,7 @@ class NeuralMatrixInverter(NetworkInverter):
             batches_per_epoch=self.batches_per_epoch,
             seed=problem.seed,
             n_matrices_seen=self.n_matrices_seen_ if resuming else 0,
-            device=device,
-            dtype=dtype,
+            **where,
         )
         settings = Settings(
             max_epochs=max_epochs,
@@ -309,12 +316,15 @@ class NeuralMatrixInverter(NetworkInverter):
             keep_last=keep_last,
             verbose=int(self.verbose),
         )
-        n_batches = max(1, self.batches_per_epoch // 10)
-        validation = problem.validation(n_batches, self.batch_size, device=device, dtype=dtype)
+        validation = problem.validation(max(1, self.batches_per_epoch // 10), self.batch_size, **where)
         outcome = train(architecture, self.module_.state_dict() if resuming else None, stream, validation, settings)
         earlier = self.history_ if resuming else []
         self.history_ = earlier + [{**row, "epoch": row["epoch"] + len(earlier)} for row in outcome.history]
         self.n_iter_ = len(self.history_)
+        if not resuming:
+            self.first_loss_ = outcome.first_loss
+        if outcome.best_epoch or not resuming:
+            self.best_epoch_ = len(earlier) + outcome.best_epoch
         self.n_matrices_seen_ = stream.n_matrices_seen
         self.best_loss_ = outcome.loss
         self.distribution_ = problem.distribution
@@ -340,28 +350,6 @@ class NeuralMatrixInverter(NetworkInverter):
             self._set_size(None if takes_any and not isinstance(self.matrix_size, Integral) else sizes[0])
         return sizes
 
-    def _build_architecture(self, sizes: tuple[int, ...], *, resuming: bool) -> dict[str, Any]:
-        """Return the arguments of the network; where training goes on, only sizes may change, of one that takes any."""
-        named = {name: getattr(self, name) for name in ("depth", "width", "block", "start")}
-        architecture = NETWORK_DEFAULTS | named | {"matrix_size": sizes[0]}
-        takes_any = BLOCKS[self.block].takes_any_size
-        if takes_any:
-            earlier = self._architecture["matrix_size"] if resuming else sizes
-            architecture["matrix_size"] = [min(*sizes, *earlier), max(*sizes, *earlier)]
-        for name, value in (self.net_params or {}).items():
-            if name.startswith("module__"):
-                architecture[name.removeprefix("module__")] = value
-        if resuming:
-            before = NETWORK_DEFAULTS | self._architecture
-            free = {"matrix_size"} if takes_any else set()
-            changed = sorted(name for name in architecture.keys() - free if architecture[name] != before.get(name))
-            if changed:
-                raise ValueError(
-                    f"The architecture has changed ({', '.join(changed)}), so training cannot go on from the present "
-                    f"weights; fit with warm_start=False."
-                )
-        return architecture
-
     def _pose(self, sizes: tuple[int, ...], stack: Tensor | None, *, resuming: bool, scale_free: bool) -> Problem:
         """Decide what to train on."""
         if isinstance(self.distribution, type):
@@ -371,18 +359,6 @@ class NeuralMatrixInverter(NetworkInverter):
         seed = self._seed if resuming else _resolve_seed(self.random_state)
         distribution = self.distribution_ if known else self.distribution
         return pose_problem(distribution, sizes, stack, scale_free=scale_free, seed=seed)
-
-    def _finish(self, outcome: Outcome) -> Self:
-        if outcome.ended == "interrupted":
-            raise KeyboardInterrupt
-        if outcome.ended == "diverged":
-            warnings.warn(
-                f"The loss stopped being finite after {self.n_iter_} epochs; the best weights until then are kept. "
-                f"Try a smaller learning_rate than {self.learning_rate}.",
-                ConvergenceWarning,
-                stacklevel=3,
-            )
-        return self
 
 
 def _resolve_seed(random_state: Any) -> int:

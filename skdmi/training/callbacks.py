@@ -38,7 +38,11 @@ class BoundedGradients(Callback):
 
 
 class BestWeights(Callback):
-    """Keep the weights with the lowest validation loss, those before the first epoch included; stop at a NaN loss."""
+    """Keep the weights with the lowest validation loss, those before the first epoch included; stop at a NaN loss.
+
+    ``best_epoch`` says after which epoch, 0 before the first; ``n_stalled`` counts the epochs since the validation loss
+    was last the lowest so far, that of the first weights included.
+    """
 
     def __init__(self, validation: MatrixBatches) -> None:
         self.validation = validation
@@ -54,11 +58,14 @@ class BestWeights(Callback):
 
     def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
         """Measure the first weights."""
-        self.best_loss = math.inf
+        self.first_loss = self.best_loss = math.inf
+        self.n_stalled = 0
         self._keep(net)
         losses = [net.validation_step(batch)["loss"].item() for batch in net.get_iterator(self.validation)]
         self.first_losses = torch.tensor(losses)
-        self.best_loss = self.first_losses.mean().item()
+        self.first_loss = self.best_loss = self.lowest = self.first_losses.mean().item()
+        if net.verbose:
+            print_plain(f"epoch 0, before training: valid_loss {self.first_loss:.3e}")
         if not math.isfinite(self.best_loss):
             raise ValueError(
                 "The loss of the untrained network is not finite. The distribution or X yields matrices that are not "
@@ -85,6 +92,8 @@ class BestWeights(Callback):
         loss = float(net.history[-1, "valid_loss"])
         if not math.isfinite(loss):
             raise DivergedError
+        self.n_stalled = 0 if loss < self.lowest else self.n_stalled + 1
+        self.lowest = min(self.lowest, loss)
         if loss < self.best_loss and self._beats_first(net):
             self.best_loss = loss
             self._keep(net)
@@ -100,7 +109,7 @@ class BestWeights(Callback):
         return bool(gain.mean() > 2 * error)
 
     def _keep(self, net: NeuralNet) -> None:
-        self.best_state = self.weights(net)
+        self.best_state, self.best_epoch = self.weights(net), len(net.history)
 
 
 def copied(callback: Any) -> Any:

@@ -17,6 +17,8 @@ from skdmi.training.callbacks import BestWeights, BoundedGradients, DivergedErro
 from skdmi.training.stream import MatrixBatches, MatrixStream, stream_seed
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+LEAST_PATIENCE = 5
+"""Epochs that a share of few epochs is rounded up to."""
 FUSED = ("cpu", "cuda")
 """Devices on which torch takes a step of any of these in one operation."""
 
@@ -58,6 +60,10 @@ class Outcome:
     history: list[dict[str, Any]]
     ended: str
     """``"finished"``, ``"interrupted"`` by Ctrl-C, or ``"diverged"`` to a loss that is not finite."""
+    best_epoch: int
+    """The epoch that ended with these weights; 0: they are the first."""
+    first_loss: float
+    """The validation loss of the first weights."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +76,9 @@ class Settings:
     """Factor of the learning rate at every batch, counted from 0."""
     log_weight: float = 0.0
     optimizer: str = "adamw"
-    patience: int | None = None
-    """Stop after so many epochs without a better validation loss."""
+    patience: int | float | None = None
+    """Stop when the validation loss was not the lowest so far, that of the first weights included, for so many epochs;
+    below 1 a share of ``max_epochs``, at least `LEAST_PATIENCE` epochs."""
     callbacks: Sequence[Any] = ()
     """Of skorch; cloned, but one that holds what cannot be copied, such as an open ``SummaryWriter``, shares it."""
     net_params: Mapping[str, Any] = field(default_factory=dict)
@@ -90,10 +97,10 @@ def train(
 ) -> Outcome:
     """Train a network on a stream and return its best weights.
 
-    The loop is skorch's; the schedule, early stopping, printing and progress are its callbacks. The norm of the
-    gradient is clipped at 1. The best weights are those with the lowest validation loss at the end of any epoch **or
-    before the first**, which only a gain beyond chance replaces: where learning has nothing to add, training returns
-    what it was given.
+    The loop is skorch's; the schedule, printing and progress are its callbacks. The norm of the gradient is clipped at
+    1. The best weights are those with the lowest validation loss at the end of any epoch **or before the first**, which
+    only a gain beyond chance replaces: where learning has nothing to add, training returns what it was given. Without
+    epochs the loss of the first weights is measured, and callbacks are not called.
 
     Parameters
     ----------
@@ -119,11 +126,26 @@ def train(
         net.initialize()
         if state is not None:
             keeper.module(net).load_state_dict(state)
-        ended = _run(net, stream)
+        ended = _run(net, keeper, stream, n_epochs_of(settings.patience, net.max_epochs))
     history = _history(net)
-    if settings.keep_last and ended == "finished":
-        return Outcome(keeper.weights(net), history[-1]["valid_loss"], history, ended)
-    return Outcome(keeper.best_state, keeper.best_loss, history, ended)
+    kept, loss, epoch = keeper.best_state, keeper.best_loss, keeper.best_epoch
+    if settings.keep_last and ended == "finished" and history:
+        kept, loss, epoch = keeper.weights(net), history[-1]["valid_loss"], len(history)
+    return Outcome(kept, loss, history, ended, epoch, keeper.first_loss)
+
+
+def n_epochs_of(patience: int | float | None, max_epochs: int) -> int | None:
+    """Return a patience as a number of epochs.
+
+    With a schedule over the whole of training, weights often are worse than the first until the learning rate falls:
+    for how many epochs depends on how many there are.
+
+    >>> [n_epochs_of(patience, 100) for patience in (None, 3, 0.25)], n_epochs_of(0.25, 4)
+    ([None, 3, 25], 5)
+    """
+    if patience is None or patience >= 1:
+        return None if patience is None else int(patience)
+    return max(LEAST_PATIENCE, math.ceil(patience * max_epochs))
 
 
 def _callbacks(keeper: BestWeights, n_batches: int, settings: Settings) -> list[Any]:
@@ -134,10 +156,7 @@ def _callbacks(keeper: BestWeights, n_batches: int, settings: Settings) -> list[
     ]
     if settings.verbose > 1:
         callbacks.append(("progress", ProgressBar(batches_per_epoch=n_batches)))
-    callbacks += map(copied, settings.callbacks)
-    if settings.patience is not None:
-        callbacks.append(("early_stopping", EarlyStopping("valid_loss", patience=settings.patience, load_best=False)))
-    return callbacks
+    return callbacks + [copied(callback) for callback in settings.callbacks]
 
 
 def _options(
@@ -191,12 +210,18 @@ def _history(net: NeuralNet) -> list[dict[str, Any]]:
     ]
 
 
-def _run(net: NeuralNet, stream: MatrixStream) -> str:
-    """Run the loop that ``NeuralNet.fit`` runs, without its silence about Ctrl-C."""
+def _run(net: NeuralNet, keeper: BestWeights, stream: MatrixStream, patience: int | None) -> str:
+    """Run the loop that ``NeuralNet.fit`` runs, without its silence about Ctrl-C, as long as there is progress."""
+    ended = "finished"
     try:
+        if net.max_epochs == 0:
+            keeper.on_train_begin(net)
+            return ended
         net.notify("on_train_begin", X=stream, y=None)
-        net.fit_loop(stream)
-        ended = "finished"
+        for _ in range(net.max_epochs):
+            net.fit_loop(stream, epochs=1)
+            if keeper.n_stalled == patience:
+                break
     except DivergedError:
         ended = "diverged"
     except KeyboardInterrupt:
@@ -206,7 +231,7 @@ def _run(net: NeuralNet, stream: MatrixStream) -> str:
 
 
 def _stopped_early(net: NeuralNet) -> bool:
-    """Tell skorch's way of stopping early, a KeyboardInterrupt, from a person's."""
+    """Tell the way of stopping of a user's ``EarlyStopping``, a KeyboardInterrupt, from a person's."""
     stoppers = [callback for _, callback in net.callbacks_ if isinstance(callback, EarlyStopping)]
     return any(getattr(stopper, "misses_", 0) >= stopper.patience for stopper in stoppers)
 

@@ -1,0 +1,101 @@
+"""What is said of a training that came to nothing, and said once where several networks are trained."""
+
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from sklearn.exceptions import ConvergenceWarning
+
+from skdmi.estimators.policies import _users_stacklevel
+from skdmi.training import Outcome
+
+_COLLECTOR: ContextVar[list[str] | None] = ContextVar("_COLLECTOR", default=None)
+
+
+def conclude(outcome: Outcome, parameters: dict[str, Any], *, from_trained: bool) -> None:
+    """Raise Ctrl-C again, and warn of a training that diverged or gained nothing; arguments as of `describe_failure`.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If that is how it ended.
+    """
+    if outcome.ended == "interrupted":
+        raise KeyboardInterrupt
+    failure = describe_failure(outcome, parameters, from_trained=from_trained)
+    if failure is not None:
+        warn_once(failure)
+
+
+def describe_failure(outcome: Outcome, parameters: dict[str, Any], *, from_trained: bool) -> str | None:
+    """Return what happened and what to try where a training diverged or gained nothing; None where it gained.
+
+    Parameters
+    ----------
+    outcome : Outcome
+    parameters : dict
+        Of the inverter that was trained.
+    from_trained : bool
+        Whether training went on from weights that an earlier one had gained.
+    """
+    rate = parameters["learning_rate"]
+    if outcome.ended == "diverged":
+        kept = "the best weights until then" if outcome.best_epoch else "the weights before training"
+        return (
+            f"The loss stopped being finite after {len(outcome.history)} epochs; {kept} are kept. Try a smaller "
+            f"learning_rate than {rate}."
+        )
+    if outcome.best_epoch or not outcome.history:
+        return None
+    if from_trained:
+        return (
+            f"Training gained nothing on these matrices beyond chance, so the weights that it went on from are kept. "
+            f"Try a smaller learning_rate than {rate}, or other matrices."
+        )
+    first = "network" if parameters["block"] == "dense" else "iteration"
+    return (
+        f"Training gained nothing on these matrices beyond chance, so the inverter is the untrained {first}. "
+        f"max_epochs=0 gives the same at once; there may be something to learn with fewer steps than "
+        f"depth={parameters['depth']}, or from a family of matrices of your own: fit(X)."
+    )
+
+
+def warn_once(text: str) -> None:
+    """Warn at the user's line, or inside `collected` leave it to whoever collects."""
+    collector = _COLLECTOR.get()
+    if collector is None:
+        warnings.warn(text, ConvergenceWarning, stacklevel=_users_stacklevel())
+    else:
+        collector.append(text)
+
+
+@contextmanager
+def collected() -> Iterator[list[str]]:
+    """Collect what trainings would warn of, in this thread.
+
+    >>> with collected() as texts:
+    ...     warn_once("Nothing was gained.")
+    >>> texts
+    ['Nothing was gained.']
+    """
+    texts: list[str] = []
+    token = _COLLECTOR.set(texts)
+    try:
+        yield texts
+    finally:
+        _COLLECTOR.reset(token)
+
+
+def warn_of_members(texts: Iterable[str], n_members: int, what: str = "members") -> None:
+    """Warn once of each text that was collected from the trainings of several networks.
+
+    >>> with collected() as said:
+    ...     warn_of_members(["Nothing was gained."] * 2, 3)
+    >>> said
+    ['2 of 3 members: Nothing was gained.']
+    """
+    for text, n in Counter(texts).items():
+        warn_once(f"{n} of {n_members} {what}: {text}")

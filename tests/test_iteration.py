@@ -52,16 +52,20 @@ def test_the_start_is_the_best_multiple_of_the_transpose(seed, m, kind):
 
 @property_test
 @given(seed=seeds, m=sizes, kind=st.sampled_from(["uniform", "spd", "orthogonal"]))
-def test_the_start_is_the_best_multiple_of_the_identity(seed, m, kind):
+def test_the_start_is_the_best_multiple_of_the_inverted_diagonal(seed, m, kind):
     A = stack_of(kind, 4, m, seed=seed)
-    c, R = identity_start(A)
-    assert c.shape == (4, 1, 1)
-    X = c * identity_like(A)
-    torch.testing.assert_close(R, residual(A, X), rtol=0, atol=1e-13)
+    d, R = identity_start(A)
+    assert d.shape == (4, m, 1)
+    X = d * identity_like(A)
+    torch.testing.assert_close(R, residual(A, X), rtol=1e-13, atol=1e-13)
     for factor in (0.99, 1.01):
         assert (norms_of(A, X) <= norms_of(A, factor * X) + 1e-14).all()
+    diagonal = A.diagonal(dim1=1, dim2=2)
+    positive = (diagonal > 0).all(dim=1)
+    relative = d.squeeze(-1) * torch.where(positive[:, None], diagonal, 1.0)
+    torch.testing.assert_close(relative, relative[:, :1].expand(-1, m))
     if kind == "spd":
-        assert (torch.linalg.matrix_norm(R, ord=2) < 1).all()
+        assert (torch.linalg.eigvals(R).abs() < 1).all()
     assert_equal(identity_start(torch.zeros_like(A))[1], identity_like(A).expand_as(A))
 
 

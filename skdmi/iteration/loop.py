@@ -44,7 +44,7 @@ def iterate(
         See :mod:`skdmi.iteration.starts`.
     rank : int, default=2
         Of the deflation before each step (:func:`deflate`), 0 for none; there is none before the first step from a
-        multiple of the identity.
+        diagonal matrix.
     choose : callable, default=least_residual
         ``choose(step, R, problem)`` returns the coordinates of the :class:`LeastSquares` problem of a step.
     n_coefficients : {2, 3}, default=3

@@ -14,10 +14,10 @@ class Start(NamedTuple):
 
     function: Callable[[Tensor], tuple[Tensor, Tensor]]
     """Maps A, ``(n_matrices, m, m)``, scaled near 1, to a first inverse X and its residual ``I - A X``, of the same
-    shape; X may be multiples of the identity, ``(n_matrices, 1, 1)``."""
+    shape; X may be diagonal matrices, ``(n_matrices, m, 1)``."""
     n_products: int
-    """Products of m x m matrices that it spends; one less where X is a multiple of the identity, which spares the
-    first step its product with X."""
+    """Products of m x m matrices that it spends; one less where X is diagonal, which spares the first step its product
+    with X."""
     asks: str = "nothing"
     """What it asks of A, in words: that is, for what matrices it is the better choice."""
 
@@ -42,37 +42,80 @@ def transpose_start(A: Tensor) -> tuple[Tensor, Tensor]:
     tensor([[0.2941, 0.0000],
             [0.0000, 0.5882]])
     """
-    P = A @ A.mT
-    c = A.square().sum(dim=(-2, -1)) / P.square().sum(dim=(-2, -1)).clamp_min(torch.finfo(A.dtype).tiny)
-    c = c[..., None, None]
-    return c * A.mT, identity_like(A) - c * P
+    return scaled_start(A, A.mT)
 
 
-def identity_start(A: Tensor) -> tuple[Tensor, Tensor]:
-    r"""Return the best multiple of the identity as a first inverse, and its residual: no product.
+def scaled_start(A: Tensor, Y: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Return the best multiple of Y as a first inverse, and its residual: one product.
 
-    .. math:: X_0 = c I, \quad R_0 = I - c A, \quad
-       c = \operatorname{argmin}_c \|I - c A\|_F = \operatorname{tr} A / \|A\|_F^2
-
-    The start for symmetric positive definite matrices: the condition number is not squared, as it is by
-    :func:`transpose_start`. The spectral norm of :math:`R_0` is below 1 where c times the largest eigenvalue is below
-    2, that is unless few eigenvalues stand far above all others.
+    .. math:: X_0 = c Y, \quad R_0 = I - c P, \quad P = A Y, \quad
+       c = \operatorname{argmin}_c \|I - c P\|_F = \operatorname{tr} P / \|P\|_F^2
 
     Returns
     -------
-    c : Tensor of shape (..., 1, 1)
-        Of which X is the multiple of the identity.
-    R : Tensor of shape (..., m, m)
+    X, R : Tensors of shape (..., m, m)
 
     Examples
     --------
-    >>> c, R = identity_start(torch.tensor([[1.0, 0.0], [0.0, 2.0]]))
-    >>> c, R.diagonal()
-    (tensor([[0.6000]]), tensor([ 0.4000, -0.2000]))
+    >>> A = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
+    >>> scaled_start(A, 3 * torch.linalg.inv(A))[1]
+    tensor([[0., 0.],
+            [0., 0.]])
     """
-    c = trace(A) / A.square().sum(dim=(-2, -1)).clamp_min(torch.finfo(A.dtype).tiny)
-    c = c[..., None, None]
-    return c, identity_like(A) - c * A
+    P = A @ Y
+    c = _best_multiple(P)
+    return c * Y, identity_like(A) - c * P
+
+
+def identity_start(A: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Return the best multiple of the inverted diagonal as a first inverse, and its residual: no product.
+
+    .. math:: X_0 = c D, \quad R_0 = I - c A D, \quad D = \operatorname{diag}(1 / a_{ii}), \quad
+       c = \operatorname{argmin}_c \|I - c A D\|_F = m / \|A D\|_F^2
+
+    With D, which costs nothing, the iteration is that from a multiple of the identity on the matrix in Jacobi's
+    scaling. Where a diagonal entry is not positive, D is the identity. The start for symmetric positive definite
+    matrices: the condition number is not squared, as it is by :func:`transpose_start`. The eigenvalues of :math:`R_0`
+    are above -1 where c times the largest of A D is below 2, that is unless few of them stand far above all others.
+
+    Returns
+    -------
+    X : Tensor of shape (..., m, 1)
+        The diagonal of a diagonal matrix.
+    R : Tensor of shape (..., m, m)
+
+    References
+    ----------
+    van der Sluis, "Condition numbers and equilibration of matrices", Numer. Math. 14, 1969: of all diagonal scalings of
+    a positive definite matrix this one is within m of the best condition number.
+
+    Examples
+    --------
+    >>> X, R = identity_start(torch.tensor([[1.0, 0.0], [0.0, 2.0]]))
+    >>> X, R.norm()
+    (tensor([[1.0000],
+            [0.5000]]), tensor(0.))
+    """
+    d = inverse_diagonal(A)
+    P = A * d.unsqueeze(-2)
+    c = _best_multiple(P)
+    return c * d.unsqueeze(-1), identity_like(A) - c * P
+
+
+def inverse_diagonal(A: Tensor) -> Tensor:
+    """Return ``1 / a_ii``, ``(..., m)``; ones where one of the entries is not positive.
+
+    >>> inverse_diagonal(torch.tensor([[[1.0, 0.0], [0.0, 2.0]], [[0.0, 1.0], [1.0, 0.0]]]))
+    tensor([[1.0000, 0.5000],
+            [1.0000, 1.0000]])
+    """
+    diagonal = A.diagonal(dim1=-2, dim2=-1)
+    usable = diagonal.amin(dim=-1, keepdim=True) > torch.finfo(A.dtype).tiny ** 0.5
+    return torch.where(usable, diagonal, 1.0).reciprocal()
+
+
+def _best_multiple(P: Tensor) -> Tensor:
+    return (trace(P) / P.square().sum(dim=(-2, -1)).clamp_min(torch.finfo(P.dtype).tiny))[..., None, None]
 
 
 TRANSPOSE = Start(transpose_start, 1)

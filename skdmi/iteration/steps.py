@@ -44,7 +44,7 @@ def take_step(
     Parameters
     ----------
     X, R : Tensors of shape (..., m, m)
-        An inverse and its residual; X may be multiples of the identity, ``(..., 1, 1)``, for one product less.
+        An inverse and its residual; X may be diagonal matrices, ``(..., m, 1)``, for one product less.
     choose : callable, default=least_residual
         ``choose(step, R, problem)`` returns the coordinates z of the :class:`LeastSquares` problem of R on V.
     step : int, default=1
@@ -109,7 +109,7 @@ def _combine_adjoint(
         if needed[3]:
             of_vectors = multiply(torch.cat([-c, torch.ones_like(c[:1])]).unsqueeze(1), of_row)
     if of_X_new is not None:
-        if len(X) == 1:
+        if X.shape[1] == 1:
             of_P = X * of_X_new
             of_X = (of_X_new * (identity_entries(R) + P)).sum_to_size(X.shape) if needed[0] else None
         else:
@@ -130,7 +130,7 @@ def _combine(X: Tensor, R: Tensor, S: Tensor, vectors: Tensor, solution: Tensor,
         P.diagonal().add_(c[2].unsqueeze(-1))
     k = len(c)
     R_new = add_product(vectors[k:], c.unsqueeze(0), vectors[:k], -1).reshape(R.shape)
-    X_new = X * (identity_entries(R) + P) if len(X) == 1 else add_product(X, X, P)
+    X_new = X * (identity_entries(R) + P) if X.shape[1] == 1 else add_product(X, X, P)
     return (X_new, R_new), (c, P)
 
 

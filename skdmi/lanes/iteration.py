@@ -187,28 +187,44 @@ def _mark(inside, room, left, first, count):
 
 
 @njit(**OPTIONS)
-def _start(transposes, A, X, R, S, tiny, m):
-    """Form the best multiple of the transpose, or of the identity, and its residual."""
+def _start(transposes, A, X, R, S, diagonal, tiny, m):
+    """Form the best multiple of the transpose, or of the inverted diagonal, which is kept, and its residual."""
     zero, one = splat(A, 0.0), splat(A, 1.0)
-    square, product = square_norm(A, m), A
     if transposes:
         for j in range(m):
             for i in range(m):
                 store(X, j * m + i, load(A, i * m + j))
         multiply(A, X, S, m, m)
-        product = S
-        c = square / larger(square_norm(S, m), splat(A, tiny))
     else:
-        trace = zero
-        for i in range(m):
-            trace = trace + load(A, i * (m + 1))
-        c = trace / larger(square, splat(A, tiny))
+        _invert_diagonal(A, diagonal, tiny, m)
+        for j in range(m):
+            d = load(diagonal, j)
+            for i in range(m):
+                store(X, j * m + i, d if i == j else zero)
+                store(S, j * m + i, load(A, j * m + i) * d)
+    trace = zero
+    for i in range(m):
+        trace = trace + load(S, i * (m + 1))
+    c = trace / larger(square_norm(S, m), splat(A, tiny))
     for j in range(m):
         for i in range(m):
             entry, unit = j * m + i, one if i == j else zero
-            store(X, entry, c * (load(X, entry) if transposes else unit))
-            store(R, entry, unit - c * load(product, entry))
-    return c
+            store(X, entry, c * load(X, entry))
+            store(R, entry, unit - c * load(S, entry))
+        if not transposes:
+            store(diagonal, j, c * load(diagonal, j))
+
+
+@njit(**OPTIONS)
+def _invert_diagonal(A, diagonal, tiny, m):
+    """See :func:`skdmi.iteration.starts.inverse_diagonal`."""
+    one = splat(A, 1.0)
+    smallest = load(A, 0)
+    for i in range(1, m):
+        smallest = smaller(load(A, i * (m + 1)), smallest)
+    usable = smallest > square_root(splat(A, tiny))
+    for i in range(m):
+        store(diagonal, i, one / select(usable, load(A, i * (m + 1)), one))
 
 
 @njit(**OPTIONS)
@@ -217,20 +233,22 @@ def _iterate(network, weights, recomputes, rooms, m):
     A, X, R, S, T, best = rooms.A, rooms.X, rooms.R, rooms.S, rooms.T, rooms.best
     zero, growth, infinite = splat(A, 0.0), splat(A, GROWTH * GROWTH), splat(A, float("inf"))
     every = zero == zero
-    c = _start(network.transposes, A, X, R, S, network.tiny, m)
+    _start(network.transposes, A, X, R, S, rooms.columns, network.tiny, m)
     copy_where(every, X, best, m)
     least = square_norm(R, m)
     for k in range(network.width):
         store(rooms.layers, k, zero)
     for step in range(network.depth):
-        is_multiple = step == 0 and not network.transposes
-        if network.rank > 0 and not is_multiple:
+        is_diagonal = step == 0 and not network.transposes
+        if network.rank > 0 and not is_diagonal:
             deflate(A, X, R, rooms.columns, network.rank, m)
         recomputed = recomputes[step] != 0
         _polynomial(step, R, S, T, network, weights, rooms.layers, not recomputed, m)
-        if is_multiple:
-            for entry in range(m * m):
-                store(X, entry, fma(c, load(S, entry), load(X, entry)))
+        if is_diagonal:
+            for j in range(m):
+                for i in range(m):
+                    entry = j * m + i
+                    store(X, entry, fma(load(rooms.columns, i), load(S, entry), load(X, entry)))
         else:
             add_product(X, S, T, m)
             X, T = T, X

@@ -27,7 +27,7 @@ class Polynomials(NamedTuple):
     rank: int
     """Of the deflations, at most `LARGEST_RANK`."""
     transposes: bool
-    """Whether the start is a multiple of the transpose, or else of the identity."""
+    """Whether the start is a multiple of the transpose, or else of the inverted diagonal."""
     recomputed: set[int]
     """After which steps, counted from 1, the residual is recomputed."""
     weights: np.ndarray

@@ -1,11 +1,13 @@
 """Displays: what they compute, what they draw, what they refuse."""
 
+import copy
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
+from sklearn.exceptions import ConvergenceWarning
 
 import skdmi
 from skdmi.inspection import InversionDisplay, MatrixDisplay, ResidualDisplay, TrainingDisplay
@@ -218,6 +220,24 @@ def test_training_is_drawn_from_the_history(tiny_network):
     assert "log" not in TrainingDisplay(histories=[rows], log_weights=[0]).plot().axes_[0].get_ylabel()
 
 
+def test_the_loss_of_the_first_weights_is_a_labelled_level_line(tiny_network):
+    display = draw(TrainingDisplay.from_estimator(tiny_network))
+    (line,) = display.first_
+    assert set(line.get_ydata()) == {tiny_network.first_loss_}
+    labels = [text.get_text() for text in display.axes_[0].get_legend().get_texts()]
+    assert labels == ["training", "validation", "first weights"]
+
+
+def test_where_the_first_loss_is_not_known_there_is_no_line(tiny_network):
+    old = copy.deepcopy(tiny_network)
+    old.first_loss_ = None  # As in a model of 0.1.0.
+    assert draw(TrainingDisplay.from_estimator(old)).first_ == []
+    assert draw(TrainingDisplay(histories=[old.history_]).plot()).first_ == []
+    both = draw(TrainingDisplay.from_estimator(skdmi.EnsembleInverter.from_fitted([old, tiny_network])))
+    (line,) = both.first_
+    assert (line.get_color(), line.get_label()) == ("C1", "first weights")
+
+
 def test_an_ensemble_has_a_line_a_member(tiny_network):
     ensemble = skdmi.EnsembleInverter.from_fitted([tiny_network] * 3)
     for estimator, n_members in (
@@ -234,7 +254,9 @@ def test_the_network_of_a_search_or_pipeline_is_found(tiny_network):
 
     options = {"depth": 1, "width": 4, "max_epochs": 1, "batches_per_epoch": 1, "batch_size": 8, "random_state": 0}
     search = GridSearchCV(skdmi.NeuralMatrixInverter(**options), {"width": [4]}, cv=ShuffleSplit(1, random_state=0))
-    for estimator in (search.fit(make_stack("well", 10)), make_pipeline(tiny_network)):
+    with pytest.warns(ConvergenceWarning):  # Of 1 x 1 matrices there is nothing to learn.
+        search.fit(make_stack("well", 10, 1))
+    for estimator in (search, make_pipeline(tiny_network)):
         assert len(TrainingDisplay.from_estimator(estimator).valid_) == 1
 
 

@@ -11,7 +11,7 @@ WHERE_INVERTERS_STAND = ("estimators_", "inverter_", "best_estimator_", "estimat
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class TrainingDisplay:
-    r"""Training and validation loss, and below them the learning rate, against the epoch.
+    r"""Training and validation loss, a level line where they began, and below them the learning rate, by the epoch.
 
     The loss is the one that is minimised, :math:`\operatorname{mean}(r + w \log(1 + r / 0.01))` with
     :math:`r = \|I - A X\|_F` and w the ``log_weight`` of the inverter: not the mean residual norm alone. Make a display
@@ -23,6 +23,8 @@ class TrainingDisplay:
         The ``history_`` of every network.
     log_weights : list of float, default=()
         w of every network, for the name of the axis.
+    first_losses : list of float or None, default=()
+        The ``first_loss_`` of every network, None where it is not known.
     name : str, default=None
         For the title.
 
@@ -33,6 +35,8 @@ class TrainingDisplay:
     figure_ : matplotlib Figure
     train_, valid_, learning_rate_ : lists of matplotlib Line2D
         A line a network.
+    first_ : list of matplotlib Line2D
+        The validation loss of the first weights, a line for each network of which it is known.
 
     Examples
     --------
@@ -45,6 +49,7 @@ class TrainingDisplay:
 
     histories: Sequence[Sequence[Mapping[str, Any]]]
     log_weights: Sequence[float] = ()
+    first_losses: Sequence[float | None] = ()
     name: str | None = None
 
     @classmethod
@@ -77,6 +82,7 @@ class TrainingDisplay:
         return cls(
             histories=[network.history_ for network in networks],
             log_weights=[network.log_weight for network in networks],
+            first_losses=[getattr(network, "first_loss_", None) for network in networks],
             name=name,
         ).plot(axes=axes)
 
@@ -94,7 +100,7 @@ class TrainingDisplay:
         """
         self.axes_ = above, below = take_axes(axes, (4.8, 4.2), 2, sharex=True, height_ratios=(3, 1))
         self.figure_ = above.figure
-        self.train_, self.valid_, self.learning_rate_ = [], [], []
+        self.train_, self.valid_, self.learning_rate_, self.first_ = [], [], [], []
         many = len(self.histories) > 1
         for k, history in enumerate(self.histories):
             epochs, train, valid, rates = (
@@ -105,6 +111,10 @@ class TrainingDisplay:
             self.train_ += above.plot(epochs, train, "--", linewidth=0.9, alpha=0.8, label=labels[0], **shown)
             self.valid_ += above.plot(epochs, valid, "-", linewidth=1.4, label=labels[1], **shown)
             self.learning_rate_ += below.plot(epochs, rates, linewidth=1.2, **shown)
+        for k, loss in enumerate(self.first_losses):
+            if loss is not None:
+                label = None if self.first_ else "first weights"
+                self.first_.append(above.axhline(loss, color=f"C{k}", linestyle=":", linewidth=1.2, label=label))
         above.set(yscale="log", ylabel=self._loss_name(), title=self.name or "")
         above.legend(
             fontsize="small", frameon=False, title="dashed: training" if many else None, title_fontsize="small"

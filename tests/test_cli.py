@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 import skdmi
+from skdmi import persistence
 from skdmi.cli import main
 from skdmi.cli.group import COMMANDS
 from skdmi.io import read_stack, write_stack
@@ -22,7 +23,10 @@ from tests.matrices import make_stack
 from tests.models import choose_by_size
 from tests.processes import heeding_ctrl_c
 
-TINY = ("--depth", 1, "--width", 4, "--epochs", 1, "--batches-per-epoch", 2, "--batch-size", 32, "--random-state", 0)
+TINY = ("--depth", 1, "--width", 4, "--epochs", 0, "--batches-per-epoch", 2, "--batch-size", 32, "--random-state", 0)
+# A few steps that lower the loss of 3 x 3 matrices.
+GAINING = ("--depth", 2, "--width", 4, "--epochs", 2, "--batches-per-epoch", 3, "--batch-size", 32, "--random-state", 0)
+GAINING += ("--learning-rate", 0.01)
 
 
 def run(*arguments):
@@ -105,14 +109,38 @@ def test_the_package_runs_as_a_module():
 
 
 def test_train_saves_a_model_that_inverts(tmp_path):
-    result = run("train", "--matrix-size", 2, "--output", tmp_path / "new" / "model", *TINY)
+    result = run("train", "--matrix-size", 3, "--output", tmp_path / "new" / "model", *GAINING)
     assert result.exit_code == 0
     assert result.stdout.startswith("validation loss ")
     assert len(result.stdout.splitlines()) == 1
     assert "train_loss" in result.stderr
     inverter = skdmi.NeuralMatrixInverter.from_pretrained(tmp_path / "new" / "model")
-    assert inverter.transform(make_stack("well", 4, 2)).shape == (4, 2, 2)
-    assert (inverter.depth, inverter.width, inverter.verbose) == (1, 4, 0)
+    assert inverter.transform(make_stack("well", 4)).shape == (4, 3, 3)
+    assert (inverter.depth, inverter.width, inverter.verbose) == (2, 4, 0)
+    assert "trained on 192 matrices from Uniform()" in succeed("info", tmp_path / "new" / "model")
+
+
+@pytest.mark.filterwarnings("default::sklearn.exceptions.ConvergenceWarning")
+def test_train_says_that_nothing_was_gained(tmp_path):
+    """Of 1 x 1 matrices there is nothing to learn."""
+    result = run("train", "--matrix-size", 1, *GAINING, "--output", tmp_path / "model")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("untrained: validation loss ")
+    (warning,) = [line for line in result.stderr.splitlines() if "Warning" in line]
+    assert warning.startswith("Warning: Training gained nothing on these matrices")
+    assert result.stderr.splitlines()[-1] == warning
+    assert "untrained, after 192 matrices from Uniform(" in succeed("info", tmp_path / "model")
+
+
+def test_train_for_no_epochs_is_the_untrained_iteration(tmp_path):
+    arguments = ("train", "--matrix-size", 3, *TINY, "--output", tmp_path / "model")
+    result = run(*arguments)
+    assert result.stdout.startswith("untrained: validation loss ")
+    assert result.stderr.splitlines() == [line for line in result.stderr.splitlines() if line.startswith("epoch 0,")]
+    text = succeed("info", tmp_path / "model")
+    assert "untrained, after 0 matrices from Uniform()" in text
+    assert "trained on" not in text
+    assert "--epochs 0 has none" in fail(*arguments, "--plot", tmp_path / "plot.png", exit_code=2)
 
 
 def test_train_has_the_defaults_of_the_estimator():
@@ -559,11 +587,33 @@ def test_info_lists_what_is_shipped_beside_a_local_model_of_that_name(model, tmp
     assert "depth 1, width 4" in succeed("info", "./uniform-3x3")
 
 
+@pytest.mark.parametrize("block", ["polynomial", "dense"])
+@pytest.mark.parametrize("trained", [True, False])
+def test_info_tells_what_is_untrained_of_old_models_too(block, trained, tmp_path, monkeypatch):
+    """Cards of 0.1.0 do not say it; the weights do, of polynomial networks."""
+    inverter = skdmi.NeuralMatrixInverter(
+        2, 4, block=block, matrix_size=3, max_epochs=0, batches_per_epoch=2, batch_size=32, random_state=0
+    ).fit()
+    if trained:
+        inverter.partial_fit()
+    monkeypatch.setattr(persistence, "SHIPPED", tmp_path)
+    inverter.save_pretrained(tmp_path / "model")
+    for is_old in (False, True):
+        if is_old:
+            path = tmp_path / "model" / "config.json"
+            card = json.loads(path.read_text())
+            del card["fitted"]["best_epoch_"], card["fitted"]["first_loss_"]
+            path.write_text(json.dumps(card))
+        says_trained = trained or (is_old and block == "dense")
+        for line in (succeed("info").splitlines()[0], succeed("info", tmp_path / "model")):
+            assert ("trained on" in line, "untrained" in line) == (says_trained, not says_trained)
+
+
 def test_info_describes_a_model(model):
     text = succeed("info", model)
     inverter = skdmi.NeuralMatrixInverter.from_pretrained(model)
     n_parameters = sum(parameter.numel() for parameter in inverter.module_.parameters())
-    for expected in ("3 x 3", "polynomial, depth 1, width 4", f"{n_parameters:,}", "Uniform()", "64 matrices"):
+    for expected in ("3 x 3", "polynomial, depth 1, width 4", f"{n_parameters:,}", "Uniform()", "0 matrices"):
         assert expected in text
     card = json.loads(succeed("info", model, "--json"))
     assert (card["n_parameters"], card["n_products"]) == (n_parameters, inverter.module_.n_products(3))

@@ -30,8 +30,9 @@ NAMES = (
     "singular_matrices",
     "singular_matrices_pseudoinverted",
 )
-TINY = ("--nlayers", 1, "--nunits", 4, "--nmx_samples", 64, "--batch_size", 32, "--epochs", 1, "--n_repeats", 2)
+TINY = ("--nlayers", 1, "--nunits", 4, "--nmx_samples", 64, "--batch_size", 32, "--epochs", 0, "--n_repeats", 2)
 TINY += ("--n_jobs", 1)  # the start of other processes takes longer than the work
+may_gain_nothing = pytest.mark.filterwarnings("default::sklearn.exceptions.ConvergenceWarning")
 
 
 def run(command, *arguments):
@@ -158,8 +159,10 @@ def test_verify_says_what_is_wrong_with_which_matrix(work):
 # dmxtrain
 
 
+@may_gain_nothing
 def test_train_writes_an_ensemble_with_readable_configuration(tmp_path):
-    directory, result = train(tmp_path / "new" / "M", "--rmin", -2, "--rmax", 3, "--plotout", tmp_path / "plot.png")
+    options = ("--epochs", 1, "--rmin", -2, "--rmax", 3, "--plotout", tmp_path / "plot.png")
+    directory, result = train(tmp_path / "new" / "M", *options)
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
     assert str(directory) in result.stdout
     assert len(result.stdout.splitlines()) == 1
@@ -178,9 +181,27 @@ def test_train_writes_an_ensemble_with_readable_configuration(tmp_path):
     assert "2 of 2" not in succeed(main, "info", directory)
 
 
+@may_gain_nothing
+@pytest.mark.parametrize("n_jobs", slow_but([1], [1, 2]))
+def test_train_says_once_how_many_networks_gained_nothing(n_jobs, tmp_path):
+    """Of 1 x 1 matrices there is nothing to learn."""
+    _, result = train(tmp_path / "M", "--msize", 1, "--epochs", 1, "--n_jobs", n_jobs)
+    assert "; 2 of 2 networks untrained; saved" in result.stdout
+    (warning,) = [line for line in result.stderr.splitlines() if "Warning" in line]
+    assert warning.startswith("Warning: 2 of 2 networks: Training gained nothing on these matrices")
+
+
+def test_train_for_no_epochs_gives_untrained_networks(tmp_path):
+    directory, result = train(tmp_path / "M")
+    assert "; 2 of 2 networks untrained; saved" in result.stdout
+    assert "Warning" not in result.stderr
+    assert succeed(main, "info", directory).count(", untrained") == 2
+
+
+@may_gain_nothing
 @pytest.mark.parametrize("block", ["polynomial", "feedback", "dense"])
 def test_every_kind_of_network_can_be_trained(block, tmp_path):
-    directory, _ = train(tmp_path / "M", "--block", block)
+    directory, _ = train(tmp_path / "M", "--epochs", 1, "--block", block)
     assert {one.estimator.block for one in skdmi.EnsembleInverter.from_pretrained(directory).estimators_} == {block}
 
 
@@ -197,10 +218,12 @@ def test_depth_and_width_are_by_default_those_of_the_kind_of_network(block, dept
 
 
 @pytest.mark.slow
-def test_networks_trained_at_a_time_are_those_trained_in_turn(model, tmp_path):
-    directory, _ = train(tmp_path / "M", "--n_jobs", 2)
+@may_gain_nothing
+def test_networks_trained_at_a_time_are_those_trained_in_turn(tmp_path):
+    # Of large matrices a few steps gain something.
+    folders = [train(tmp_path / f"M{n_jobs}", "--epochs", 2, "--msize", 16, "--n_jobs", n_jobs)[0] for n_jobs in (1, 2)]
     for name in ("member-0", "member-1"):
-        first, second = ((folder / name / "model.safetensors").read_bytes() for folder in (model, directory))
+        first, second = ((folder / name / "model.safetensors").read_bytes() for folder in folders)
         assert first == second
 
 
@@ -369,6 +392,7 @@ echo "All is done."
 
 
 @pytest.mark.slow
+@may_gain_nothing
 @pytest.mark.skipif(os.name == "nt", reason="a script for bash")
 def test_a_script_made_for_the_predecessor_runs_to_its_end(work):
     A = read_stack("M.mx")

@@ -12,7 +12,7 @@ from skdmi.cli.plots import SAMPLED_ENTRIES, StackSample
 from skdmi.io import read_stack, write_stack
 from tests.marks import slow_but
 from tests.matrices import make_stack
-from tests.test_cli import TINY, fail, run, succeed
+from tests.test_cli import GAINING, fail, run, succeed
 
 pytest.importorskip("matplotlib")
 
@@ -28,7 +28,7 @@ def command(name, matrices):
     return {
         "score": ("score", matrices, "--model", "uniform-3x3"),
         "invert": ("invert", matrices, folder / "X.mx"),
-        "train": ("train", "--matrix-size", 2, "--output", folder / "model", *TINY),
+        "train": ("train", "--matrix-size", 3, "--output", folder / "model", *GAINING),
     }[name]
 
 
@@ -119,7 +119,7 @@ def scalars(folder):
 
 def test_logdir_holds_the_history(tmp_path):
     pytest.importorskip("tensorboard")
-    arguments = ("train", "--matrix-size", 2, *TINY, "--epochs", 3, "--output")
+    arguments = ("train", "--matrix-size", 3, *GAINING, "--output")
     succeed(*arguments, tmp_path / "plain")
     succeed(*arguments, tmp_path / "logged", "--logdir", tmp_path / "new" / "runs")
     plain, logged = (skdmi.NeuralMatrixInverter.from_pretrained(tmp_path / name) for name in ("plain", "logged"))
@@ -147,12 +147,20 @@ def test_skorchs_callback_logs_and_the_fitted_inverter_pickles(open_writer, tmp_
         writer.close()
     callback = TensorBoard(writer)
     inverter = skdmi.NeuralMatrixInverter(
-        depth=1, width=4, matrix_size=2, max_epochs=2, batches_per_epoch=2, batch_size=16, callbacks=[callback]
+        depth=2,
+        width=4,
+        matrix_size=3,
+        max_epochs=2,
+        batches_per_epoch=3,
+        batch_size=32,
+        learning_rate=1e-2,
+        callbacks=[callback],
+        random_state=0,
     )
     if not open_writer:
         inverter = skdmi.RefinedInverter(inverter)
     inverter.fit()
-    A = make_stack("well", 4, 2)
+    A = make_stack("well", 4, 3)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(inverter)).transform(A), inverter.transform(A))
     assert len(scalars(tmp_path)["Loss/valid_loss"]) == 2
     assert not hasattr(callback, "first_batch_")

@@ -33,9 +33,7 @@ def info(model: str | None, as_json: bool, compiles: bool) -> None:
         lines = [f"{name:{width}}{text}" for name, text in rows.items()]
     else:
         content = {card.name: card.content for card in cards}
-        lines = [
-            f"{card.name}: " + "{matrices}, {network}, trained on {trained on}".format(**card.texts) for card in cards
-        ]
+        lines = [f"{card.name}: " + "{matrices}, {network}, {training}".format(**card.texts) for card in cards]
     lines = lines or ["No model comes with this installation."]
     if model is None:
         lines.append(describe())
@@ -54,13 +52,14 @@ def _figures(card: ModelCard) -> dict[str, int]:
 def _rows(card: ModelCard, figures: dict[str, int]) -> dict[str, str]:
     fitted, domain = card.content["fitted"], card.content["fitted"]["domain_"]
     texts = card.texts
+    seen = f"{fitted['n_matrices_seen_']:,} matrices from {texts['source']}"
     rows = {
         "model": card.name,
         "matrices": texts["matrices"],
         "network": texts["network"],
         "parameters": f"{figures['n_parameters']:,}",
         "products": f"{figures['n_products']} of m x m matrices for each inverse",
-        "trained on": f"{fitted['n_matrices_seen_']:,} matrices from {texts['trained on']}",
+        "training": f"untrained, after {seen}" if card.untrained else f"trained on {seen}",
         "validation": f"loss {fitted['best_loss_']:.4g}, {fitted['n_iter_']} epochs",
     }
     for m, measured in card.content.get("figures", {}).items():

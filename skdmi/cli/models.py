@@ -7,7 +7,7 @@ from typing import Any, Self
 import click
 
 import skdmi
-from skdmi.persistence import pretrained_names, read_card, shipped_directory, trained_sizes
+from skdmi.persistence import find_model, load_model, pretrained_names, read_card, shipped_directory, trained_sizes
 
 
 @dataclass(frozen=True)
@@ -16,30 +16,45 @@ class ModelCard:
 
     name: str
     content: dict[str, Any]
+    directory: Path
 
     @classmethod
     def read(cls, name: str, directory: Path | None = None) -> Self:
         """Read the card of a shipped model or of a model directory, under its name or another."""
-        content = read_card(directory or name)
+        directory = directory or find_model(name)
+        content = read_card(directory)
         try:
             _ = content["class"], content["parameters"], content["fitted"]["_architecture"], content["versions"]
         except (KeyError, TypeError):
             raise ValueError(f"{name} is not a model of skdmi: its config.json lacks entries. Save it again.") from None
-        return cls(name, content)
+        return cls(name, content, directory)
+
+    @property
+    def untrained(self) -> bool:
+        """Whether its weights are the first; cards of 0.1.0 do not say it, but the weights of a polynomial network."""
+        fitted = self.content["fitted"]
+        if fitted.get("best_epoch_") is not None:
+            return bool(fitted["best_epoch_"] == 0)
+        if fitted["_architecture"]["block"] != "polynomial":
+            return False
+        _, weights = load_model(self.directory)
+        return not any(values.any() for name, values in weights.items() if ".write." in name)
 
     @property
     def texts(self) -> dict[str, str]:
-        """Its size, its network, and where its training matrices came from, in words."""
+        """Its size, its network, where its training matrices came from, and whether it is trained, in words."""
         fitted = self.content["fitted"]
         m = fitted.get("matrix_size_")
         network = "{block}, depth {depth}, width {width}".format(**fitted["_architecture"])
         usual = skdmi.NeuralMatrixInverter().start
         start = fitted["_architecture"].get("start", usual)
         source = fitted["distribution_"]
+        source = repr(skdmi.distributions.from_dict(source)) if source else "a function"
         return {
             "matrices": f"{m} x {m}" if m else "any size",
             "network": network if start == usual else f"{network}, start {start}",
-            "trained on": repr(skdmi.distributions.from_dict(source)) if source else "a function",
+            "source": source,
+            "training": "untrained" if self.untrained else f"trained on {source}",
         }
 
 

@@ -33,6 +33,7 @@ INPUT_FILE = SuffixedFile(STACK_SUFFIXES, exists=True)
 OUTPUT_FILE = SuffixedFile(STACK_SUFFIXES)
 PLOT_FILE = SuffixedFile(PLOT_SUFFIXES)
 POSITIVE = click.IntRange(min=1)
+NUMBER = click.IntRange(min=0)
 
 
 def name_in(module: str, table: str) -> Callable[[str], str]:

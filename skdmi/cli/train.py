@@ -11,7 +11,16 @@ from typing import Any
 import click
 
 import skdmi
-from skdmi.cli.options import INPUT_FILE, POSITIVE, distribution, example, name_in, plot_option, random_state_option
+from skdmi.cli.options import (
+    INPUT_FILE,
+    NUMBER,
+    POSITIVE,
+    distribution,
+    example,
+    name_in,
+    plot_option,
+    random_state_option,
+)
 from skdmi.cli.plots import save_figure
 from skdmi.persistence import check_writable
 
@@ -52,7 +61,7 @@ def _check_tensorboard(ctx: click.Context, param: click.Parameter, directory: Pa
     default="transpose",
     help="What a polynomial network starts from: transpose, or identity, for symmetric positive definite matrices.",
 )
-@click.option("--epochs", "max_epochs", type=POSITIVE, default=20, help="Number of epochs.")
+@click.option("--epochs", "max_epochs", type=NUMBER, default=20, help="Number of epochs; 0: the untrained iteration.")
 @click.option("--batches-per-epoch", type=POSITIVE, default=100, help="Number of batches in an epoch.")
 @click.option("--batch-size", type=POSITIVE, default=1024, help="Number of matrices in a batch.")
 @click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), default=2e-3, help="Its peak.")
@@ -78,7 +87,8 @@ def train(
     """Train a network on generated matrices and save it.
 
     The size comes from --matrix-size or from --data. Every matrix is fresh, and the weights kept are those with the
-    lowest validation loss. Epochs are logged on stderr. Ctrl-C saves the best weights so far and exits with 130. A
+    lowest validation loss, the first weights among them. Training stops early when nothing is gained for a quarter of
+    the epochs, at least 5. Epochs are logged on stderr. Ctrl-C saves the best weights so far and exits with 130. A
     model that is in the output directory already is replaced; anything else there is left alone.
     """
     if (data is None) == (not matrix_size):
@@ -86,6 +96,8 @@ def train(
     block = parameters["block"]
     if len(matrix_size) > 1 and not skdmi.modules.BLOCKS[block].takes_any_size:
         raise click.UsageError(f"--block {block} is tied to one size; give --matrix-size once.")
+    if plot and not parameters["max_epochs"]:
+        raise click.UsageError("--plot draws epochs, and --epochs 0 has none.")
     _check_device(parameters["device"])
     _check_output(output)
     inverter = skdmi.NeuralMatrixInverter(
@@ -104,9 +116,9 @@ def train(
             click.echo(f"The best weights so far are saved in {output}.", err=True)
         raise
     _save(inverter, output, plot)
-    click.echo(
-        f"validation loss {inverter.best_loss_:.4g} after {inverter.n_matrices_seen_:,} matrices; saved in {output}"
-    )
+    untrained = "untrained: " if inverter.best_epoch_ == 0 else ""
+    seen = f"{inverter.n_matrices_seen_:,} matrices"
+    click.echo(f"{untrained}validation loss {inverter.best_loss_:.4g} after {seen}; saved in {output}")
 
 
 def _check_device(name: str) -> None:

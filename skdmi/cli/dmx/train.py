@@ -13,7 +13,7 @@ import numpy as np
 
 import skdmi
 from skdmi.cli.dmx.common import command, compare, draw_plot, plot_option, published_distribution
-from skdmi.cli.options import POSITIVE, random_state_option
+from skdmi.cli.options import NUMBER, POSITIVE, random_state_option
 
 N_VALIDATION = 10_000
 WORTH_WORKERS = 500_000  # Matrices; fewer are seen before a worker process has started.
@@ -34,7 +34,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
 @click.option("--block", type=click.Choice(list(NETWORKS)), default="polynomial", help="Kind of block.")
 @click.option("--rmin", type=float, default=-1.0, help="The smallest entry.")
 @click.option("--rmax", type=float, default=1.0, help="The largest entry.")
-@click.option("--epochs", "max_epochs", type=POSITIVE, default=100, help="Number of epochs.")
+@click.option("--epochs", "max_epochs", type=NUMBER, default=100, help="Number of epochs; 0: the untrained iteration.")
 @click.option("--batch_size", type=POSITIVE, default=1024, help="Number of matrices in a batch.")
 @click.option("--n_repeats", type=POSITIVE, default=20, help="Number of networks in the ensemble.")
 @click.option("--mout", default="Model", metavar="PREFIX", help="The directory is PREFIX_ and the time, to the second.")
@@ -97,9 +97,11 @@ def dmxtrain(
     X = ensemble.transform(A)
     norms = skdmi.metrics.frobenius_residuals(A, X)
     X_true = skdmi.ExactInverter().transform(A)
+    n_untrained = sum(one.best_epoch_ == 0 for one in ensemble.estimators_)
+    untrained = f"{n_untrained} of {n_repeats} networks untrained; " if n_untrained else ""
     click.echo(
         f"{N_VALIDATION:,} fresh matrices, not refined: residual norm mean {norms.mean():.3g}, max {norms.max():.3g}, "
-        f"{compare(X_true, X)}; saved in {directory}"
+        f"{compare(X_true, X)}; {untrained}saved in {directory}"
     )
     if plotout:
         draw_plot(X_true, X, plotout)
@@ -119,11 +121,15 @@ def _train(networks: list[Any], n_jobs: int, directory: Path) -> Any:
     """Train networks, saving after each all that there are, in their order; return the ensemble."""
     from joblib import Parallel, delayed
 
+    from skdmi.estimators.convergence import warn_of_members
+
     tasks = (delayed(_fit)(one, f"network {i} of {len(networks)}: ") for i, one in enumerate(networks, 1))
     trained: list[Any] = []
+    failures: list[str] = []
     try:
-        for one in Parallel(n_jobs=n_jobs, return_as="generator")(tasks):
+        for one, texts in Parallel(n_jobs=n_jobs, return_as="generator")(tasks):
             trained.append(one)
+            failures += texts
             ensemble = _save(trained, directory)
     except KeyboardInterrupt:
         trained += [one for one in networks[len(trained) :] if hasattr(one, "module_")]
@@ -131,12 +137,15 @@ def _train(networks: list[Any], n_jobs: int, directory: Path) -> Any:
             _save(trained, directory)
             click.echo(f"The best weights so far are saved in {directory}.", err=True)
         raise
+    warn_of_members(failures, len(networks), "networks")
     return ensemble
 
 
-def _fit(network: Any, label: str) -> Any:
-    with redirect_stdout(_Labelled(label)):  # skorch prints its log.
-        return network.fit()
+def _fit(network: Any, label: str) -> tuple[Any, list[str]]:
+    from skdmi.estimators.convergence import collected
+
+    with redirect_stdout(_Labelled(label)), collected() as failures:  # skorch prints its log.
+        return network.fit(), failures
 
 
 class _Labelled(TextIOBase):

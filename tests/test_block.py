@@ -20,7 +20,7 @@ from skdmi.linalg import complex_to_real, real_to_complex
 from tests.marks import slow_but
 from tests.matrices import make_stack
 
-TINY = {"depth": 1, "width": 4, "max_epochs": 1, "batches_per_epoch": 2, "batch_size": 16, "random_state": 0}
+TINY = {"depth": 1, "width": 4, "max_epochs": 0, "batches_per_epoch": 2, "batch_size": 16, "random_state": 0}
 
 
 @pytest.fixture(scope="module")

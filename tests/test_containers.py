@@ -305,7 +305,7 @@ def test_a_fixed_or_named_size_settles_what_a_square_array_is(tiny_network):
     X = make_stack(n_matrices=9).reshape(9, 9)
     assert tiny_network.transform(X).shape == (9, 9)
     assert ExactInverter().fit(STACK).transform(X).shape == (9, 9)
-    network = clone(tiny_network).set_params(max_epochs=1)
+    network = clone(tiny_network).set_params(max_epochs=0)
     assert network.fit(X).matrix_size_ == 3
     with pytest.raises(ValueError, match=r"For one 3 x 3 matrix pass X\[None\]"):
         network.fit(np.eye(3))

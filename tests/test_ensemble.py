@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.base import BaseEstimator, TransformerMixin, clone
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import make_pipeline
@@ -23,7 +23,7 @@ from skdmi.exceptions import SingularMatrixWarning
 from skdmi.metrics import frobenius_residuals
 from tests.matrices import make_stack
 
-TINY = {"depth": 1, "width": 4, "max_epochs": 1, "batches_per_epoch": 2, "batch_size": 16}
+TINY = {"depth": 1, "width": 4, "max_epochs": 0, "batches_per_epoch": 2, "batch_size": 16}
 STACK = make_stack("uniform", n_matrices=12, m=3)
 COMBINATIONS = ("mean", "best")
 
@@ -261,6 +261,24 @@ def test_a_failed_fit_leaves_the_ensemble_as_it_was(ensemble):
         with pytest.raises(ValueError):  # noqa: PT011
             fitted.fit(X)
     np.testing.assert_array_equal(fitted.transform(STACK), ensemble.transform(STACK))
+
+
+def test_what_members_did_not_gain_is_said_once_at_the_users_line():
+    learns_nothing = NeuralMatrixInverter(**TINY | {"matrix_size": 1, "max_epochs": 1})
+    for inner in (learns_nothing, RefinedInverter(learns_nothing)):
+        members = [inner, ExactInverter(), inner]
+        with pytest.warns(ConvergenceWarning, match="^2 of 3 members: Training gained nothing") as caught:
+            fitted = EnsembleInverter(members, random_state=0).fit()
+        assert [warning.filename for warning in caught] == [__file__]
+        assert len(fitted.estimators_) == 3
+
+
+@pytest.mark.slow
+def test_what_members_in_other_processes_did_not_gain_is_said_once():
+    learns_nothing = NeuralMatrixInverter(**TINY | {"matrix_size": 1, "max_epochs": 1})
+    with pytest.warns(ConvergenceWarning, match="^2 of 2 members: Training gained nothing") as caught:
+        EnsembleInverter(learns_nothing, 2, n_jobs=2, random_state=0).fit()
+    assert len(caught) == 1
 
 
 # Frozen members

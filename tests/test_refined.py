@@ -29,7 +29,7 @@ from skdmi.metrics import certified_share, frobenius_residuals, neg_mean_refinem
 from tests.matrices import make_stack
 from tests.test_refinement import assert_law
 
-TINY = {"depth": 1, "width": 4, "max_epochs": 1, "batches_per_epoch": 2, "batch_size": 16, "random_state": 0}
+TINY = {"depth": 1, "width": 4, "max_epochs": 0, "batches_per_epoch": 2, "batch_size": 16, "random_state": 0}
 STACK = make_stack("uniform", n_matrices=12, m=3)
 FLAT = STACK.reshape(12, 9)
 COUNTING = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]])

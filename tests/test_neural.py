@@ -19,7 +19,7 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from skorch.callbacks import Callback
 
 from skdmi import NeuralMatrixInverter, RefinedInverter, load_pretrained
-from skdmi.distributions import Mixture, Normal, Resampled, Spectrum, Uniform, Wishart
+from skdmi.distributions import Mixture, Normal, Resampled, Uniform, Wishart
 from skdmi.estimators.devices import resolve_device
 from skdmi.exceptions import DeviceFallbackWarning
 from skdmi.iteration import STARTS, minimal_residual
@@ -293,7 +293,7 @@ class TestGoingOn:
 class TestWhatTrainingGained:
     """best_epoch_ says which weights are kept, and a fit that gained nothing says so."""
 
-    nothing_to_learn = {"matrix_size": 3, "distribution": Spectrum(max_cond=1.0), "max_epochs": 3}
+    nothing_to_learn = {"matrix_size": 1, "max_epochs": 3}  # The first weights invert 1 x 1 matrices exactly.
 
     def test_a_fit_that_gains_is_silent_and_says_when_it_did(self):
         inverter = make_tiny(matrix_size=3).fit()

@@ -100,7 +100,8 @@ class TrainingDisplay:
         """
         self.axes_ = above, below = take_axes(axes, (4.8, 4.2), 2, sharex=True, height_ratios=(3, 1))
         self.figure_ = above.figure
-        self.train_, self.valid_, self.learning_rate_, self.first_ = [], [], [], []
+        self.train_, self.valid_, self.learning_rate_ = [], [], []
+        self.first_: list[Any] = []
         many = len(self.histories) > 1
         for k, history in enumerate(self.histories):
             epochs, train, valid, rates = (

@@ -46,7 +46,7 @@ class ModelCard:
         fitted = self.content["fitted"]
         m = fitted.get("matrix_size_")
         network = "{block}, depth {depth}, width {width}".format(**fitted["_architecture"])
-        usual = skdmi.NeuralMatrixInverter().start
+        usual = "transpose"
         start = fitted["_architecture"].get("start", usual)
         source = fitted["distribution_"]
         source = repr(skdmi.distributions.from_dict(source)) if source else "a function"

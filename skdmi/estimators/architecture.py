@@ -1,10 +1,21 @@
-"""The arguments of a network: what parameters make of them, and what may change where training goes on."""
+"""The arguments of a network and its first weights: what parameters make of them, and what training goes on from."""
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
+from torch import Tensor
+
 from skdmi.estimators.network import NETWORK_DEFAULTS
-from skdmi.modules import BLOCKS
+from skdmi.iteration import STARTS, FamilyStart
+from skdmi.iteration.fitting import adapt
+from skdmi.modules import BLOCKS, InverterResNet
+from skdmi.modules.network import FAMILY, normalized
+from skdmi.training import MatrixBatches, Problem, begin
+
+FITTED = ("auto", "family")
+"""Starts that the matrices decide."""
+ARGUMENTS_OF_START = ("start", "plain", "n_atoms", "n_places")
 
 
 def architecture_for(
@@ -32,8 +43,14 @@ def architecture_for(
     >>> architecture_for(given, (3, 5), architecture_for(given, (4,), None))["matrix_size"]
     [3, 5]
     """
-    named = {name: parameters[name] for name in ("depth", "width", "block", "start")}
+    named = {name: parameters[name] for name in ("depth", "width", "block")}
     architecture = NETWORK_DEFAULTS | named | {"matrix_size": sizes[0]}
+    if parameters["start"] in STARTS:
+        architecture["start"] = parameters["start"]
+    elif parameters["start"] not in FITTED:
+        raise ValueError(f"start={parameters['start']!r}; expected one of {(*FITTED, *STARTS)}.")
+    elif before is not None:
+        architecture |= {name: before[name] for name in ARGUMENTS_OF_START if name in before}
     takes_any = BLOCKS[named["block"]].takes_any_size
     if takes_any:
         earlier = sizes if before is None else before["matrix_size"]
@@ -43,7 +60,7 @@ def architecture_for(
             architecture[name.removeprefix("module__")] = value
     if before is not None:
         known = NETWORK_DEFAULTS | before
-        free = {"matrix_size"} if takes_any else set()
+        free = {"matrix_size"} if takes_any and known["start"] != FAMILY else set()
         changed = sorted(name for name in architecture.keys() - free if architecture[name] != known.get(name))
         if changed:
             raise ValueError(
@@ -51,3 +68,28 @@ def architecture_for(
                 f"weights; fit with warm_start=False."
             )
     return architecture
+
+
+def first_weights(
+    problem: Problem,
+    validation: MatrixBatches,
+    architecture: dict[str, Any],
+    parameters: Mapping[str, Any],
+    before: InverterResNet | None,
+) -> dict[str, Tensor] | None:
+    """Return the weights that training begins with, or those of them that are not random.
+
+    A start that the matrices decide is chosen and fitted, which completes the arguments in ``architecture``. The start
+    of a network ``before`` follows the family that is to be trained on.
+    """
+    if before is not None:
+        network = copy.deepcopy(before).cpu()
+        start = getattr(network.core, "start", None)
+        if isinstance(start, FamilyStart) and problem.members is not None:
+            adapt(start, normalized(problem.members)[0])
+        return network.state_dict()
+    if parameters["start"] not in FITTED or not BLOCKS[parameters["block"]].takes_any_size:
+        return None
+    arguments, state = begin(problem, validation, architecture, parameters["start"], parameters["n_atoms"])
+    architecture |= arguments
+    return state

@@ -13,7 +13,7 @@ from skdmi.distributions import from_dict
 
 NOT_STORED = ("device", "callbacks")
 ONLY_IN_0_1_0 = {"block": ("gated",), "start": ("characteristic",)}
-NOT_IN_0_1_0 = ("best_epoch_", "first_loss_")
+NOT_IN_0_1_0 = ("best_epoch_", "first_loss_", "gain_")
 """Fitted attributes that are None where a card does not have them."""
 IN_NET_PARAMS = {
     "expansion": ("module__expansion", 2),
@@ -28,6 +28,7 @@ FITTED = (
     "_size_is_named",
     "n_iter_",
     "best_epoch_",
+    "gain_",
     "n_matrices_seen_",
     "first_loss_",
     "best_loss_",

@@ -15,7 +15,7 @@ from skdmi.training import Outcome
 _COLLECTOR: ContextVar[list[str] | None] = ContextVar("_COLLECTOR", default=None)
 
 
-def conclude(outcome: Outcome, parameters: dict[str, Any], *, from_trained: bool) -> None:
+def conclude(outcome: Outcome, parameters: dict[str, Any], *, from_trained: bool, is_fitted: bool) -> None:
     """Raise Ctrl-C again, and warn of a training that diverged or gained nothing; arguments as of `describe_failure`.
 
     Raises
@@ -25,12 +25,14 @@ def conclude(outcome: Outcome, parameters: dict[str, Any], *, from_trained: bool
     """
     if outcome.ended == "interrupted":
         raise KeyboardInterrupt
-    failure = describe_failure(outcome, parameters, from_trained=from_trained)
+    failure = describe_failure(outcome, parameters, from_trained=from_trained, is_fitted=is_fitted)
     if failure is not None:
         warn_once(failure)
 
 
-def describe_failure(outcome: Outcome, parameters: dict[str, Any], *, from_trained: bool) -> str | None:
+def describe_failure(
+    outcome: Outcome, parameters: dict[str, Any], *, from_trained: bool, is_fitted: bool
+) -> str | None:
     """Return what happened and what to try where a training diverged or gained nothing; None where it gained.
 
     Parameters
@@ -40,6 +42,8 @@ def describe_failure(outcome: Outcome, parameters: dict[str, Any], *, from_train
         Of the inverter that was trained.
     from_trained : bool
         Whether training went on from weights that an earlier one had gained.
+    is_fitted : bool
+        Whether the first weights hold a start that was fitted to a family, so that they are not those of anybody.
     """
     rate = parameters["learning_rate"]
     if outcome.ended == "diverged":
@@ -48,7 +52,7 @@ def describe_failure(outcome: Outcome, parameters: dict[str, Any], *, from_train
             f"The loss stopped being finite after {len(outcome.history)} epochs; {kept} are kept. Try a smaller "
             f"learning_rate than {rate}."
         )
-    if outcome.best_epoch or not outcome.history:
+    if outcome.best_epoch or not outcome.history or is_fitted:
         return None
     if from_trained:
         return (

@@ -15,8 +15,10 @@ from skdmi.containers import computable
 from skdmi.estimators.base import Answer, BaseInverter, in_dtype_of
 from skdmi.estimators.card import fitted_from_config, parameters_from_config, to_config
 from skdmi.estimators.devices import apart, resolve_device
+from skdmi.iteration import FamilyStart
 from skdmi.modules import InverterResNet
 from skdmi.modules.lanes import forward_in_lanes
+from skdmi.modules.network import normalized
 from skdmi.persistence import load_model, save_model
 from skdmi.training import prediction_net
 
@@ -101,6 +103,54 @@ class NetworkInverter(BaseInverter):
                 f"The configuration of {name_or_directory} does not fit its weights, or this skdmi: {error!r}."
             ) from error
         return inverter
+
+    @property
+    def start_(self) -> str:
+        """The start: a name in :data:`skdmi.iteration.STARTS`, or ``"family"``."""
+        return str(self._known["start"])
+
+    @property
+    def n_atoms_(self) -> int:
+        """Number of atoms of a family start; 0 where there is none."""
+        return int(self._known["n_atoms"])
+
+    @property
+    def _known(self) -> dict[str, Any]:
+        return NETWORK_DEFAULTS | self._architecture
+
+    def out_of_domain(self, X: Any) -> Any:
+        """Return which matrices the start that was fitted to a family is refused for, by its guard.
+
+        These begin as an untrained network does, and need as many products. A stream of matrices with many of them has
+        drifted: see ``partial_fit``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_matrices, m, m) or (n_matrices, m * m)
+
+        Returns
+        -------
+        refused : bool array of shape (n_matrices,), in the container of X
+
+        Raises
+        ------
+        ValueError
+            If no start was fitted, so that there is no domain.
+        """
+        self._check_ready()
+        start = getattr(self.module_.core, "start", None)
+        if not isinstance(start, FamilyStart):
+            raise ValueError(
+                f"start_={self.start_!r} is for all matrices, none is out of its domain. A start that is fitted to a "
+                f"family has one: try start='family' and fit(X)."
+            )
+        return self._apply(X, lambda A, first: ~self._accepts(start, A), keeps_shape=False)
+
+    def _accepts(self, start: FamilyStart, A: Tensor) -> Tensor:
+        self._place()
+        scaled = normalized(computable(A))[0].to(start.constant)
+        parts = scaled.split(chunk_size(A.shape[-1], CHUNK_ENTRIES))
+        return torch.cat([start.accepts(part) for part in parts]).to(A.device)
 
     def _invert(self, A: Tensor) -> Answer:
         fixed, m = self.module_.matrix_size, A.shape[-1]

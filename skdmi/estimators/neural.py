@@ -10,20 +10,24 @@ from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
 from torch import Tensor
 
 from skdmi.distributions import Distribution
-from skdmi.estimators.architecture import architecture_for
+from skdmi.estimators.architecture import architecture_for, first_weights
 from skdmi.estimators.base import unchanged_on_error
 from skdmi.estimators.convergence import conclude
 from skdmi.estimators.devices import resolve_device
 from skdmi.estimators.network import NetworkInverter, build_network, to_arrays
 from skdmi.modules import BLOCKS
+from skdmi.modules.network import FAMILY, normalized
 from skdmi.training import (
     OPTIMIZERS,
+    MatrixBatches,
     MatrixStream,
     Outcome,
     Problem,
     Settings,
     constant,
     cosine,
+    describe_gain,
+    measure_gain,
     pose_problem,
     resolve_sizes,
     train,
@@ -49,15 +53,19 @@ class NeuralMatrixInverter(NetworkInverter):
         Size of the hidden vector.
     block : {"polynomial", "feedback", "dense"}, default="polynomial"
         Kind of block, see :class:`skdmi.modules.InverterResNet`. All but the first are tied to one m.
-    start : str, default="transpose"
-        What a ``"polynomial"`` network starts from, a name in :data:`skdmi.iteration.STARTS`: ``"transpose"``,
-        :math:`c A^T`, for any matrix; ``"identity"``, :math:`c I`, for symmetric positive definite ones.
+    start : str, default="auto"
+        What a ``"polynomial"`` network starts from: a name in :data:`skdmi.iteration.STARTS`, ``"transpose"``,
+        :math:`c A^T`, for any matrix, or ``"identity"``, :math:`c I` in Jacobi's scaling, for positive definite ones;
+        ``"family"``, a :class:`skdmi.iteration.FamilyStart` fitted to members; or ``"auto"``, which with X is the one
+        from which held-out members need fewest operations, and without X ``"transpose"``.
+    n_atoms : int or "auto", default="auto"
+        Number of atoms of a family start; ``"auto"`` is the best of 0, 16 and 32.
     matrix_size : int or tuple of int, default=None
         m. May be left out when ``fit`` is given X. With ``"polynomial"`` a tuple trains one network on several sizes,
         which then takes any.
     distribution : "auto", Distribution or callable, default="auto"
-        Where training matrices come from, see :mod:`skdmi.distributions`. ``"auto"`` is ``Resampled()`` of X when
-        ``fit`` is given X, else ``Uniform(-1, 1)``. A callable has the signature
+        Where training matrices come from, see :mod:`skdmi.distributions`. ``"auto"`` is ``Members()``, members of X and
+        convex pairs of them, when ``fit`` is given X, else ``Uniform(-1, 1)``. A callable has the signature
         ``f(n_matrices, matrix_size, *, generator, device, dtype)``.
     max_epochs, batches_per_epoch, batch_size : int, default=20, 100, 1024
         Training sees ``max_epochs * batches_per_epoch * batch_size`` matrices, none of them twice; without epochs the
@@ -109,6 +117,12 @@ class NeuralMatrixInverter(NetworkInverter):
         A row an epoch: epoch, train_loss, valid_loss, learning_rate (its largest), n_matrices, seconds.
     distribution_ : Distribution or callable
         What ``distribution`` came to mean.
+    start_, n_atoms_ : str, int
+        What ``start`` and ``n_atoms`` came to mean.
+    gain_ : dict or None
+        What held-out matrices cost, untrained beside trained: for ``"untrained"``, ``"trained"`` and, where a start was
+        fitted, ``"fitted"``, the median and the 99th percentile of products and operations to residual norms of 0.1,
+        0.01 and 1e-5; None of those that 12 steps do not reach. None where the block is not ``"polynomial"``.
     domain_ : dict
         Quantiles of the scale :math:`\|A\|_F / \sqrt m` and the condition number of 4,096 training matrices. What
         lies outside was not trained for; the residual norm tells.
@@ -151,6 +165,7 @@ class NeuralMatrixInverter(NetworkInverter):
         "width": [Interval(Integral, 1, None, closed="left")],
         "block": [StrOptions(set(BLOCKS))],
         "start": [str],
+        "n_atoms": [Interval(Integral, 0, None, closed="left"), StrOptions({"auto"})],
         "matrix_size": [Interval(Integral, 1, None, closed="left"), tuple, list, None],
         "distribution": [StrOptions({"auto"}), callable],
         "max_epochs": [Interval(Integral, 0, None, closed="left")],
@@ -179,7 +194,8 @@ class NeuralMatrixInverter(NetworkInverter):
         width: int = 16,
         *,
         block: str = "polynomial",
-        start: str = "transpose",
+        start: str = "auto",
+        n_atoms: int | str = "auto",
         matrix_size: int | tuple[int, ...] | None = None,
         distribution: str | Distribution | Callable[..., Tensor] = "auto",
         max_epochs: int = 20,
@@ -200,6 +216,7 @@ class NeuralMatrixInverter(NetworkInverter):
         self.width = width
         self.block = block
         self.start = start
+        self.n_atoms = n_atoms
         self.matrix_size = matrix_size
         self.distribution = distribution
         self.max_epochs = max_epochs
@@ -222,8 +239,8 @@ class NeuralMatrixInverter(NetworkInverter):
         Parameters
         ----------
         X : array-like of shape (n_matrices, m, m) or (n_matrices, m * m), optional
-            Fixes the size. With ``distribution="auto"`` training matrices are endless variations on X, of which
-            a tenth is held out; with any other distribution X is the validation set.
+            Fixes the size. With ``distribution="auto"`` training matrices are members of X and convex pairs of them,
+            and a tenth of X is held out; with any other distribution X is the validation set.
         y : ignored
             Present for scikit-learn.
 
@@ -252,11 +269,13 @@ class NeuralMatrixInverter(NetworkInverter):
             stack = None if X is None else self._open_stack(X)
             schedule = cosine(self.max_epochs * self.batches_per_epoch)
             outcome = self._learn(stack, self.max_epochs, schedule, resuming=resuming, keep_last=False)
-        conclude(outcome, self.get_params(deep=False), from_trained=from_trained)
+        conclude(outcome, self.get_params(deep=False), from_trained=from_trained, is_fitted=self.start_ == FAMILY)
         return self
 
     def partial_fit(self, X: Any = None, y: Any = None) -> Self:
         """Train for one epoch more at constant learning rate, after a short warm-up; fit first if need be.
+
+        A start that was fitted to a family follows it: its constant and its guard are adapted to X by running moments.
 
         Parameters
         ----------
@@ -276,7 +295,7 @@ class NeuralMatrixInverter(NetworkInverter):
             stack = None if X is None else self._open_stack(X, reset=not resuming)
             schedule = constant(self.batches_per_epoch)
             outcome = self._learn(stack, 1, schedule, resuming=resuming, keep_last=True)
-        conclude(outcome, self.get_params(deep=False), from_trained=resuming)
+        conclude(outcome, self.get_params(deep=False), from_trained=resuming, is_fitted=self.start_ == FAMILY)
         return self
 
     def _learn(
@@ -317,7 +336,9 @@ class NeuralMatrixInverter(NetworkInverter):
             verbose=int(self.verbose),
         )
         validation = problem.validation(max(1, self.batches_per_epoch // 10), self.batch_size, **where)
-        outcome = train(architecture, self.module_.state_dict() if resuming else None, stream, validation, settings)
+        before = self.module_ if resuming else None
+        state = first_weights(problem, validation, architecture, self.get_params(deep=False), before)
+        outcome = train(architecture, state, stream, validation, settings)
         earlier = self.history_ if resuming else []
         self.history_ = earlier + [{**row, "epoch": row["epoch"] + len(earlier)} for row in outcome.history]
         self.n_iter_ = len(self.history_)
@@ -332,8 +353,19 @@ class NeuralMatrixInverter(NetworkInverter):
         self._seed = problem.seed
         self._architecture = architecture
         self._rebuild(to_arrays(outcome.state))
+        self.gain_ = self._measure_gain(state, validation)
         self._place()
         return outcome
+
+    def _measure_gain(self, state: dict[str, Tensor] | None, validation: MatrixBatches) -> dict[str, Any] | None:
+        """Measure what training bought, of matrices of the largest size that validate."""
+        matrices = normalized(validation.batches[-1].cpu())[0]
+        first = build_network(self._architecture)
+        first.load_state_dict(first.state_dict() | (state or {}))
+        gain = measure_gain(self.module_, matrices, first)
+        if gain and self.verbose:
+            print(describe_gain(gain))
+        return gain
 
     def _sizes(self, stack: Tensor | None, *, resuming: bool) -> tuple[int, ...]:
         """Return the sizes to train for, and fix the size if it was named rather than seen."""

@@ -4,8 +4,16 @@ Pure functions on stacks of square matrices, tensors ``(..., m, m)``, in product
 """
 
 from skdmi.iteration.deflation import deflate
+from skdmi.iteration.family import FamilyStart
 from skdmi.iteration.least_squares import LeastSquares
-from skdmi.iteration.loop import count_products, iterate, keep_better, minimal_residual, newton_schulz
+from skdmi.iteration.loop import (
+    count_operations,
+    count_products,
+    iterate,
+    keep_better,
+    minimal_residual,
+    newton_schulz,
+)
 from skdmi.iteration.refinement import Refinement, refine
 from skdmi.iteration.starts import IDENTITY, STARTS, TRANSPOSE, Start
 from skdmi.iteration.steps import least_residual, take_step
@@ -14,9 +22,11 @@ __all__ = [
     "IDENTITY",
     "STARTS",
     "TRANSPOSE",
+    "FamilyStart",
     "LeastSquares",
     "Refinement",
     "Start",
+    "count_operations",
     "count_products",
     "deflate",
     "iterate",

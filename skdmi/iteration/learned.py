@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from skdmi.iteration.adjoint import Gradients, Tensors, with_adjoint
+from skdmi.iteration.family import FamilyStart
 from skdmi.iteration.least_squares import LeastSquares, gram_ridge
 from skdmi.iteration.loop import count_products, iterate
 from skdmi.iteration.norm import LayerNorm
@@ -36,7 +37,7 @@ class PolynomialInverse(nn.Module):
         Size of h.
     expansion : int
         The hidden layer of a block has ``expansion * width`` units.
-    start : Start, default=TRANSPOSE
+    start : Start or FamilyStart, default=TRANSPOSE
     rank : int, default=2
         Of the deflations.
     sizes : (int, int or None), default=(1, None)
@@ -51,7 +52,7 @@ class PolynomialInverse(nn.Module):
         width: int,
         expansion: int = 2,
         *,
-        start: Start = TRANSPOSE,
+        start: Start | FamilyStart = TRANSPOSE,
         rank: int = 2,
         sizes: tuple[int, int | None] = (1, None),
         reach: float = 1.0,
@@ -59,7 +60,7 @@ class PolynomialInverse(nn.Module):
         super().__init__()
         self.depth = depth
         self.width = width
-        self.start = start
+        self.start: Start | FamilyStart = start
         self.rank = rank
         self.smallest, self.largest = sizes
         self.blocks = nn.ModuleList(_Foresight(width, expansion, reach) for _ in range(max(1, depth - 1)))
@@ -71,13 +72,13 @@ class PolynomialInverse(nn.Module):
 
     def forward(self, A: Tensor) -> Tensor:
         """Return the inverses of A, ``(n, m, m)``, scaled near 1."""
-        m = A.shape[-1]
-        learned = self.smallest <= m and (self.largest is None or m <= self.largest)
-        choose = self.rule(A) if learned else least_residual
-        return iterate(A, self.depth, start=self.start, rank=self.rank, choose=choose)
+        return iterate(A, self.depth, start=self.start, rank=self.rank, choose=self.rule(A))
 
     def rule(self, A: Tensor) -> Rule:
         """Return the rule for one pass over A: it remembers what the steps before have read."""
+        m = A.shape[-1]
+        if not (self.smallest <= m and (self.largest is None or m <= self.largest)):
+            return least_residual
         h = A.new_zeros(A.shape[0], self.width)
 
         def choose(step: int, R: Tensor, problem: LeastSquares) -> Tensor:

@@ -20,6 +20,17 @@ class Start(NamedTuple):
     with X."""
     asks: str = "nothing"
     """What it asks of A, in words: that is, for what matrices it is the better choice."""
+    direction: Callable[[Tensor], Tensor] | None = None
+    """Where it is the best multiple of something: what that is, ``(n_matrices, m, m)``, or ``(n_matrices, m, 1)`` for
+    diagonal matrices."""
+
+    def deflates(self, X: Tensor) -> bool | Tensor:
+        """Return whether a deflation may come before the first step, for all matrices or for each."""
+        return X.shape[-1] > 1
+
+    def n_operations(self, m: int) -> int:
+        """Return the operations that it spends beside products, about."""
+        return 5 * m**2
 
 
 def transpose_start(A: Tensor) -> tuple[Tensor, Tensor]:
@@ -102,6 +113,16 @@ def identity_start(A: Tensor) -> tuple[Tensor, Tensor]:
     return c * d.unsqueeze(-1), identity_like(A) - c * P
 
 
+def full(X: Tensor) -> Tensor:
+    """Return diagonal matrices, ``(..., m, 1)``, as matrices, ``(..., m, m)``; others as they are.
+
+    >>> full(torch.tensor([[2.0], [3.0]]))
+    tensor([[2., 0.],
+            [0., 3.]])
+    """
+    return torch.diag_embed(X.squeeze(-1)) if X.shape[-1] == 1 and X.shape[-2] > 1 else X
+
+
 def inverse_diagonal(A: Tensor) -> Tensor:
     """Return ``1 / a_ii``, ``(..., m)``; ones where one of the entries is not positive.
 
@@ -118,8 +139,13 @@ def _best_multiple(P: Tensor) -> Tensor:
     return (trace(P) / P.square().sum(dim=(-2, -1)).clamp_min(torch.finfo(P.dtype).tiny))[..., None, None]
 
 
-TRANSPOSE = Start(transpose_start, 1)
-IDENTITY = Start(identity_start, -1, asks="symmetric positive definite matrices")
+TRANSPOSE = Start(transpose_start, 1, direction=lambda A: A.mT)
+IDENTITY = Start(
+    identity_start,
+    -1,
+    asks="symmetric positive definite matrices",
+    direction=lambda A: inverse_diagonal(A).unsqueeze(-1),
+)
 
 STARTS = {"transpose": TRANSPOSE, "identity": IDENTITY}
 """By the name that estimators, commands and cards use; a new start is a new row."""

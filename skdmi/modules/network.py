@@ -7,8 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from skdmi.iteration.family import FamilyStart
 from skdmi.iteration.learned import PolynomialInverse
-from skdmi.iteration.starts import STARTS
+from skdmi.iteration.starts import STARTS, Start
 from skdmi.linalg.scaling import scale_by_power_of_two, split_exponent
 from skdmi.modules.entrywise import DenseInverse, FeedbackInverse
 
@@ -26,6 +27,8 @@ BLOCKS = {
     "feedback": Block(FeedbackInverse, takes_any_size=False),
     "dense": Block(DenseInverse, takes_any_size=False),
 }
+FAMILY = "family"
+"""The start that is learned, beside those of :data:`skdmi.iteration.STARTS`."""
 NORMALIZATIONS = ("frobenius", "none")
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 
@@ -54,7 +57,12 @@ class InverterResNet(nn.Module):
         m, required by all blocks but ``"polynomial"``. With that, the size or the range of sizes for which the learned
         departures are used; outside it the network is the untrained iteration. By default all.
     start : str, default="transpose"
-        What a ``"polynomial"`` network starts from, a name in :data:`skdmi.iteration.STARTS`.
+        What a ``"polynomial"`` network starts from, a name in :data:`skdmi.iteration.STARTS`; or ``"family"``, a
+        :class:`~skdmi.iteration.FamilyStart` for matrices of one size, which ``matrix_size`` must name.
+    plain : str, default="transpose"
+        The start that stands in for ``"family"`` where that does not apply.
+    n_atoms, n_places : int, default=0
+        See :class:`~skdmi.iteration.FamilyStart`.
     rank : int, default=2
         Of the deflations in a ``"polynomial"`` network; 0 for none.
     precision : {"float32", "float64"}, default="float32"
@@ -63,7 +71,7 @@ class InverterResNet(nn.Module):
     Raises
     ------
     ValueError
-        If ``block``, ``normalize``, ``start`` or ``precision`` is unknown, or ``matrix_size`` is missing.
+        If ``block``, ``normalize``, ``start``, ``plain`` or ``precision`` is unknown, or ``matrix_size`` is missing.
 
     Examples
     --------
@@ -82,6 +90,9 @@ class InverterResNet(nn.Module):
         normalize: str = "frobenius",
         matrix_size: int | Sequence[int] | None = None,
         start: str = "transpose",
+        plain: str = "transpose",
+        n_atoms: int = 0,
+        n_places: int = 0,
         rank: int = 2,
         precision: str = "float32",
     ) -> None:
@@ -89,7 +100,8 @@ class InverterResNet(nn.Module):
         for name, value, allowed in (
             ("block", block, tuple(BLOCKS)),
             ("normalize", normalize, NORMALIZATIONS),
-            ("start", start, tuple(STARTS)),
+            ("start", start, (*STARTS, FAMILY)),
+            ("plain", plain, tuple(STARTS)),
             ("precision", precision, tuple(PRECISIONS)),
         ):
             if value not in allowed:
@@ -100,7 +112,8 @@ class InverterResNet(nn.Module):
         kind = BLOCKS[block]
         if kind.takes_any_size:
             sizes = (matrix_size, matrix_size) if isinstance(matrix_size, int) else matrix_size or (1, None)
-            self.core = kind.make(depth, width, expansion, start=STARTS[start], rank=rank, sizes=sizes)
+            begin = STARTS.get(start) or _family(sizes, n_atoms, n_places, STARTS[plain])
+            self.core = kind.make(depth, width, expansion, start=begin, rank=rank, sizes=sizes)
         elif isinstance(matrix_size, int):
             self.core = kind.make(matrix_size, depth, width, expansion)
         else:
@@ -131,16 +144,33 @@ class InverterResNet(nn.Module):
             if self.normalize == "none":
                 limit = torch.finfo(self.dtype).max ** 0.25
                 return _saturate(self.core(A.to(self.dtype).clamp(-limit, limit)).to(A.dtype))
-            B, exponent = split_exponent(A)
-            squares = B.square().sum(dim=(-2, -1), keepdim=True)
-            scale = torch.where(squares > 0, math.sqrt(A.shape[-1]) * squares.clamp_min(0.25).rsqrt(), 0.0)
-            Y = self.core((scale * B).to(self.dtype)).to(A.dtype)
+            scaled, scale, exponent = normalized(A)
+            Y = self.core(scaled.to(self.dtype)).to(A.dtype)
             return _saturate(scale_by_power_of_two(scale * Y, -exponent))
 
     @property
     def dtype(self) -> torch.dtype:
         """That of the parameters, in which all is computed."""
         return next(self.parameters()).dtype
+
+
+def normalized(A: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return ``s B`` as the network sees it, s, ``(n, 1, 1)``, and e, where ``A = 2^e B`` and ``||s B||_F = sqrt(m)``.
+
+    >>> normalized(torch.tensor([[[3.0]]]))[0]
+    tensor([[[1.]]])
+    """
+    B, exponent = split_exponent(A)
+    squares = B.square().sum(dim=(-2, -1), keepdim=True)
+    scale = torch.where(squares > 0, math.sqrt(A.shape[-1]) * squares.clamp_min(0.25).rsqrt(), 0.0)
+    return scale * B, scale, exponent
+
+
+def _family(sizes: Sequence[int | None], n_atoms: int, n_places: int, plain: Start) -> FamilyStart:
+    smallest, largest = sizes
+    if smallest is None or smallest != largest:
+        raise ValueError(f"start='family' is for one size, matrix_size=m; got sizes from {smallest} to {largest}.")
+    return FamilyStart(smallest, n_atoms, n_places, plain=plain)
 
 
 def _saturate(X: Tensor) -> Tensor:

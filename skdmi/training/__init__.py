@@ -1,18 +1,24 @@
 """Training: what to learn from, an endless stream of it, and the skorch loop."""
 
+from skdmi.training.gain import describe_gain, measure_gain
 from skdmi.training.loop import OPTIMIZERS, Outcome, Settings, constant, cosine, prediction_net, train
 from skdmi.training.problem import Problem, pose_problem, resolve_sizes
+from skdmi.training.starting import Beginning, begin
 from skdmi.training.stream import MatrixBatches, MatrixStream, stream_seed
 
 __all__ = [
     "OPTIMIZERS",
+    "Beginning",
     "MatrixBatches",
     "MatrixStream",
     "Outcome",
     "Problem",
     "Settings",
+    "begin",
     "constant",
     "cosine",
+    "describe_gain",
+    "measure_gain",
     "pose_problem",
     "prediction_net",
     "resolve_sizes",

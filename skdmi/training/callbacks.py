@@ -78,7 +78,8 @@ class BestWeights(Callback):
 
     def on_batch_begin(self, net: NeuralNet, **kwargs: Any) -> None:
         """Note the largest learning rate."""
-        self.learning_rate = max(self.learning_rate, net.optimizer_.param_groups[0]["lr"])
+        *_, steps = net.optimizer_.param_groups  # those before are of a family start
+        self.learning_rate = max(self.learning_rate, steps["lr"])
 
     def on_batch_end(self, net: NeuralNet, *, training: bool, loss: Tensor, **kwargs: Any) -> None:
         """Stop at a loss that is not finite."""

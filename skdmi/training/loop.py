@@ -19,6 +19,9 @@ from skdmi.training.stream import MatrixBatches, MatrixStream, stream_seed
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 LEAST_PATIENCE = 5
 """Epochs that a share of few epochs is rounded up to."""
+FAMILY_RATE = 0.05
+"""Of the learning rate, in units of the root mean square of the entries."""
+FITTED_PARAMETERS = tuple(f"core.start.{name}" for name in ("constant", "atoms", "equations"))
 FUSED = ("cpu", "cuda")
 """Devices on which torch takes a step of any of these in one operation."""
 
@@ -107,7 +110,7 @@ def train(
     architecture : dict
         Arguments of :class:`~skdmi.modules.InverterResNet`.
     state : dict of str to Tensor or None
-        Weights to start from; by default a network is initialised from ``stream.seed``.
+        Weights to start from, all or some; the others are initialised from ``stream.seed``.
     stream : MatrixStream
     validation : MatrixBatches
     settings : Settings
@@ -120,18 +123,34 @@ def train(
     """
     keeper = BestWeights(validation)
     callbacks = _callbacks(keeper, stream.batches_per_epoch + len(validation), settings)
-    net = NeuralNet(**_options(architecture, stream, validation, settings, callbacks))
+    options = _options(architecture, stream, validation, settings, callbacks)
+    net = NeuralNet(**{"optimizer__param_groups": family_groups(state, settings.learning_rate), **options})
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(stream_seed("weights", stream.seed))
         net.initialize()
         if state is not None:
-            keeper.module(net).load_state_dict(state)
+            module = keeper.module(net)
+            module.load_state_dict(module.state_dict() | state)
         ended = _run(net, keeper, stream, n_epochs_of(settings.patience, net.max_epochs))
     history = _history(net)
     kept, loss, epoch = keeper.best_state, keeper.best_loss, keeper.best_epoch
     if settings.keep_last and ended == "finished" and history:
         kept, loss, epoch = keeper.weights(net), history[-1]["valid_loss"], len(history)
     return Outcome(kept, loss, history, ended, epoch, keeper.first_loss)
+
+
+def family_groups(state: dict[str, Tensor] | None, learning_rate: float) -> list[tuple[str, dict[str, float]]]:
+    """Return groups of parameters of a family start, whose rate is relative to their size: they are fitted already.
+
+    >>> family_groups({"core.start.constant": torch.full((2, 2), 3.0)}, 0.1)
+    [('*core.start.constant', {'lr': 0.015, 'weight_decay': 0.0})]
+    """
+    fitted = {name: value for name, value in (state or {}).items() if name in FITTED_PARAMETERS and value.numel() > 0}
+    sizes = {name: value.square().mean().sqrt().item() for name, value in fitted.items()}
+    return [
+        (f"*{name}", {"lr": round(learning_rate * FAMILY_RATE * size, 9), "weight_decay": 0.0})
+        for name, size in sizes.items()
+    ]
 
 
 def n_epochs_of(patience: int | float | None, max_epochs: int) -> int | None:

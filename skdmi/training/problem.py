@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.linalg import matrix_norm
 
-from skdmi.distributions import Distribution, Resampled, Uniform
+from skdmi.distributions import Distribution, Members, Uniform
 from skdmi.linalg.scaling import split_exponent
 from skdmi.training.stream import Draw, MatrixBatches, draw_stack, stream_seed
 
@@ -45,6 +45,14 @@ class Problem:
         ]
         return MatrixBatches([batch for A in drawn for batch in A.split(batch_size)])
 
+    def family(self, n_matrices: int) -> Tensor:
+        """Return members of the family to fit a start to, float64 and on the CPU: those of X, or else fresh ones."""
+        if self.members is not None:
+            return self.members[:n_matrices]
+        generator = torch.Generator().manual_seed(stream_seed("family", self.seed))
+        cpu, (m, *_) = torch.device("cpu"), self.sizes
+        return draw_stack(self.draw, n_matrices, m, generator=generator, device=cpu, dtype=torch.float64)
+
     def domain(self) -> dict[str, Any]:
         """Return quantiles of scale and condition number over 4,096 training matrices, as JSON can hold them.
 
@@ -55,10 +63,7 @@ class Problem:
         ValueError
             If a matrix is not finite.
         """
-        if self.members is not None and isinstance(self.distribution, Resampled):
-            stacks = [self.members[:DOMAIN_MATRICES]]
-        else:
-            stacks = self._sample()
+        stacks = self._sample() if self.members is None else [self.members[:DOMAIN_MATRICES]]
         if not all(A.isfinite().all() for A in stacks):
             raise ValueError(f"The distribution {self.distribution!r} draws matrices that are not finite.")
         scale = torch.cat([matrix_norm(A) / A.shape[-1] ** 0.5 for A in stacks]).numpy()
@@ -104,7 +109,7 @@ def pose_problem(
         If the distribution needs X and there is none.
     """
     if isinstance(distribution, str):
-        distribution = Uniform() if stack is None else Resampled()
+        distribution = Uniform() if stack is None else Members()
     uses_data = getattr(distribution, "uses_data", False)
     sizes = tuple(sizes)
     if stack is None:

@@ -1,0 +1,120 @@
+"""Where a network starts: what is fitted to members of a family, and which start they are cheapest from."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from skdmi.iteration import STARTS, FamilyStart
+from skdmi.iteration.fitting import MOST_MEMBERS, Members, fit_family
+from skdmi.modules.cost import MAX_STEPS, Iteration, steps_to
+from skdmi.modules.network import FAMILY, PRECISIONS, normalized
+from skdmi.training.problem import Problem
+from skdmi.training.stream import MatrixBatches
+
+AUTO = "auto"
+N_ATOMS = (0, 16, 32)
+TOLERANCES = (1e-1, 1e-2)
+LEAST_GAIN = 0.05
+"""A learned start that saves less than this part of the operations is not worth its memory."""
+LEAST_MEMBERS = 8
+MOST_HELD_OUT = 256
+
+
+def begin(
+    problem: Problem, validation: MatrixBatches, architecture: Mapping[str, Any], start: str, n_atoms: str | int
+) -> "Beginning":
+    """Return what a network begins with, given the parameters ``start`` and ``n_atoms`` of an estimator.
+
+    ``"auto"`` is the best start for what X is, and ``"transpose"`` without X, for several sizes, and where the scale of
+    matrices is not taken out.
+
+    Raises
+    ------
+    ValueError
+        If ``start`` is ``"family"`` for several sizes, or the matrices have too few inverses to fit it to.
+    """
+    has_data = problem.members is not None or problem.checks is not None
+    if start == AUTO and not (has_data and len(problem.sizes) == 1 and architecture["normalize"] == "frobenius"):
+        return Beginning({"start": "transpose"}, {})
+    if len(problem.sizes) > 1:
+        raise ValueError(f"start={start!r} is for matrices of one size, got the sizes {problem.sizes}.")
+    family = problem.family(MOST_MEMBERS)
+    held_out = problem.checks if problem.checks is not None else torch.cat(validation.batches)
+    chosen = choose_start(
+        normalized(family)[0],
+        normalized(held_out)[0],
+        names=(*STARTS, FAMILY) if start == AUTO else (FAMILY,),
+        n_atoms=N_ATOMS if isinstance(n_atoms, str) else (n_atoms,),
+        rank=architecture["rank"],
+        dtype=PRECISIONS[architecture["precision"]],
+    )
+    if start == FAMILY and not chosen.state:
+        raise ValueError(
+            f"start='family' needs at least {LEAST_MEMBERS} matrices that have an inverse, to be fitted to; got "
+            f"{len(family)} matrices. Give fit more of them, or try start='transpose'."
+        )
+    return chosen
+
+
+class Beginning(NamedTuple):
+    """A start as arguments of :class:`~skdmi.modules.InverterResNet`, and the weights of one that was fitted."""
+
+    arguments: dict[str, Any]
+    state: dict[str, Tensor]
+
+
+def choose_start(
+    family: Tensor | None,
+    held_out: Tensor,
+    *,
+    names: Sequence[str],
+    n_atoms: Sequence[int] = N_ATOMS,
+    rank: int = 2,
+    dtype: torch.dtype = torch.float32,
+) -> Beginning:
+    """Return the start from which held-out members need fewest operations to residual norms of 0.1 and 0.01.
+
+    Parameters
+    ----------
+    family : Tensor of shape (n_members, m, m) or None
+        What a family start is fitted to.
+    held_out : Tensor of shape (n_held_out, m, m)
+        Both are scaled as the network sees them.
+    names : sequence of str
+        The starts to choose among, of :data:`skdmi.iteration.STARTS`, and ``"family"``. A family start falls back on
+        the best of the others; alone it is taken in any case.
+    n_atoms : sequence of int, default=(0, 16, 32)
+        Of family starts.
+    rank : int, default=2
+        Of the deflations.
+    dtype : torch.dtype, default=torch.float32
+        In which the network computes.
+    """
+    held_out = held_out[:MOST_HELD_OUT].to(dtype)
+    plain_costs = {name: mean_operations(held_out, Iteration(STARTS[name], rank)) for name in STARTS if name in names}
+    if not plain_costs:
+        plain_costs = {name: mean_operations(held_out, Iteration(start, rank)) for name, start in STARTS.items()}
+    plain = min(plain_costs, key=plain_costs.__getitem__)
+    beginning = Beginning({"start": plain}, {})
+    if FAMILY not in names or family is None or len(members := Members.of(family)) < LEAST_MEMBERS:
+        return beginning
+    least = plain_costs[plain] * (1 - LEAST_GAIN) if len(names) > 1 else torch.inf
+    for count in n_atoms:
+        start = fit_family(members, count, plain=STARTS[plain]).to(dtype)
+        cost = mean_operations(held_out, Iteration(start, rank))
+        if cost < least:
+            least, beginning = cost, _fitted(start, plain)
+    return beginning
+
+
+def _fitted(start: FamilyStart, plain: str) -> Beginning:
+    arguments = {"start": FAMILY, "plain": plain, "n_atoms": len(start.atoms), "n_places": len(start.places)}
+    return Beginning(arguments, {f"core.start.{name}": value for name, value in start.state_dict().items()})
+
+
+def mean_operations(A: Tensor, iteration: Iteration) -> float:
+    """Return the mean number of operations to `TOLERANCES`; what does not get there counts all `MAX_STEPS` steps."""
+    n_steps = steps_to(A, TOLERANCES, iteration).clamp_max(MAX_STEPS)
+    return iteration.operations(n_steps, A.shape[-1]).mean().item()

@@ -27,7 +27,7 @@ from skdmi.linalg import block_inverse, certify, equilibrate, exact_inverse, res
 from skdmi.linalg.recursion import pad_to_blocks, schur_inverse_
 from skdmi.metrics import frobenius_residuals
 
-NETWORK = load_pretrained("uniform-3x3")
+NETWORK = load_pretrained("uniform-3x3-short")
 LEAF = RefinedInverter(NETWORK)
 
 
@@ -43,7 +43,7 @@ def up_to(largest: int, *sizes: int) -> list[int]:
 
 
 def accuracy(largest: int) -> None:
-    print("\nGeneral matrices, U[-1,1], 50 a size, leaf 3x3: uniform-3x3 refined. Ratio: residual norm over numpy's.")
+    print("\nGeneral matrices, U[-1,1], 50 a size, leaf 3x3: uniform-3x3-short refined. Ratio: residual / numpy's.")
     print(
         f"{'N':>5}{'certified %':>13}{'ratio max':>11}{'median':>9}{'in full: certified %':>22}{'ratio max':>11}"
         f"{'LAPACK':>8}"
@@ -93,7 +93,7 @@ def growth(largest: int) -> None:
 
 def box_and_draper(largest: int) -> None:
     del largest
-    print("\nBox and Draper 11.3, 10 x 10 normal equations, leaf 3x3: uniform-3x3 refined")
+    print("\nBox and Draper 11.3, 10 x 10 normal equations, leaf 3x3: uniform-3x3-short refined")
     normal, right_side = normal_equations()
     coefficients = BlockInverter(LEAF).transform(normal[None])[0] @ right_side
     direct = np.linalg.solve(normal, right_side)
@@ -230,7 +230,7 @@ def families() -> dict[str, np.ndarray]:
 def nasty(largest: int) -> None:
     """Print what becomes of each: certified as it is, certified through LAPACK (exact), or refused (NaN)."""
     del largest
-    print("\nMatrices on which elimination without pivoting fails, leaf 3x3: uniform-3x3 refined")
+    print("\nMatrices on which elimination without pivoting fails, leaf 3x3: uniform-3x3-short refined")
     print(f"{'':28}{'condition':>11}{'outcome':>12}{'residual':>11}{'numpy':>11}{'error bound':>13}")
     full = RefinedInverter(BlockInverter(LEAF))
     for name, matrix in families().items():

@@ -1,9 +1,10 @@
 """How much of the package one transform runs through.
 
 ``python -m benchmarks.calls [-v]`` prints how many functions of skdmi a second transform of five 3x3 matrices through
-``RefinedInverter(load_pretrained("uniform-3x3"))`` calls, and how often it changes from one file of the package to
-another; with ``-v`` also which, stretch by stretch. A call is every "call" event of ``sys.setprofile`` whose code lies
-in the package, resumed generators and comprehensions included; a change, two calls in a row in different files.
+``RefinedInverter(load_pretrained("uniform-3x3-short"))`` calls, and how often it changes from one file of the
+package to another; with ``-v`` also which, stretch by stretch. A call is every "call" event of ``sys.setprofile`` whose
+code lies in the package, resumed generators and comprehensions included; a change, two calls in a row in different
+files.
 """
 
 import argparse
@@ -60,7 +61,7 @@ def count_changes(calls: list[Call]) -> int:
 
 def transform_calls() -> list[Call]:
     A = np.random.default_rng(0).uniform(-1, 1, (5, 3, 3))
-    inverter = RefinedInverter(load_pretrained("uniform-3x3"))
+    inverter = RefinedInverter(load_pretrained("uniform-3x3-short"))
     inverter.transform(A)
     return calls_of(lambda: inverter.transform(A))
 

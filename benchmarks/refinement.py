@@ -55,13 +55,13 @@ def products_to_tolerance(n_matrices: int, seed: int) -> None:
     print(f"{'Newton-Schulz from the classical seed':52}{'':>28}{2 * n_steps:5}{worst:12.1e}")
     n_steps, worst = steps_until_all_are_below(A, mr_2)
     print(f"{'MR-2 from scratch, all in step':52}{'':>28}{count_products(n_steps) - 1:5}{worst:12.1e}")
-    network = load_pretrained("uniform-3x3").estimator
+    network = load_pretrained("uniform-3x3-short").estimator
     with torch.no_grad():
         start = network.invert(A)
     for name, X, tol in (
         ("refine from scratch, tol=1e-12", None, TOL),
-        (f"refine from uniform-3x3 ({network.module_.n_products(3)} products), tol=1e-12", start, TOL),
-        (f"refine from uniform-3x3 ({network.module_.n_products(3)} products), tol='auto'", start, 0.0),
+        (f"refine from uniform-3x3-short ({network.module_.n_products(3)} products), tol=1e-12", start, TOL),
+        (f"refine from uniform-3x3-short ({network.module_.n_products(3)} products), tol='auto'", start, 0.0),
     ):
         print_refinement(name, refine(A, X, tol=tol))
 
@@ -75,7 +75,7 @@ def print_refinement(name: str, refined: Refinement) -> None:
 
 def certified_without_fallback(n_matrices: int, seed: int) -> None:
     print(f"\n(b) {n_matrices} matrices, U[-1,1], no filter, uncertified='nan'")
-    for name, m in (("uniform-5x5", 5), ("uniform-3x3", 3), (None, 5)):
+    for name, m in (("uniform-3x3-short", 3), ("uniform-16x16-short", 16), (None, 5)):
         A = Uniform().sample(n_matrices, m, random_state=seed)
         inverter = RefinedInverter(name and load_pretrained(name), uncertified="nan", singular="pinv")
         for dtype in (np.float64, np.float32):
@@ -92,7 +92,7 @@ def singular_members(n_matrices: int, seed: int, n_singular: int = 100, repeats:
     bad = np.sort(rng.choice(n_matrices, n_singular, replace=False))
     spoilt = clean.copy()
     spoilt[bad, 2] = spoilt[bad, 0]
-    inverter = RefinedInverter(load_pretrained("uniform-3x3"))
+    inverter = RefinedInverter(load_pretrained("uniform-3x3-short"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SingularMatrixWarning)
         report = inverter.report(spoilt)

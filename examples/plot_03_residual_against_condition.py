@@ -19,7 +19,7 @@ from skdmi.metrics import frobenius_residuals
 from skdmi.modules import InverterResNet
 
 A = Spectrum(max_cond=1e12).sample(3_000, 3, random_state=0)
-network = load_pretrained("uniform-3x3")
+network = load_pretrained("uniform-3x3-short")
 report = RefinedInverter(network).report(A)
 print(report.summary())
 

@@ -27,7 +27,7 @@ except np.linalg.LinAlgError as error:
 
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
-    X = RefinedInverter(load_pretrained("uniform-3x3")).transform(A)
+    X = RefinedInverter(load_pretrained("uniform-3x3-short")).transform(A)
 print(f"RefinedInverter: {caught[0].message}")
 
 missing = np.isnan(X).any(axis=(1, 2))
@@ -37,7 +37,7 @@ print(f"missing: {missing[:500].sum()} of the singular matrices, {missing[500:].
 # No certificate can be wrong here: if A is singular then so is :math:`A X`, whatever X is, hence :math:`\|I - A X\|
 # \ge 1`. So the residual of a network alone tells, without its knowing of singularity.
 
-network = load_pretrained("uniform-3x3")
+network = load_pretrained("uniform-3x3-short")
 residuals = network.estimator.residual_norms(A)
 print(f"smallest residual norm of the network on singular matrices: {residuals[:500].min():.4f}")
 print(f"largest on regular ones: {residuals[500:].max():.1e}")

@@ -25,7 +25,7 @@ moment = np.einsum("bri,br->bi", M[rows], y[rows])
 # %%
 # One call inverts the stack, and proves every inverse. For one system alone ``numpy.linalg.lstsq`` is the right tool.
 
-network = load_pretrained("uniform-3x3")
+network = load_pretrained("uniform-3x3-short")
 report = RefinedInverter(network).report(gram)
 print(report.summary())
 

@@ -44,7 +44,7 @@ print(f"condition number of the normal equations: {np.linalg.cond(gram):.1f}")
 # Ten is no multiple of three: the matrix is filled up to whole blocks, halved by Schur complements down to the 3 x 3
 # pivots, which the network inverts, and put together again. Then the whole is refined and certified.
 
-network = load_pretrained("uniform-3x3")
+network = load_pretrained("uniform-3x3-short")
 report = RefinedInverter(BlockInverter(network)).report(gram[None])
 print(report.summary())
 

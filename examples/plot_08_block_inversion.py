@@ -17,7 +17,7 @@ from skdmi.distributions import Uniform
 from skdmi.inspection import MatrixDisplay
 from skdmi.metrics import frobenius_residuals
 
-network = load_pretrained("uniform-3x3")
+network = load_pretrained("uniform-3x3-short")
 inverters = {
     "3 x 3 network by blocks": BlockInverter(network),
     "the same, certified": RefinedInverter(BlockInverter(network)),

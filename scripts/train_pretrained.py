@@ -18,7 +18,7 @@ import torch
 
 from benchmarks.lib.figures import model_figures
 from skdmi import NeuralMatrixInverter
-from skdmi.distributions import Graded, Mixture, Normal, Spectrum, Uniform, Wishart
+from skdmi.distributions import Uniform
 from skdmi.persistence import SHIPPED
 
 BUILD = Path(__file__).parents[1] / "build" / "pretrained"
@@ -32,55 +32,10 @@ DEFAULTS: dict[str, Any] = {
     "batches_per_epoch": 100,
     "random_state": 0,
     "verbose": 1,
-    "chosen_by_size": False,  # whether skdmi.inv may choose the model for a stack by its size alone
-}
-ANY = Mixture((Uniform(), Normal(), Graded(), Spectrum(max_cond=1e6)))
-SIZES = (2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32)
-POSITIVE: dict[str, Any] = {
-    "start": "identity",
-    "matrix_size": (4, 6, 8, 12, 16, 24, 32),
-    "distribution": Wishart(),
-    "net_params": {"module__rank": 0},
-    "max_epochs": 6,
 }
 MODELS: dict[str, dict[str, Any]] = {
-    "uniform-3x3": {
-        "depth": 2,
-        "matrix_size": 3,
-        "max_epochs": 2,
-        "log_weight": 0.0,
-        "chosen_by_size": True,
-    },
     "uniform-3x3-short": {"depth": 1, "matrix_size": 3, "max_epochs": 4},
-    "uniform-3x3-long": {"depth": 4, "matrix_size": 3, "max_epochs": 2},
-    "uniform-5x5": {"depth": 3, "matrix_size": 5, "max_epochs": 4, "chosen_by_size": True},
-    "uniform-5x5-long": {"depth": 4, "matrix_size": 5, "max_epochs": 2},
-    "uniform-8x8": {"depth": 4, "matrix_size": 8, "max_epochs": 4, "chosen_by_size": True},
-    "uniform-8x8-long": {"depth": 5, "matrix_size": 8, "max_epochs": 2},
-    "uniform-16x16": {"depth": 4, "matrix_size": 16, "max_epochs": 4, "chosen_by_size": True},
     "uniform-16x16-short": {"depth": 3, "matrix_size": 16, "max_epochs": 6, "batch_size": 256},
-    "uniform-16x16-long": {"depth": 5, "matrix_size": 16, "max_epochs": 2},
-    "uniform-32x32": {"depth": 5, "matrix_size": 32, "max_epochs": 2, "batch_size": 256, "chosen_by_size": True},
-    "uniform-64x64": {"depth": 6, "matrix_size": 64, "max_epochs": 1, "batch_size": 128, "chosen_by_size": True},
-    "spd": POSITIVE | {"depth": 3},
-    "spd-long": POSITIVE | {"depth": 4},
-    "general": {
-        "depth": 4,
-        "matrix_size": SIZES,
-        "distribution": ANY,
-        "max_epochs": 5,
-        "batch_size": 256,
-        "chosen_by_size": True,
-    },
-    "general-long": {"depth": 7, "matrix_size": SIZES, "distribution": ANY, "max_epochs": 2, "batch_size": 256},
-    "dense-3x3": {
-        "block": "dense",
-        "depth": 4,
-        "width": 64,
-        "matrix_size": 3,
-        "max_epochs": 8,
-        "learning_rate": 1e-3,
-    },
 }
 
 
@@ -96,15 +51,9 @@ def main() -> None:
         train(name)
 
 
-def settings_of(name: str) -> tuple[dict[str, Any], bool]:
-    """Return the parameters of a model's estimator, and whether it may be chosen by size."""
-    settings = DEFAULTS | MODELS[name]
-    return settings, settings.pop("chosen_by_size")
-
-
 def train(name: str) -> None:
     """Train the rounds of a model that are not there yet, and ship the last."""
-    settings, chosen_by_size = settings_of(name)
+    settings = DEFAULTS | MODELS[name]
     inverter = NeuralMatrixInverter(**settings)
     for number in range(N_ROUNDS):
         saved = BUILD / f"{name}-{number + 1}"
@@ -120,17 +69,16 @@ def train(name: str) -> None:
         inverter.set_params(learning_rate=settings["learning_rate"], warm_start=False, verbose=0).save_pretrained(saved)
     shutil.rmtree(SHIPPED / name, ignore_errors=True)
     shutil.copytree(saved, SHIPPED / name)
-    measure(name, inverter, chosen_by_size)
+    measure(name, inverter)
 
 
-def measure(name: str, inverter: NeuralMatrixInverter, chosen_by_size: bool) -> None:
+def measure(name: str, inverter: NeuralMatrixInverter) -> None:
     """Complete the card of a shipped model, with what it reaches on fresh matrices of its own distribution."""
     card = SHIPPED / name / "config.json"
     content = json.loads(card.read_text())
     sizes = inverter.matrix_size if isinstance(inverter.matrix_size, tuple) else (inverter.matrix_size,)
     content["trained_on"] = f"CPU ({platform.machine()}), {torch.get_num_threads()} thread(s)"
     content["figures"] = model_figures(inverter, sizes, inverter.distribution_)
-    content["chosen_by_size"] = chosen_by_size
     card.write_text(json.dumps(content, indent=1) + "\n")
     size = sum(file.stat().st_size for file in (SHIPPED / name).iterdir())
     seconds = sum(row["seconds"] for row in content["fitted"]["history_"])

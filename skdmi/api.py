@@ -181,7 +181,7 @@ def load_pretrained(name_or_directory: str | os.PathLike[str]) -> "FrozenEstimat
     >>> import numpy as np
     >>> import skdmi
     >>> A = np.array([[[2.0, 0.0, 0.0], [0.0, 4.0, 0.0], [0.0, 0.0, 5.0]]])
-    >>> print(skdmi.load_pretrained("uniform-3x3").transform(A).round(4))
+    >>> print(skdmi.load_pretrained("uniform-3x3-short").transform(A).round(4))
     [[[0.5  0.   0.  ]
       [0.   0.25 0.  ]
       [0.   0.   0.2 ]]]

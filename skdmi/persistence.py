@@ -18,11 +18,37 @@ MEMBER = "member-"
 CLASSES = ("NeuralMatrixInverter", "EnsembleInverter")
 SHIPPED = Path(__file__).parent / "pretrained"
 
+_AS_UNTRAINED = (
+    "it held the untrained iteration; NeuralMatrixInverter(depth={}, matrix_size=m, max_epochs=0).fit() is the same"
+)
+_NO_GAIN = (
+    "it gained nothing over the untrained iteration; try NeuralMatrixInverter(depth={}, {}matrix_size=m, "
+    "max_epochs=0).fit()"
+)
+RETIRED = {
+    "dense-3x3": "it was less accurate than the untrained iteration; try 'uniform-3x3-short'",
+    "general": _AS_UNTRAINED.format(4),
+    "general-long": _AS_UNTRAINED.format(7),
+    "spd": _NO_GAIN.format(3, "start='identity', "),
+    "spd-long": _NO_GAIN.format(4, "start='identity', "),
+    "uniform-16x16": _NO_GAIN.format(4, ""),
+    "uniform-16x16-long": _AS_UNTRAINED.format(5),
+    "uniform-32x32": _AS_UNTRAINED.format(5),
+    "uniform-3x3": _AS_UNTRAINED.format(2),
+    "uniform-3x3-long": _AS_UNTRAINED.format(4),
+    "uniform-5x5": _AS_UNTRAINED.format(3),
+    "uniform-5x5-long": _AS_UNTRAINED.format(4),
+    "uniform-64x64": _AS_UNTRAINED.format(6),
+    "uniform-8x8": _AS_UNTRAINED.format(4),
+    "uniform-8x8-long": _AS_UNTRAINED.format(5),
+}
+"""Models that came with 0.1.0: why they do not any more, and what to use."""
+
 
 def pretrained_names() -> list[str]:
     """Return the names of the models that come with skdmi.
 
-    >>> "uniform-3x3" in pretrained_names()
+    >>> "uniform-3x3-short" in pretrained_names()
     True
     """
     return sorted(path.parent.name for path in SHIPPED.glob(f"*/{CONFIG}"))
@@ -51,7 +77,7 @@ def find_model(name_or_directory: str | os.PathLike[str]) -> Path:
     Raises
     ------
     FileNotFoundError
-        If it is neither.
+        If it is neither; of one that is shipped no more it says what to use.
     ValueError
         If it is both.
     """
@@ -66,6 +92,8 @@ def find_model(name_or_directory: str | os.PathLike[str]) -> Path:
         return shipped_directory(name_or_directory)
     missing = [name for name in (CONFIG, WEIGHTS) if not (directory / name).is_file()]
     if missing and not (missing == [WEIGHTS] and (directory / f"{MEMBER}0").is_dir()):
+        if isinstance(name_or_directory, str) and name_or_directory in RETIRED:
+            raise FileNotFoundError(f"{name_or_directory!r} was retired in 0.2.0: {RETIRED[name_or_directory]}.")
         raise FileNotFoundError(
             f"No model {str(name_or_directory)!r}: there is no {directory / missing[0]}, and the shipped models are "
             f"{', '.join(names) or 'none'}."
@@ -155,7 +183,7 @@ def save_ensemble(
 def member_directories(name_or_directory: str | os.PathLike[str]) -> list[Path]:
     """Return where an ensemble keeps its members; for a single model there are none.
 
-    >>> member_directories("uniform-3x3")
+    >>> member_directories("uniform-3x3-short")
     []
     """
     n_members = read_card(name_or_directory).get("n_estimators", 0)

@@ -1,9 +1,10 @@
-"""Models on disk, as tests want them."""
+"""Models as tests want them."""
 
-import json
+from skdmi import NeuralMatrixInverter
 
 
-def choose_by_size(directory):
-    """Say in the card of a model that its size alone may choose it, as those do that are shipped for any matrix."""
-    card = directory / "config.json"
-    card.write_text(json.dumps(json.loads(card.read_text()) | {"chosen_by_size": True}))
+def untrained(matrix_size, depth=3):
+    """A fitted network of use at once, the untrained iteration; of a tuple of sizes one that takes any."""
+    return NeuralMatrixInverter(
+        depth, matrix_size=matrix_size, max_epochs=0, batches_per_epoch=1, batch_size=64, random_state=0
+    ).fit()

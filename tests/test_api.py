@@ -20,6 +20,7 @@ from skdmi.exceptions import SingularMatrixError, SingularMatrixWarning, Uncerti
 from skdmi.metrics import frobenius_residuals
 from tests.marks import slow_but
 from tests.matrices import make_stack
+from tests.models import untrained
 
 SIZES = (1, 2, 3, 7, 40)
 DEVICES = [
@@ -158,7 +159,7 @@ def test_the_matrix_that_lapack_inverts_without_complaint():
 
 def test_tol_stops_refinement():
     A = make_stack("uniform", n_matrices=200, m=5)
-    loose, tight = (frobenius_residuals(A, skdmi.inv(A, tol=tol, model="uniform-5x5")).max() for tol in (0.1, "auto"))
+    loose, tight = (frobenius_residuals(A, skdmi.inv(A, tol=tol, model=untrained(5))).max() for tol in (0.1, "auto"))
     assert 1e-10 < loose <= 0.1
     assert tight < 1e-10
 
@@ -210,7 +211,7 @@ def test_every_kind_of_model(tiny_network, tmp_path):
         expected = np.linalg.inv(A)
         for model in (tiny_network, FrozenEstimator(tiny_network), tmp_path / "tiny", str(tmp_path / "tiny"), twice):
             np.testing.assert_allclose(skdmi.inv(A, model=model), expected, rtol=1e-9, atol=1e-12)
-        for model in ("uniform-3x3", "uniform-5x5", ExactInverter()):
+        for model in ("uniform-3x3-short", untrained(5), ExactInverter()):
             np.testing.assert_allclose(skdmi.inv(A, model=model), expected, rtol=1e-9, atol=1e-12)
 
 
@@ -222,12 +223,12 @@ def test_a_model_is_never_trained(tiny_network):
 
 
 def test_an_unknown_model_says_which_there_are():
-    with pytest.raises(FileNotFoundError, match="uniform-3x3"):
+    with pytest.raises(FileNotFoundError, match="uniform-3x3-short"):
         skdmi.inv(np.eye(3), model="nope")
 
 
 def test_the_composition_is_as_deep_as_the_size_asks_for():
-    kinds = {m: [type(part) for part in parts(certified_inverter(m, model="uniform-3x3"))] for m in (3, 40)}
+    kinds = {m: [type(part) for part in parts(certified_inverter(m, model="uniform-3x3-short"))] for m in (3, 40)}
     assert kinds == {
         3: [RefinedInverter, FrozenEstimator],
         40: [RefinedInverter, BlockInverter, RefinedInverter, FrozenEstimator],
@@ -247,12 +248,12 @@ def parts(inverter):
 def test_a_local_model_of_the_same_name_changes_no_choice(tiny_network, tmp_path, monkeypatch):
     A = make_stack("well")
     expected = skdmi.inv(A)
-    tiny_network.save_pretrained(tmp_path / "uniform-3x3")
+    tiny_network.save_pretrained(tmp_path / "uniform-3x3-short")
     monkeypatch.chdir(tmp_path)
     np.testing.assert_array_equal(skdmi.inv(A), expected)
-    with pytest.raises(ValueError, match=r"'\./uniform-3x3'"):
-        skdmi.load_pretrained("uniform-3x3")
-    assert skdmi.load_pretrained("./uniform-3x3").depth == tiny_network.depth
+    with pytest.raises(ValueError, match=r"'\./uniform-3x3-short'"):
+        skdmi.load_pretrained("uniform-3x3-short")
+    assert skdmi.load_pretrained("./uniform-3x3-short").depth == tiny_network.depth
 
 
 def test_without_shipped_models_there_are_inverses(tmp_path, monkeypatch):

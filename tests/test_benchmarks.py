@@ -23,8 +23,9 @@ from benchmarks.lib.records import load_records, save_records
 from benchmarks.lib.routes import only, working_routes
 from benchmarks.lib.speed_plots import save_plots
 from benchmarks.lib.timing import Spent, alternate, in_turn
-from scripts.train_pretrained import MODELS, settings_of
+from scripts.train_pretrained import DEFAULTS, MODELS
 from skdmi import NeuralMatrixInverter
+from skdmi.distributions import from_dict
 from skdmi.estimators.direct import ROUTES, route_for
 from skdmi.iteration import count_products, minimal_residual
 from skdmi.persistence import pretrained_names, read_card
@@ -129,10 +130,10 @@ def test_the_script_that_trains_knows_every_card():
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_card_says_whether_its_model_may_be_chosen_by_size(name):
-    settings, chosen_by_size = settings_of(name)
-    assert read_card(name)["chosen_by_size"] is chosen_by_size
-    assert NeuralMatrixInverter(**settings).depth == read_card(name)["parameters"]["depth"]
+def test_a_card_has_the_settings_of_the_script(name):
+    settings, card = DEFAULTS | MODELS[name], read_card(name)
+    assert NeuralMatrixInverter(**settings).depth == card["parameters"]["depth"]
+    assert settings["distribution"] == from_dict(card["fitted"]["distribution_"])
 
 
 def test_what_is_spent_is_told_beside_the_first_of_the_same_turn():

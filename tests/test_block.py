@@ -19,6 +19,7 @@ from skdmi.exceptions import InaccurateInverseWarning, SingularMatrixWarning
 from skdmi.linalg import complex_to_real, real_to_complex
 from tests.marks import slow_but
 from tests.matrices import make_stack
+from tests.models import untrained
 
 TINY = {"depth": 1, "width": 4, "max_epochs": 0, "batches_per_epoch": 2, "batch_size": 16, "random_state": 0}
 
@@ -26,7 +27,7 @@ TINY = {"depth": 1, "width": 4, "max_epochs": 0, "batches_per_epoch": 2, "batch_
 @pytest.fixture(scope="module")
 def shipped():
     """The composition that is recommended for leaves of 3 x 3."""
-    return BlockInverter(RefinedInverter(load_pretrained("uniform-3x3")))
+    return BlockInverter(RefinedInverter(load_pretrained("uniform-3x3-short")))
 
 
 class Foreign(TransformerMixin, BaseEstimator):
@@ -279,8 +280,8 @@ def test_the_gradient_is_that_of_the_inverse(shipped):
         (RefinedInverter(), 32),
         (BlockInverter(), 32),
         (FrozenEstimator(ExactInverter().fit(make_stack(m=5))), 5),
-        (load_pretrained("uniform-3x3"), 3),
-        (RefinedInverter(load_pretrained("uniform-5x5")), 5),
+        (load_pretrained("uniform-3x3-short"), 3),
+        (RefinedInverter(FrozenEstimator(untrained(5))), 5),
         (NeuralMatrixInverter(**TINY, matrix_size=4), 4),
         (NeuralMatrixInverter(**TINY, matrix_size=(3, 6)), 6),
         (RefinedInverter(NeuralMatrixInverter(**TINY, matrix_size=2)), 2),
@@ -326,7 +327,7 @@ def test_an_unfrozen_inner_inverter_is_fitted_on_the_leaves():
 
 
 def test_a_frozen_inner_inverter_stays_as_it_is(shipped):
-    network = load_pretrained("uniform-3x3")
+    network = load_pretrained("uniform-3x3-short")
     fitted = BlockInverter(network).fit(make_stack(m=8))
     assert fitted.inverter_.estimator is network.estimator
 

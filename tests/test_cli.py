@@ -20,7 +20,7 @@ from skdmi.cli.group import COMMANDS
 from skdmi.io import read_stack, write_stack
 from skdmi.iteration import STARTS
 from tests.matrices import make_stack
-from tests.models import choose_by_size
+from tests.models import untrained
 from tests.processes import heeding_ctrl_c
 
 TINY = ("--depth", 1, "--width", 4, "--epochs", 0, "--batches-per-epoch", 2, "--batch-size", 32, "--random-state", 0)
@@ -56,8 +56,6 @@ def models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     succeed("train", "--matrix-size", 3, "--output", folder / "tiny-3x3", *TINY)
     succeed("train", "--matrix-size", 2, "--matrix-size", 4, "--output", folder / "tiny-any", *TINY)
-    for model in folder.iterdir():
-        choose_by_size(model)
     return folder
 
 
@@ -372,25 +370,29 @@ def test_an_ensemble_is_a_model(files, model, tmp_path):
     assert [line.partition(":")[0] for line in lines] == [str(tmp_path / "committee" / f"member-{i}") for i in (0, 1)]
 
 
-def test_without_a_model_raw_takes_the_shipped_one_for_the_size(shipped, models, files, tmp_path):
-    for m, expected in ((3, "tiny-3x3"), (5, "tiny-any")):
+def test_without_a_model_raw_takes_the_shipped_one_for_the_size_or_none_trained(shipped, models, tmp_path):
+    inverter = skdmi.NeuralMatrixInverter.from_pretrained(models / "tiny-3x3")
+    for m, expected, said in (
+        (3, inverter, "Network: the shipped model tiny-3x3, untrained."),
+        (5, untrained(5, depth=4), "Network: untrained, of depth 4, since no shipped model is for this size."),
+        (2, untrained(2, depth=4), "Network: untrained, of depth 4, since no shipped model is for this size."),
+    ):
         A = make_stack("well", 4, m)
         write_stack(tmp_path / "A.npy", A)
-        succeed("invert", tmp_path / "A.npy", tmp_path / "X.npy", "--raw")
-        inverter = skdmi.NeuralMatrixInverter.from_pretrained(models / expected)
-        np.testing.assert_array_equal(read_stack(tmp_path / "X.npy"), inverter.transform(A))
+        result = run("invert", tmp_path / "A.npy", tmp_path / "X.npy", "--raw")
+        assert (result.exit_code, result.stderr) == (0, f"{said}\n")
+        np.testing.assert_array_equal(read_stack(tmp_path / "X.npy"), expected.transform(A))
 
 
-def test_without_a_model_that_fits_raw_says_what_there_is(models, tmp_path, monkeypatch):
-    shipped = tmp_path / "shipped"
-    shipped.mkdir()
-    (shipped / "tiny-3x3").symlink_to(models / "tiny-3x3")
-    monkeypatch.setattr("skdmi.persistence.SHIPPED", shipped)
-    write_stack(tmp_path / "A.npy", make_stack("well", 4, 5))
-    line = fail("invert", tmp_path / "A.npy", tmp_path / "X.npy", "--raw")
-    assert "5 x 5" in line
-    assert "skdmi info" in line
-    succeed("invert", tmp_path / "A.npy", tmp_path / "X.npy")
+@pytest.mark.parametrize("name", ["general", "dense-3x3"])
+def test_a_retired_model_says_what_to_use(name, files, tmp_path):
+    for arguments in (
+        ("invert", files[0], tmp_path / "X.mx", "--model", name),
+        ("invert", files[0], tmp_path / "X.mx", "--model", name, "--raw"),
+        ("score", files[0], "--model", name),
+        ("info", name),
+    ):
+        assert fail(*arguments) == f"Error: {name!r} was retired in 0.2.0: {persistence.RETIRED[name]}."
 
 
 def test_an_unknown_model_says_which_there_are(shipped, files, tmp_path):
@@ -580,11 +582,11 @@ def test_info_lists_the_shipped_models(shipped):
 
 def test_info_lists_what_is_shipped_beside_a_local_model_of_that_name(model, tmp_path, monkeypatch):
     expected = succeed("info")
-    skdmi.NeuralMatrixInverter.from_pretrained(model).save_pretrained(tmp_path / "uniform-3x3")
+    skdmi.NeuralMatrixInverter.from_pretrained(model).save_pretrained(tmp_path / "uniform-3x3-short")
     monkeypatch.chdir(tmp_path)
     assert succeed("info") == expected
-    assert "./uniform-3x3" in fail("info", "uniform-3x3")
-    assert "depth 1, width 4" in succeed("info", "./uniform-3x3")
+    assert "./uniform-3x3-short" in fail("info", "uniform-3x3-short")
+    assert "depth 1, width 4" in succeed("info", "./uniform-3x3-short")
 
 
 @pytest.mark.parametrize("block", ["polynomial", "dense"])

@@ -317,7 +317,14 @@ def test_without_a_target_the_plot_is_against_lapack_and_without_a_display_not_s
 
 
 def test_shipped_models_are_known_by_name(work):
-    assert "20 certified" in succeed(dmxinvert, "--inputmx", "M.mx", "--inverseout", "X.mx", "--model", "uniform-3x3")
+    options = ("--inputmx", "M.mx", "--inverseout", "X.mx", "--model", "uniform-3x3-short")
+    assert "20 certified" in succeed(dmxinvert, *options)
+
+
+def test_retired_models_say_what_to_use(work):
+    result = run(dmxinvert, "--inputmx", "M.mx", "--inverseout", "X.mx", "--model", "general")
+    assert (result.exit_code, len(result.stderr.splitlines())) == (1, 1)
+    assert result.stderr.startswith("Error: 'general' was retired in 0.2.0: ")
 
 
 # Failures
@@ -334,24 +341,24 @@ def test_shipped_models_are_known_by_name(work):
         (dmxtrain, "--msize 3 --plotout plot.txt", 2, ".png"),
         (dmxtrain, "--msize 3 --mout file/M", 1, "file"),
         (dmxtrain, "--msize 3 --epoch 5", 2, "--epochs"),
-        (dmxinvert, "--model uniform-3x3", 2, "Missing option '--inputmx'"),
+        (dmxinvert, "--model uniform-3x3-short", 2, "Missing option '--inputmx'"),
         (dmxinvert, "--inputmx M.mx", 2, "Missing option '--model'"),
-        (dmxinvert, "--inputmx none.mx --model uniform-3x3", 2, "none.mx"),
-        (dmxinvert, "--inputmx M.mx --model none", 1, "uniform-3x3"),
+        (dmxinvert, "--inputmx none.mx --model uniform-3x3-short", 2, "none.mx"),
+        (dmxinvert, "--inputmx M.mx --model none", 1, "uniform-3x3-short"),
         (dmxinvert, "--inputmx M.mx --model old", 2, "dmxtrain"),
-        (dmxinvert, "--inputmx M.mx --model uniform-3x3 --invert_mode tf", 2, "numpy"),
-        (dmxinvert, "--inputmx M.mx --model uniform-3x3 --inverseout no/X.mx", 1, "no/X.mx"),
-        (dmxinvert, "--inputmx M.mx --model uniform-3x3 --inverseout old", 2, "old"),
+        (dmxinvert, "--inputmx M.mx --model uniform-3x3-short --invert_mode tf", 2, "numpy"),
+        (dmxinvert, "--inputmx M.mx --model uniform-3x3-short --inverseout no/X.mx", 1, "no/X.mx"),
+        (dmxinvert, "--inputmx M.mx --model uniform-3x3-short --inverseout old", 2, "old"),
         (
             dmxinvert,
-            "--inputmx M.mx --model uniform-3x3 --invtarget few.mx",
+            "--inputmx M.mx --model uniform-3x3-short --invtarget few.mx",
             1,
             "20 matrices of 3 x 3 and few.mx holds 5",
         ),
-        (dmxinvert, "--inputmx M.mx --model uniform-3x3 --invtarget large.mx", 1, "4 x 4"),
-        (dmxinvert, "--inputmx M.mx --model uniform-3x3 --plotout no/plot.png", 2, "no"),
-        (dmxinvert, "--inputmx M.mx --model uniform-3x3 --inverseout p.png --plotout p.png", 2, "a file of its own"),
-        (dmxinvert, "--inputmx broken.mx --model uniform-3x3", 1, "broken.mx:2"),
+        (dmxinvert, "--inputmx M.mx --model uniform-3x3-short --invtarget large.mx", 1, "4 x 4"),
+        (dmxinvert, "--inputmx M.mx --model uniform-3x3-short --plotout no/plot.png", 2, "no"),
+        (dmxinvert, "--inputmx M.mx --model uniform-3x3-short --inverseout p.png --plotout p.png", 2, "of its own"),
+        (dmxinvert, "--inputmx broken.mx --model uniform-3x3-short", 1, "broken.mx:2"),
         (dmxdatasetgenerator, "3 10 -1 1", 2, "PREFIX"),
         (dmxdatasetgenerator, "3 10 -1 1 set extra", 2, "extra"),
         (dmxdatasetgenerator, "0 10 -1 1 set", 2, "SIZE"),

@@ -26,7 +26,7 @@ def matrices(tmp_path):
 def command(name, matrices):
     folder = matrices.parent
     return {
-        "score": ("score", matrices, "--model", "uniform-3x3"),
+        "score": ("score", matrices, "--model", "uniform-3x3-short"),
         "invert": ("invert", matrices, folder / "X.mx"),
         "train": ("train", "--matrix-size", 3, "--output", folder / "model", *GAINING),
     }[name]

@@ -22,6 +22,7 @@ from skdmi.estimators.ensemble import best_inverse, mean_inverse
 from skdmi.exceptions import SingularMatrixWarning
 from skdmi.metrics import frobenius_residuals
 from tests.matrices import make_stack
+from tests.models import untrained
 
 TINY = {"depth": 1, "width": 4, "max_epochs": 0, "batches_per_epoch": 2, "batch_size": 16}
 STACK = make_stack("uniform", n_matrices=12, m=3)
@@ -330,7 +331,7 @@ def test_from_fitted_says_what_is_wrong(tiny_network):
     with pytest.raises(ValueError, match="n_estimators"):
         EnsembleInverter.from_fitted([])
     with pytest.raises(ValueError, match=r"different sizes, m = \[3, 5\]"):
-        EnsembleInverter.from_fitted([load_pretrained("uniform-3x3"), load_pretrained("uniform-5x5")])
+        EnsembleInverter.from_fitted([load_pretrained("uniform-3x3-short"), untrained(5)])
     with pytest.raises(ValueError, match="4 x 4"):
         EnsembleInverter.from_fitted([tiny_network]).fit(make_stack(m=4))
 
@@ -405,7 +406,7 @@ def test_what_cannot_be_saved_says_so_before_anything_is_written(tmp_path):
 def test_loading_what_is_no_ensemble(ensemble, tmp_path):
     ensemble.save_pretrained(tmp_path / "committee")
     with pytest.raises(ValueError, match="holds a 'NeuralMatrixInverter', not a EnsembleInverter"):
-        EnsembleInverter.from_pretrained("uniform-3x3")
+        EnsembleInverter.from_pretrained("uniform-3x3-short")
     with pytest.raises(ValueError, match=r"EnsembleInverter\.from_pretrained"):
         NeuralMatrixInverter.from_pretrained(tmp_path / "committee")
     config = json.loads((tmp_path / "committee" / "config.json").read_text())

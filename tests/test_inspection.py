@@ -243,7 +243,7 @@ def test_an_ensemble_has_a_line_a_member(tiny_network):
     for estimator, n_members in (
         (ensemble, 3),
         (skdmi.RefinedInverter(ensemble).fit(), 3),
-        (skdmi.BlockInverter(skdmi.RefinedInverter(skdmi.load_pretrained("uniform-3x3"))), 1),
+        (skdmi.BlockInverter(skdmi.RefinedInverter(skdmi.load_pretrained("uniform-3x3-short"))), 1),
     ):
         assert len(draw(TrainingDisplay.from_estimator(estimator)).valid_) == n_members
 

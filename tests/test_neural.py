@@ -600,7 +600,7 @@ class TestFiles:
         assert torch.equal(before, torch.random.get_rng_state())
 
 
-@pytest.mark.parametrize("name", slow_but(["uniform-3x3"], pretrained_names()))
+@pytest.mark.parametrize("name", slow_but(["uniform-3x3-short"], pretrained_names()))
 class TestShipped:
     def test_it_is_frozen(self, name):
         frozen = load_pretrained(name)

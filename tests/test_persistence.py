@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skdmi import persistence
+from skdmi import EnsembleInverter, NeuralMatrixInverter, load_pretrained, persistence
 from skdmi.persistence import (
+    RETIRED,
     check_writable,
     find_model,
     load_model,
@@ -109,20 +110,43 @@ def test_a_symbolic_link_is_followed(tmp_path, existing):
 
 def test_a_name_that_means_two_models_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "uniform-3x3").mkdir()
-    assert find_model("uniform-3x3") == persistence.SHIPPED / "uniform-3x3"
-    save_model("uniform-3x3", CONFIG, WEIGHTS)
-    with pytest.raises(ValueError, match=r"write '\./uniform-3x3'"):
-        find_model("uniform-3x3")
-    for local in ("./uniform-3x3", tmp_path / "uniform-3x3", Path("uniform-3x3")):
+    (tmp_path / "uniform-3x3-short").mkdir()
+    assert find_model("uniform-3x3-short") == persistence.SHIPPED / "uniform-3x3-short"
+    save_model("uniform-3x3-short", CONFIG, WEIGHTS)
+    with pytest.raises(ValueError, match=r"write '\./uniform-3x3-short'"):
+        find_model("uniform-3x3-short")
+    for local in ("./uniform-3x3-short", tmp_path / "uniform-3x3-short", Path("uniform-3x3-short")):
         assert read_card(local) == CONFIG
-    assert read_card(persistence.shipped_directory("uniform-3x3")) != CONFIG
-    assert "uniform-5x5" in pretrained_names()
+    assert read_card(persistence.shipped_directory("uniform-3x3-short")) != CONFIG
+    assert "uniform-16x16-short" in pretrained_names()
 
 
 def test_an_unknown_model_says_which_there_are(tmp_path):
-    with pytest.raises(FileNotFoundError, match="uniform-3x3"):
+    with pytest.raises(FileNotFoundError, match="uniform-3x3-short"):
         find_model(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("name", RETIRED)
+@pytest.mark.parametrize(
+    "door",
+    [find_model, load_pretrained, NeuralMatrixInverter.from_pretrained, EnsembleInverter.from_pretrained],
+    ids=["find_model", "load_pretrained", "NeuralMatrixInverter", "EnsembleInverter"],
+)
+def test_a_retired_model_says_what_to_use(name, door):
+    with pytest.raises(FileNotFoundError) as caught:
+        door(name)
+    assert str(caught.value) == f"{name!r} was retired in 0.2.0: {RETIRED[name]}."
+
+
+def test_what_takes_the_place_of_retired_models_is_there():
+    assert not set(RETIRED) & set(pretrained_names())
+    assert all("max_epochs=0" in text or f"'{pretrained_names()[-1]}'" in text for text in RETIRED.values())
+
+
+def test_a_model_of_ones_own_may_have_a_retired_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_model("general", CONFIG, WEIGHTS)
+    assert find_model("general") == Path("general")
 
 
 def test_damage_is_a_value_error_naming_the_file(model):
@@ -141,8 +165,7 @@ def test_shipped_models_are_small_and_complete():
     for name in pretrained_names():
         directory = find_model(name)
         card = json.loads((directory / "config.json").read_text())
-        largest = 300_000 if card["parameters"]["block"] == "polynomial" else 3_000_000
-        assert sum(path.stat().st_size for path in directory.iterdir()) < largest
+        assert sum(path.stat().st_size for path in directory.iterdir()) < 1_000_000
         parameters, fitted = card["parameters"], card["fitted"]
         epoch = parameters["batches_per_epoch"] * parameters["batch_size"]
         assert fitted["n_matrices_seen_"] == fitted["n_iter_"] * epoch

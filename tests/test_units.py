@@ -6,16 +6,18 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+from sklearn.frozen import FrozenEstimator
 
 import skdmi
 from benchmarks.lib.doors import DOORS
 from benchmarks.lib.mixed_units import KINDS, draw
 from benchmarks.lib.promise_judge import judge
-from skdmi import BlockInverter, EnsembleInverter, ExactInverter, RefinedInverter, load_pretrained
+from skdmi import BlockInverter, EnsembleInverter, ExactInverter, RefinedInverter
 from skdmi.exceptions import InaccurateInverseWarning, SingularMatrixWarning
 from skdmi.linalg import certify
 from tests.marks import slow_but
 from tests.matrices import make_stack
+from tests.models import untrained
 
 flint = pytest.importorskip("flint")
 
@@ -100,8 +102,8 @@ def test_promises_are_kept_in_any_units(kind, dtype, door):
         ExactInverter(),
         BlockInverter(block_size=2),
         RefinedInverter(),
-        load_pretrained("uniform-5x5"),
-        EnsembleInverter([load_pretrained("uniform-5x5"), load_pretrained("general")], n_estimators=2),
+        FrozenEstimator(untrained(5)),
+        EnsembleInverter.from_fitted([untrained(5), untrained((2, 8))]),
     ],
     ids=["none", "exact", "block", "refined", "network", "ensemble"],
 )

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from sklearn.frozen import FrozenEstimator
 
 import skdmi
-from skdmi import BlockInverter, RefinedInverter
+from skdmi import BlockInverter, NeuralMatrixInverter, RefinedInverter
 
 
 def through_file(A: np.ndarray) -> np.ndarray:
@@ -26,11 +27,14 @@ def through_file(A: np.ndarray) -> np.ndarray:
         return np.load(target)
 
 
+NETWORK = FrozenEstimator(NeuralMatrixInverter(matrix_size=(2,), max_epochs=0, random_state=0).fit())
+"""Untrained, it takes any size."""
+
 DOORS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "skdmi.inv": skdmi.inv,
     "skdmi.inv, torch": lambda A: skdmi.inv(torch.from_numpy(A)).numpy(),
     "RefinedInverter": RefinedInverter().transform,
-    "RefinedInverter, network": RefinedInverter(skdmi.load_pretrained("general")).transform,
+    "RefinedInverter, network": RefinedInverter(NETWORK).transform,
     "BlockInverter": BlockInverter(block_size=3).transform,
     "skdmi invert": through_file,
 }

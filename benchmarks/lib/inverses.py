@@ -14,12 +14,14 @@ import torch
 import skdmi
 from benchmarks.lib.peers import cholesky_inverse
 from benchmarks.lib.routes import by_route
-from skdmi import ExactInverter, RefinedInverter, load_pretrained
+from skdmi import ExactInverter, NeuralMatrixInverter, RefinedInverter, load_pretrained
 
 NUMPY, TORCH, SCIPY, CHOLESKY = "numpy.linalg.inv", "torch.linalg.inv", "scipy.linalg.inv", "Cholesky, torch"
 INV, NETWORK = "skdmi.inv", "network, raw"
 WITHOUT_NUMBA = f"{INV} without numba"
-NETWORKS = {3: "uniform-3x3", 4: "general", 8: "uniform-8x8", 16: "uniform-16x16", 32: "uniform-32x32"}
+NETWORKS = {3: "uniform-3x3-short", 16: "uniform-16x16-short"}
+DEPTH = 4
+"""Of the untrained networks of other sizes."""
 SINGULAR_SHARE = 0.001
 SPOILT = f"{INV}, {100 * SINGULAR_SHARE:g} % singular"
 CRLIN_MATRICES = 100
@@ -54,17 +56,22 @@ def direct_calls(A: np.ndarray) -> dict[str, Timed]:
 
 
 def network_call(m: int, *, symmetric: bool) -> dict[str, Timed]:
-    """Return what a shipped network answers, as it is, with nothing proved of it."""
-    return {NETWORK: Timed(_network(network_name(m, symmetric=symmetric)).transform)}
+    """Return what a network answers, as it is, with nothing proved of it: a shipped one, or an untrained one."""
+    return {NETWORK: Timed(_network(m, symmetric).transform)}
 
 
 def network_name(m: int, *, symmetric: bool) -> str:
-    return "spd" if symmetric else NETWORKS.get(m, "general")
+    start = "identity" if symmetric else "transpose"
+    shipped = None if symmetric else NETWORKS.get(m)
+    return shipped or f"untrained ({DEPTH} steps from the start {start!r})"
 
 
 @cache
-def _network(name: str) -> Any:
-    return load_pretrained(name)
+def _network(m: int, symmetric: bool) -> Any:
+    if m in NETWORKS and not symmetric:
+        return load_pretrained(NETWORKS[m])
+    start = "identity" if symmetric else "transpose"
+    return NeuralMatrixInverter(DEPTH, start=start, matrix_size=m, max_epochs=0, random_state=0).fit()
 
 
 def peers(*, symmetric: bool, with_crlin: bool = True) -> dict[str, Timed]:

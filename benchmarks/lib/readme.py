@@ -44,7 +44,7 @@ def cells(title: str, key: str, budget: int, rows: Rows) -> list[str]:
     value = mean if key == "3 filtered" else shares
     network = network_of(rows, budget)
     unlearned = [value(most_products(rows, budget, belongs)) for belongs in UNLEARNED.values()]
-    return [f"{title}, {budget}", *unlearned, value(network), published(rows)]
+    return [f"{title}, {budget}", *unlearned, value(network) if network else "", published(rows)]
 
 
 def most_products(rows: Rows, budget: int, belongs: Callable[[str], bool]) -> Mapping[str, Any]:
@@ -53,10 +53,10 @@ def most_products(rows: Rows, budget: int, belongs: Callable[[str], bool]) -> Ma
     return max(inside, key=lambda row: row["products"])
 
 
-def network_of(rows: Rows, budget: int) -> Mapping[str, Any]:
-    """Return the shipped network of so many products, the one for that size alone if there is one."""
+def network_of(rows: Rows, budget: int) -> Mapping[str, Any] | None:
+    """Return the network of so many products, if there is one: one for that size alone rather than others."""
     found = [row for row in rows if row["kind"] == "network" and row["products"] == budget]
-    return max(found, key=lambda row: row["for_one_size"])
+    return max(found, key=lambda row: row["for_one_size"], default=None)
 
 
 def mean(row: Mapping[str, Any]) -> str:

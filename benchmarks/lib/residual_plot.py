@@ -57,17 +57,13 @@ def _draw_size(axes: plt.Axes, m: int, networks: Sequence[Network], n_matrices: 
         if network.products(m) and smallest <= m <= largest and network.start != "identity":
             norms = np.mean([np.quantile(measure_errors(A, X).right, (0.5, 0.99)) for X in network.inverses(A)], axis=0)
             style = {"marker": _marker(network), "linestyle": "none", "color": "black"}
-            axes.plot(network.products(m), norms[0], **style, markersize=6, label=_group(network))
+            axes.plot(network.products(m), norms[0], **style, markersize=6, label="network")
             axes.plot(network.products(m), norms[1], **style, markersize=6, alpha=0.35, markerfacecolor="none")
     axes.set(title=f"{m}x{m}, U[-1,1]", yscale="log", ylim=(1e-7, 10), xlim=(0, most + 0.5))
     axes.set(xlabel="products, the last residual included")
     if m in SIZES[::2]:
         axes.set_ylabel(r"$\|I - A X\|_F$: median, 99th percentile (faint)")
     axes.grid(alpha=0.25, linewidth=0.5)
-
-
-def _group(network: Network) -> str:
-    return "network: for one size" if network.is_special else "network: general, general-long"
 
 
 def _marker(network: Network) -> str:

@@ -62,7 +62,6 @@ def targets(rows: Rows, strict_shares: Mapping[str, float], filtered: Tensor) ->
         _points(rows, "32", 18),
         _points(rows, "64", 21),
         _certain(rows),
-        _general(rows),
         _operations(strict_shares),
     ]
 
@@ -208,26 +207,6 @@ def _certain(rows: Rows) -> Target:
         _by(network) if network or not networks else none,
         _described(other, lambda row: (row.figures.p99,)),
     )
-
-
-def _general(rows: Rows) -> Target:
-    """Find the size at which a general model is farthest below a special one of no more products."""
-    worst, where = None, "-"
-    for key in ("3", "5", "8", "16", "32"):
-        networks = _up_to(rows.get(key, ()), 99, "network")
-        gaps = []
-        for special in (row for row in networks if row.network.is_special):
-            rivals = [r for r in networks if not r.network.is_special and r.products >= special.products]
-            general = min(rivals, key=lambda row: row.products, default=None)
-            if general:
-                gap = 100 * (special.figures.within[0] - general.figures.within[0])
-                gaps.append(
-                    (gap, f"{key}x{key}: {general.name} ({general.products}), {special.name} ({special.products})")
-                )
-        if gaps and (worst is None or max(gaps)[0] > worst):
-            worst, where = max(gaps)
-    title = "general against each specialised, products not fewer: points lost at 5 %"
-    return Target(title, (3.0,), (1.0,), True, None if worst is None else (worst,), where, "-")
 
 
 def _operations(shares: Mapping[str, float]) -> Target:

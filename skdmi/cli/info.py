@@ -11,7 +11,7 @@ from skdmi.lanes.kernels import KERNELS, describe
 from skdmi.persistence import member_directories, trained_sizes
 
 
-@click.command(epilog=example("skdmi info uniform-3x3"))
+@click.command(epilog=example("skdmi info uniform-3x3-short"))
 @click.argument("model", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 @click.option("--compile", "compiles", is_flag=True, help="Compile the kernels for this machine, within a minute.")
@@ -59,7 +59,7 @@ def _rows(card: ModelCard, figures: dict[str, int]) -> dict[str, str]:
         "network": texts["network"],
         "parameters": f"{figures['n_parameters']:,}",
         "products": f"{figures['n_products']} of m x m matrices for each inverse",
-        "training": f"untrained, after {seen}" if card.untrained else f"trained on {seen}",
+        "training": f"untrained, after {seen}" if card.state == "untrained" else f"{card.state} on {seen}",
         "validation": f"loss {fitted['best_loss_']:.4g}, {fitted['n_iter_']} epochs",
     }
     for m, measured in card.content.get("figures", {}).items():

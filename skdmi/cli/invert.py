@@ -12,7 +12,7 @@ import click
 import numpy as np
 
 import skdmi
-from skdmi.cli.models import default_model
+from skdmi.cli.models import default_network
 from skdmi.cli.options import INPUT_FILE, OUTPUT_FILE, example, plot_option, refuse_same_file
 from skdmi.cli.plots import StackSample, save_figure
 from skdmi.cli.streams import finite_stacks
@@ -26,7 +26,8 @@ from skdmi.estimators.report import INACCURATE
 @click.option(
     "--model",
     metavar="NAME|DIR",
-    help="A shipped model or a model directory.  [default: none; with --raw the shipped model for the size]",
+    help="A shipped model or a model directory.  [default: none; with --raw the shipped one for U[-1,1] and "
+    "this size, else an untrained network]",
 )
 @click.option("--raw", is_flag=True, help="Write what the network answers, neither refined nor certified.")
 @click.option(
@@ -80,7 +81,7 @@ def invert(
     summary, sample = Summary(), StackSample()
     with _table(report) if report else nullcontext() as table:
         if raw:
-            answer = partial(summary.raw, skdmi.load_pretrained(model or default_model(m)))
+            answer = partial(summary.raw, skdmi.load_pretrained(model) if model else default_network(m))
         else:
             from skdmi.api import certified_inverter  # imports torch
 

@@ -1,4 +1,4 @@
-"""Models on disk, as commands see them: which there are, what they take, and the one that fits."""
+"""Models on disk, as commands see them: which there are, what they take, and the one where none is named."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +7,9 @@ from typing import Any, Self
 import click
 
 import skdmi
-from skdmi.persistence import find_model, load_model, pretrained_names, read_card, shipped_directory, trained_sizes
+from skdmi.persistence import find_model, load_model, pretrained_names, read_card, shipped_directory
+
+DEFAULT_DEPTH = 4
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,13 @@ class ModelCard:
         return not any(values.any() for name, values in weights.items() if ".write." in name)
 
     @property
+    def state(self) -> str:
+        """Whether it is untrained, trained, or fitted: of the first weights, but from a start of its family."""
+        if not self.untrained:
+            return "trained"
+        return "fitted" if self.content["fitted"]["_architecture"].get("start") == "family" else "untrained"
+
+    @property
     def texts(self) -> dict[str, str]:
         """Its size, its network, where its training matrices came from, and whether it is trained, in words."""
         fitted = self.content["fitted"]
@@ -54,7 +63,7 @@ class ModelCard:
             "matrices": f"{m} x {m}" if m else "any size",
             "network": network if start == usual else f"{network}, start {start}",
             "source": source,
-            "training": "untrained" if self.untrained else f"trained on {source}",
+            "training": f"{self.state} on {source}" if self.state != "untrained" else "untrained",
         }
 
 
@@ -63,22 +72,17 @@ def shipped_cards() -> list[ModelCard]:
     return [ModelCard.read(name, shipped_directory(name)) for name in pretrained_names()]
 
 
-def default_model(matrix_size: int) -> Path:
-    """Return the directory of the shipped model that takes matrices of a size, if there is one.
+def default_network(matrix_size: int) -> Any:
+    """Return the network that inverts where none is named, and say on stderr which it is.
 
-    Of those whose card says ``"chosen_by_size": true`` it is the one trained for the fewest sizes, that among them, or
-    else for the most.
+    A shipped one that was trained on matrices U[-1, 1] of that size; where there is none, an untrained one.
     """
-    candidates = []
+    uniform = skdmi.distributions.Uniform().to_dict()
     for card in shipped_cards():
         fitted = card.content["fitted"]
-        if card.content.get("chosen_by_size", False) and fitted.get("matrix_size_") in (matrix_size, None):
-            low, high = trained_sizes(fitted["_architecture"])
-            fits = low <= matrix_size <= high
-            candidates.append((not fits, high - low if fits else low - high, card.name))
-    if candidates:
-        return shipped_directory(min(candidates)[-1])
-    raise click.ClickException(
-        f"No shipped model takes {matrix_size} x {matrix_size} matrices; skdmi info lists what there is. Name a model "
-        f"directory with --model; skdmi train makes one."
-    )
+        if (fitted["distribution_"], fitted.get("matrix_size_")) == (uniform, matrix_size):
+            click.echo(f"Network: the shipped model {card.name}, {card.texts['training']}.", err=True)
+            return skdmi.load_pretrained(card.directory)
+    click.echo(f"Network: untrained, of depth {DEFAULT_DEPTH}, since no shipped model is for this size.", err=True)
+    # Untrained it is the same for all sizes: one that takes any is fitted soonest for the smallest.
+    return skdmi.NeuralMatrixInverter(DEFAULT_DEPTH, matrix_size=(2,), max_epochs=0, random_state=0).fit()

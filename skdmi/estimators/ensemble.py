@@ -190,7 +190,7 @@ class EnsembleInverter(MetaInverter):
         Examples
         --------
         >>> from skdmi import EnsembleInverter, load_pretrained
-        >>> EnsembleInverter.from_fitted([load_pretrained("uniform-3x3")]).matrix_size_
+        >>> EnsembleInverter.from_fitted([load_pretrained("uniform-3x3-short")]).matrix_size_
         3
         """
         frozen = [one if isinstance(one, FrozenEstimator) else FrozenEstimator(one) for one in inverters]
@@ -298,7 +298,7 @@ def fit_member(inverter: Any, X: Any, y: Any = None) -> tuple[Any, list[str]]:
 def load_fitted(name_or_directory: str | os.PathLike[str]) -> NeuralMatrixInverter | EnsembleInverter:
     """Load a fitted inverter of whichever class was saved.
 
-    >>> load_fitted("uniform-3x3").matrix_size_
+    >>> load_fitted("uniform-3x3-short").matrix_size_
     3
     """
     is_ensemble = read_card(name_or_directory).get("class") == EnsembleInverter.__name__

@@ -167,7 +167,7 @@ def size_of(inverter: Any) -> int | None:
     """Return the size that an inverter, a frozen one perhaps, keeps to; None where it takes any, or is not fitted.
 
     >>> from skdmi import RefinedInverter, load_pretrained
-    >>> size_of(RefinedInverter(load_pretrained("uniform-3x3"))), size_of(RefinedInverter())
+    >>> size_of(RefinedInverter(load_pretrained("uniform-3x3-short"))), size_of(RefinedInverter())
     (3, None)
     """
     inverter = unfrozen(inverter)

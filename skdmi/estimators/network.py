@@ -74,7 +74,7 @@ class NetworkInverter(BaseInverter):
         Parameters
         ----------
         name_or_directory : str or path
-            A directory, or a name such as ``"uniform-3x3"``.
+            A directory, or a name such as ``"uniform-3x3-short"``.
 
         Raises
         ------
@@ -86,7 +86,7 @@ class NetworkInverter(BaseInverter):
         Examples
         --------
         >>> from skdmi import NeuralMatrixInverter
-        >>> NeuralMatrixInverter.from_pretrained("uniform-3x3").matrix_size_
+        >>> NeuralMatrixInverter.from_pretrained("uniform-3x3-short").matrix_size_
         3
         """
         config, weights = load_model(name_or_directory)

@@ -101,7 +101,7 @@ class RefinedInverter(MetaInverter):
     >>> import numpy as np
     >>> from skdmi import RefinedInverter, load_pretrained
     >>> A = np.random.default_rng(0).uniform(-1, 1, (1000, 3, 3))
-    >>> report = RefinedInverter(load_pretrained("uniform-3x3")).report(A)
+    >>> report = RefinedInverter(load_pretrained("uniform-3x3-short")).report(A)
     >>> bool(report.certified.all()), set(report.source.tolist())
     (True, {'refined'})
     >>> bool(report.residual_norm.max() < 1e-12)

@@ -32,7 +32,7 @@ def display_name(estimator: Any, name: str | None) -> str:
     """Return the name if there is one, else the class of an estimator, of a frozen one that of what is frozen.
 
     >>> import skdmi
-    >>> display_name(skdmi.load_pretrained("uniform-3x3"), None)
+    >>> display_name(skdmi.load_pretrained("uniform-3x3-short"), None)
     'NeuralMatrixInverter'
     """
     from skdmi.estimators.meta import unfrozen  # imports torch

@@ -42,7 +42,7 @@ class TrainingDisplay:
     --------
     >>> from skdmi import load_pretrained
     >>> from skdmi.inspection import TrainingDisplay
-    >>> display = TrainingDisplay.from_estimator(load_pretrained("uniform-3x3"))
+    >>> display = TrainingDisplay.from_estimator(load_pretrained("uniform-3x3-short"))
     >>> len(display.valid_)
     1
     """

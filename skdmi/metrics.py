@@ -15,10 +15,13 @@ from torch import Tensor
 from torch.linalg import matrix_norm
 
 from skdmi.containers import as_stack
+from skdmi.iteration.learned import PolynomialInverse
 from skdmi.iteration.refinement import refine
 from skdmi.linalg.certificate import certify
 from skdmi.linalg.exact import exact_inverse
 from skdmi.linalg.residuals import missing, residual, wide_frobenius_norm
+from skdmi.modules.cost import MAX_STEPS, Iteration, network_steps_to
+from skdmi.modules.network import InverterResNet, normalized
 
 __all__ = [
     "certified_share",
@@ -26,6 +29,7 @@ __all__ = [
     "half_norm_share",
     "mean_frobenius_residual",
     "neg_mean_frobenius_residual",
+    "neg_mean_operations",
     "neg_mean_refinement_steps",
     "relative_inverse_errors",
     "with_missing_as_zero",
@@ -233,6 +237,50 @@ def neg_mean_refinement_steps(estimator: Any, X: Any, y: Any = None) -> float:
         raise TypeError(f"{estimator!r} has neither report nor transform; expected an inverter, or a Pipeline of one.")
     A, inverses = as_stack(X), as_stack(estimator.transform(X))
     return 0.0 - refine(A, inverses).n_steps.double().mean().item()
+
+
+def neg_mean_operations(estimator: Any, X: Any, y: Any = None, *, tolerance: float = 1e-2) -> float:
+    """Score a network by minus the mean number of operations that its inverses need to a residual norm.
+
+    A network spends the operations of its ``depth``; where these do not suffice, those of the untrained steps that are
+    missing are added, up to 12 steps in all. So depth, width and atoms can be searched for what is cheapest, where
+    ``score`` would rank the rounding noise of networks that are deep enough. For another tolerance,
+    ``functools.partial(neg_mean_operations, tolerance=1e-5)``.
+
+    Parameters
+    ----------
+    estimator : fitted NeuralMatrixInverter, or a Pipeline that ends in one
+        Of block ``"polynomial"``.
+    X : array of shape (n_matrices, m, m) or (n_matrices, m * m)
+    y : ignored
+        Present for scikit-learn.
+    tolerance : float, default=1e-2
+
+    Raises
+    ------
+    TypeError
+        If the estimator does not end in such a network.
+
+    Examples
+    --------
+    >>> from skdmi import NeuralMatrixInverter
+    >>> X = np.random.default_rng(0).uniform(-1, 1, (50, 4, 4))
+    >>> shallow, deep = (NeuralMatrixInverter(depth, matrix_size=4, max_epochs=0).fit() for depth in (2, 6))
+    >>> bool(neg_mean_operations(shallow, X) > neg_mean_operations(deep, X)), shallow.score(X) > deep.score(X)
+    (True, False)
+    """
+    del y
+    final, final_X = _final_step(estimator, X)
+    network = getattr(final, "module_", None)
+    if not (isinstance(network, InverterResNet) and isinstance(network.core, PolynomialInverse)):
+        raise TypeError(f"{estimator!r} does not end in a network of block 'polynomial', whose operations are counted.")
+    A = as_stack(final_X)
+    A = A.reshape(-1, *(math.isqrt(A.shape[-1]),) * 2) if A.ndim == 2 else A
+    core, device = network.core, next(network.parameters()).device
+    scaled = normalized(A.double())[0].to(device, network.dtype)
+    n_steps = network_steps_to(core, scaled, [tolerance])[0].clamp(core.depth, max(core.depth, MAX_STEPS))
+    costs = Iteration(core.start, core.rank).operations(n_steps, A.shape[-1])
+    return -costs.mean().item()
 
 
 def certified_share(estimator: Any, X: Any, y: Any = None) -> float:

@@ -134,7 +134,7 @@ def test_train_for_no_epochs_is_the_untrained_iteration(tmp_path):
     arguments = ("train", "--matrix-size", 3, *TINY, "--output", tmp_path / "model")
     result = run(*arguments)
     assert result.stdout.startswith("untrained: validation loss ")
-    assert result.stderr.splitlines() == [line for line in result.stderr.splitlines() if line.startswith("epoch 0,")]
+    assert [line.split(" ")[0] for line in result.stderr.splitlines()] == ["epoch", "On"]
     text = succeed("info", tmp_path / "model")
     assert "untrained, after 0 matrices from Uniform()" in text
     assert "trained on" not in text
@@ -146,7 +146,8 @@ def test_train_has_the_defaults_of_the_estimator():
     command = main.get_command(None, "train")
     defaults = {option.name: option.default for option in command.params}
     estimator = skdmi.NeuralMatrixInverter().get_params()
-    shared = ["depth", "width", "block", "start", "max_epochs", "batches_per_epoch", "batch_size", "learning_rate"]
+    shared = ["depth", "width", "block", "start", "n_atoms"]
+    shared += ["max_epochs", "batches_per_epoch", "batch_size", "learning_rate"]
     assert {name: defaults[name] for name in shared} == {name: estimator[name] for name in shared}
 
 
@@ -163,7 +164,7 @@ def test_train_on_data_takes_its_size_from_the_file(files, tmp_path):
     succeed("train", "--data", files[0], "--output", tmp_path / "model", *TINY)
     inverter = skdmi.NeuralMatrixInverter.from_pretrained(tmp_path / "model")
     assert inverter.matrix_size_ == 3
-    assert inverter.distribution_ == skdmi.distributions.Resampled()
+    assert inverter.distribution_ == skdmi.distributions.Members()
 
 
 def test_train_takes_a_distribution_by_name_or_in_json(tmp_path):

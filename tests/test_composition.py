@@ -18,7 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from skdmi import BlockInverter, EnsembleInverter, ExactInverter, NeuralMatrixInverter, RefinedInverter
-from skdmi.distributions import Resampled
+from skdmi.distributions import Members
 from skdmi.exceptions import SingularMatrixWarning
 from skdmi.metrics import frobenius_residuals, neg_mean_frobenius_residual
 from tests.marks import slow_but
@@ -97,7 +97,7 @@ def test_the_network_inside_is_fitted_for_what_it_sees(fitted, name):
     network = innermost(fitted)
     assert type(network) is NeuralMatrixInverter
     assert network.matrix_size_ == 3
-    assert network.distribution_ == Resampled()
+    assert network.distribution_ == Members()
 
 
 def test_a_clone_is_unfitted_and_fits_to_the_same(fitted, name):

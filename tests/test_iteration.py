@@ -28,6 +28,7 @@ from skdmi.iteration.loop import keep_better, recomputation_schedule
 from skdmi.linalg import exact_inverse, residual, scale_by_power_of_two, split_exponent
 from skdmi.linalg.residuals import identity_like
 from skdmi.modules import InverterResNet, PolynomialInverse
+from skdmi.modules.network import FAMILY
 from tests.matrices import make_stack
 from tests.products import ProductCounter
 from tests.tensors import DTYPES, REGULAR, assert_equal, fixed, norms_of, property_test, scaled, seeds, sizes, stack_of
@@ -323,7 +324,7 @@ def test_a_new_row_is_a_start_for_the_estimator(monkeypatch, tmp_path):
 
 
 def test_a_name_without_a_row_is_refused():
-    with pytest.raises(ValueError, match=re.escape(f"start='newton'; expected one of {tuple(STARTS)}")):
+    with pytest.raises(ValueError, match=re.escape(f"start='newton'; expected one of {(*STARTS, FAMILY)}")):
         InverterResNet(start="newton")
 
 

@@ -15,6 +15,7 @@ from torch.linalg import matrix_norm
 from skdmi.iteration import IDENTITY, STARTS, TRANSPOSE, iterate, minimal_residual, newton_schulz
 from skdmi.linalg import residual
 from skdmi.modules import BLOCKS, DenseInverse, FeedbackInverse, IdentityLoss, InverterResNet, PolynomialInverse
+from skdmi.modules.network import FAMILY
 from tests.marks import slow_but
 from tests.matrices import KINDS
 from tests.products import ProductCounter
@@ -386,7 +387,7 @@ def test_the_products_spent_are_the_products_counted(options, depth, n_products,
     [
         ({"block": "convolutional"}, re.escape(f"block='convolutional'; expected one of {tuple(BLOCKS)}")),
         ({"normalize": "spectral"}, r"normalize='spectral'; expected one of \('frobenius', 'none'\)"),
-        ({"start": "inverse"}, re.escape(f"start='inverse'; expected one of {tuple(STARTS)}")),
+        ({"start": "inverse"}, re.escape(f"start='inverse'; expected one of {(*STARTS, FAMILY)}")),
         ({"precision": "bfloat16"}, r"precision='bfloat16'; expected one of \('float32', 'float64'\)"),
         *(({"block": block}, rf"block='{block}' reads entries, so it needs .*matrix_size=m") for block in ENTRYWISE),
     ],

@@ -19,7 +19,7 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from skorch.callbacks import Callback
 
 from skdmi import NeuralMatrixInverter, RefinedInverter, load_pretrained
-from skdmi.distributions import Mixture, Normal, Resampled, Uniform, Wishart
+from skdmi.distributions import Members, Mixture, Normal, Uniform, Wishart
 from skdmi.estimators.devices import resolve_device
 from skdmi.exceptions import DeviceFallbackWarning
 from skdmi.iteration import STARTS, minimal_residual
@@ -62,10 +62,10 @@ class TestFit:
         assert all(row.keys() == keys for row in inverter.history_)
 
     @pytest.mark.parametrize("flat", [False, True])
-    def test_with_X_resamples_it(self, flat):
+    def test_with_X_draws_members_and_pairs(self, flat):
         X = make_stack("well", 20, 3)
         inverter = make_tiny(max_epochs=0).fit(X.reshape(20, 9) if flat else X)
-        assert inverter.distribution_ == Resampled()
+        assert inverter.distribution_ == Members()
         assert (inverter.matrix_size_, inverter.n_features_in_) == (3, 9)
 
     def test_no_data_stays_in_the_estimator(self):
@@ -256,7 +256,7 @@ class TestGoingOn:
 
     def test_auto_means_X_wherever_there_is_one(self, tiny_network):
         tuned = copy.deepcopy(tiny_network).partial_fit(make_stack("well", 20, 3))
-        assert tuned.distribution_ == Resampled()
+        assert tuned.distribution_ == Members()
         assert copy.deepcopy(tiny_network).partial_fit().distribution_ == Uniform()
 
     def test_partial_fit_keeps_to_the_size(self, tiny_network):

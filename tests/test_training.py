@@ -8,7 +8,7 @@ import torch
 from sklearn.utils import check_random_state
 from skorch.callbacks import Callback, EarlyStopping
 
-from skdmi.distributions import Mixture, Normal, Resampled, Spectrum, Uniform
+from skdmi.distributions import Members, Mixture, Normal, Resampled, Spectrum, Uniform
 from skdmi.modules import InverterResNet
 from skdmi.training import MatrixBatches, MatrixStream, Settings, constant, cosine, pose_problem, stream_seed, train
 from tests.matrices import make_stack
@@ -86,10 +86,10 @@ class TestPoseProblem:
         assert problem.distribution == Uniform()
         assert problem.checks is None
 
-    def test_with_X_auto_resamples_and_holds_out(self):
+    def test_with_X_auto_draws_members_and_holds_out(self):
         X = torch.from_numpy(make_stack("well", 20, 3))
         problem = pose_problem("auto", (3,), X, **self.options)
-        assert problem.distribution == Resampled()
+        assert problem.distribution == Members()
         assert len(problem.checks) == 2
         assert len(problem.members) == 18
         assert not (problem.members[:, None] == X[None]).all(dim=(-1, -2)).any(dim=0).all()

@@ -36,16 +36,25 @@ POSITIVE = click.IntRange(min=1)
 NUMBER = click.IntRange(min=0)
 
 
-def name_in(module: str, table: str) -> Callable[[str], str]:
-    """Return the type of a name in a table of the package, which is imported only when the command runs."""
+def name_in(module: str, table: str, *others: str) -> Callable[[str], str]:
+    """Return the type of a name in a table of the package, which is imported only when the command runs, or another."""
 
     def name(text: str) -> str:
-        names = getattr(import_module(module), table)
+        names = (*others, *getattr(import_module(module), table))
         if text not in names:
             raise click.BadParameter(f"Got {text!r}; expected one of {', '.join(names)}.")
         return text
 
     return name
+
+
+def number_or_auto(text: str) -> int | str:
+    """Return a number that is not negative, or the word ``"auto"``."""
+    if text == "auto":
+        return text
+    if not text.isdecimal():
+        raise click.BadParameter(f"Got {text!r}; expected 'auto' or a number that is not negative.")
+    return int(text)
 
 
 def distribution(text: str) -> Any:

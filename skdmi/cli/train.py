@@ -18,6 +18,7 @@ from skdmi.cli.options import (
     distribution,
     example,
     name_in,
+    number_or_auto,
     plot_option,
     random_state_option,
 )
@@ -40,12 +41,12 @@ def _check_tensorboard(ctx: click.Context, param: click.Parameter, directory: Pa
     multiple=True,
     help="The side m of the matrices. Given several times, a polynomial network learns them all, and then takes any.",
 )
-@click.option("--data", type=INPUT_FILE, help="Train on endless variations of the matrices in this file.")
+@click.option("--data", type=INPUT_FILE, help="Train on the matrices in this file, and on convex pairs of them.")
 @click.option(
     "--distribution",
     type=distribution,
     help="Where training matrices come from: a name (Uniform, Wishart, ...) or a description in JSON, such as "
-    '\'{"name": "Uniform", "low": -1, "high": 1}\'.  [default: Uniform; with --data, Resampled]',
+    '\'{"name": "Uniform", "low": -1, "high": 1}\'.  [default: Uniform; with --data, Members]',
 )
 @click.option("--depth", type=POSITIVE, default=4, help="Number of residual blocks.")
 @click.option("--width", type=POSITIVE, default=16, help="Size of the hidden vector.")
@@ -57,9 +58,17 @@ def _check_tensorboard(ctx: click.Context, param: click.Parameter, directory: Pa
 )
 @click.option(
     "--start",
-    type=name_in("skdmi.iteration", "STARTS"),
-    default="transpose",
-    help="What a polynomial network starts from: transpose, or identity, for symmetric positive definite matrices.",
+    type=name_in("skdmi.iteration", "STARTS", "auto", "family"),
+    default="auto",
+    help="What a polynomial network starts from: transpose; identity, for positive definite matrices; family, fitted "
+    "to members; or auto, the best of these for --data, and transpose without.",
+)
+@click.option(
+    "--atoms",
+    "n_atoms",
+    type=number_or_auto,
+    default="auto",
+    help="Number of atoms of a family start, or auto, the best of 0, 16 and 32.",
 )
 @click.option("--epochs", "max_epochs", type=NUMBER, default=20, help="Number of epochs; 0: the untrained iteration.")
 @click.option("--batches-per-epoch", type=POSITIVE, default=100, help="Number of batches in an epoch.")

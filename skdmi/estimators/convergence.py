@@ -11,6 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skdmi.estimators.policies import _users_stacklevel
 from skdmi.training import Outcome
+from skdmi.training.starting import ENOUGH_MEMBERS
 
 _COLLECTOR: ContextVar[list[str] | None] = ContextVar("_COLLECTOR", default=None)
 
@@ -65,6 +66,21 @@ def describe_failure(
         f"max_epochs=0 gives the same at once; there may be something to learn with fewer steps than "
         f"depth={parameters['depth']}, or from a family of matrices of your own: fit(X)."
     )
+
+
+def warn_of_few_members(n_members: int) -> None:
+    """Warn that a family is to be learned from too few of its members.
+
+    >>> with collected() as said:
+    ...     warn_of_few_members(12)
+    >>> said[0][:37]
+    'There is little to learn from 12 matr'
+    """
+    if n_members < ENOUGH_MEMBERS:
+        warn_once(
+            f"There is little to learn from {n_members} matrices: 30 members of a family give it away roughly, 100 "
+            f"well. Give fit more of them, or a distribution that describes them."
+        )
 
 
 def warn_once(text: str) -> None:

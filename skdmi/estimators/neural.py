@@ -4,15 +4,13 @@ from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any, Self
 
-import numpy as np
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
 from torch import Tensor
 
 from skdmi.distributions import Distribution
 from skdmi.estimators.architecture import architecture_for, first_weights
 from skdmi.estimators.base import unchanged_on_error
-from skdmi.estimators.convergence import conclude
+from skdmi.estimators.convergence import conclude, warn_of_few_members
 from skdmi.estimators.devices import resolve_device
 from skdmi.estimators.network import NetworkInverter, build_network, to_arrays
 from skdmi.modules import BLOCKS
@@ -29,6 +27,7 @@ from skdmi.training import (
     describe_gain,
     measure_gain,
     pose_problem,
+    resolve_seed,
     resolve_sizes,
     train,
 )
@@ -37,12 +36,13 @@ from skdmi.training import (
 class NeuralMatrixInverter(NetworkInverter):
     r"""A residual network that learns to invert matrices from matrices generated on the fly.
 
-    The network starts from :math:`X = c A^T`, and each of its ``depth`` blocks adds to the running inverse X; it is
-    trained on fresh matrices only, with the identity loss :math:`\|I - A X\|_F`, so nothing is ever inverted to teach
-    it. With the default ``block="polynomial"`` the untrained network is a minimal-residual iteration
-    with deflation (:func:`skdmi.iteration.minimal_residual`), and training adds foresight. One trained network serves
-    every m: from the smallest to the largest size that it was trained for with foresight, elsewhere as the untrained
-    iteration.
+    The network starts from a first inverse X, and each of its ``depth`` blocks adds to the running one; it is
+    trained on fresh matrices only, with the identity loss :math:`\|I - A X\|_F`. With the default
+    ``block="polynomial"`` the untrained network is a minimal-residual iteration with deflation
+    (:func:`skdmi.iteration.minimal_residual`), and training adds foresight. Given members of a family of matrices,
+    ``fit(X)`` also learns a start (:class:`skdmi.iteration.FamilyStart`) that can halve the products or better, and
+    takes it only if it does. One network serves every m: within the sizes that it was trained for with what it has
+    learned, elsewhere as the untrained iteration.
 
     Parameters
     ----------
@@ -259,7 +259,8 @@ class NeuralMatrixInverter(NetworkInverter):
         Warns
         -----
         ConvergenceWarning
-            If no epoch gains anything beyond chance, or the loss stops being finite; the best weights are kept.
+            If no epoch gains anything beyond chance, or the loss stops being finite; the best weights are kept. If X
+            has fewer than 30 members to learn from.
         """
         del y
         with unchanged_on_error(self):
@@ -269,6 +270,8 @@ class NeuralMatrixInverter(NetworkInverter):
             stack = None if X is None else self._open_stack(X)
             schedule = cosine(self.max_epochs * self.batches_per_epoch)
             outcome = self._learn(stack, self.max_epochs, schedule, resuming=resuming, keep_last=False)
+        if stack is not None and self.distribution == "auto" and (self.max_epochs or self.start_ == FAMILY):
+            warn_of_few_members(len(stack))
         conclude(outcome, self.get_params(deep=False), from_trained=from_trained, is_fitted=self.start_ == FAMILY)
         return self
 
@@ -388,14 +391,6 @@ class NeuralMatrixInverter(NetworkInverter):
             name = self.distribution.__name__
             raise ValueError(f"distribution={name}, a class; expected an instance of it, such as {name}().")
         known = resuming and stack is None and isinstance(self.distribution, str)
-        seed = self._seed if resuming else _resolve_seed(self.random_state)
+        seed = self._seed if resuming else resolve_seed(self.random_state)
         distribution = self.distribution_ if known else self.distribution
         return pose_problem(distribution, sizes, stack, scale_free=scale_free, seed=seed)
-
-
-def _resolve_seed(random_state: Any) -> int:
-    if random_state is None:
-        return int(np.random.SeedSequence().generate_state(1)[0])
-    if isinstance(random_state, Integral):
-        return int(random_state)
-    return int(check_random_state(random_state).randint(2**31 - 1))

@@ -116,7 +116,7 @@ class TrainingDisplay:
             if loss is not None:
                 label = None if self.first_ else "first weights"
                 self.first_.append(above.axhline(loss, color=f"C{k}", linestyle=":", linewidth=1.2, label=label))
-        above.set(yscale="log", ylabel=self._loss_name(), title=self.name or "")
+        above.set(yscale=self._scale(), ylabel=self._loss_name(), title=self.name or "")
         above.legend(
             fontsize="small", frameon=False, title="dashed: training" if many else None, title_fontsize="small"
         )
@@ -124,6 +124,11 @@ class TrainingDisplay:
         below.yaxis.set_major_formatter("{x:g}")
         below.xaxis.get_major_locator().set_params(integer=True)
         return self
+
+    def _scale(self) -> str:
+        """Return the scale of the axis of losses; of 1 x 1 matrices, say, all may be 0."""
+        losses = [row[key] for history in self.histories for row in history for key in ("train_loss", "valid_loss")]
+        return "log" if any(loss > 0 for loss in losses) else "linear"
 
     def _loss_name(self) -> str:
         weights = set(self.log_weights)

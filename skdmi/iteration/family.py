@@ -57,6 +57,7 @@ class FamilyStart(nn.Module):
     n_products = 1
     asks = "members of the family that it was fitted to"
 
+    plain: Start
     constant: Tensor
     atoms: Tensor
     equations: Tensor

@@ -1,6 +1,6 @@
 """What an inverse to a tolerance costs: steps, products and operations, matrix by matrix."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -26,17 +26,18 @@ class Iteration(NamedTuple):
 
     def products(self, n_steps: Tensor) -> Tensor:
         """Return the products for numbers of steps, infinite where the steps are; the last residual included."""
-        return self._look_up(n_steps, [max(0, count_products(n, self.start)) for n in range(MAX_STEPS + 1)])
+        return _look_up(n_steps, lambda n: max(0, count_products(n, self.start)))
 
     def operations(self, n_steps: Tensor, m: int) -> Tensor:
         """Return the operations for numbers of steps on m x m matrices, infinite where the steps are."""
-        return self._look_up(n_steps, [count_operations(m, n, self.start, self.rank) for n in range(MAX_STEPS + 1)])
+        return _look_up(n_steps, lambda n: count_operations(m, n, self.start, self.rank))
 
-    @staticmethod
-    def _look_up(n_steps: Tensor, costs: list[int]) -> Tensor:
-        reached = n_steps.isfinite()
-        index = torch.where(reached, n_steps, 0).long()
-        return torch.where(reached, torch.tensor(costs, dtype=torch.float64, device=n_steps.device)[index], torch.inf)
+
+def _look_up(n_steps: Tensor, cost: Callable[[int], int]) -> Tensor:
+    reached = n_steps.isfinite()
+    index = torch.where(reached, n_steps, 0).long()
+    costs = torch.tensor([cost(n) for n in range(int(index.max()) + 1)], dtype=torch.float64, device=n_steps.device)
+    return torch.where(reached, costs[index], torch.inf)
 
 
 @torch.no_grad()

@@ -2,7 +2,7 @@
 
 from skdmi.training.gain import describe_gain, measure_gain
 from skdmi.training.loop import OPTIMIZERS, Outcome, Settings, constant, cosine, prediction_net, train
-from skdmi.training.problem import Problem, pose_problem, resolve_sizes
+from skdmi.training.problem import Problem, pose_problem, resolve_seed, resolve_sizes
 from skdmi.training.starting import Beginning, begin
 from skdmi.training.stream import MatrixBatches, MatrixStream, stream_seed
 
@@ -21,6 +21,7 @@ __all__ = [
     "measure_gain",
     "pose_problem",
     "prediction_net",
+    "resolve_seed",
     "resolve_sizes",
     "stream_seed",
     "train",

@@ -44,7 +44,7 @@ def measure_gain(network: InverterResNet, A: Tensor, first: InverterResNet | Non
     plain = start.plain if isinstance(start, FamilyStart) else start
     gain: dict[str, Any] = {"n_matrices": len(A), "matrix_size": A.shape[-1]}
     gain["untrained"] = _cost(A, Iteration(plain, core.rank))
-    if first is not None and start is not plain:
+    if first is not None and isinstance(first.core, PolynomialInverse) and start is not plain:
         gain["fitted"] = _cost(A, Iteration(first.core.start, core.rank))
     gain["trained"] = _cost(A, Iteration(start, core.rank), core)
     return gain

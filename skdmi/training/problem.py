@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.utils import check_random_state
 from torch import Tensor
 from torch.linalg import matrix_norm
 
-from skdmi.distributions import Distribution, Members, Uniform
+from skdmi.distributions import Distribution, Members, Resampled, Uniform
 from skdmi.linalg.scaling import split_exponent
 from skdmi.training.stream import Draw, MatrixBatches, draw_stack, stream_seed
 
@@ -63,7 +64,9 @@ class Problem:
         ValueError
             If a matrix is not finite.
         """
-        stacks = self._sample() if self.members is None else [self.members[:DOMAIN_MATRICES]]
+        stacks = self._sample()
+        if self.members is not None and isinstance(self.distribution, Members | Resampled):
+            stacks = [self.members[:DOMAIN_MATRICES]]
         if not all(A.isfinite().all() for A in stacks):
             raise ValueError(f"The distribution {self.distribution!r} draws matrices that are not finite.")
         scale = torch.cat([matrix_norm(A) / A.shape[-1] ** 0.5 for A in stacks]).numpy()
@@ -129,6 +132,19 @@ def pose_problem(
     draw = bind(scaled[kept].numpy())
     checks = scaled[held_out] if n_held_out else None
     return Problem(distribution, draw, (stack.shape[-1],), seed, members=stack[kept], checks=checks)
+
+
+def resolve_seed(random_state: Any) -> int:
+    """Return a seed: fresh for None, the number itself, or one that a RandomState draws.
+
+    >>> resolve_seed(7)
+    7
+    """
+    if random_state is None:
+        return int(np.random.SeedSequence().generate_state(1)[0])
+    if isinstance(random_state, Integral):
+        return int(random_state)
+    return int(check_random_state(random_state).randint(2**31 - 1))
 
 
 def resolve_sizes(named: Any, seen: int | None = None, fitted: int | None = None) -> tuple[int, ...]:

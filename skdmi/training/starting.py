@@ -10,7 +10,7 @@ from skdmi.iteration import STARTS, FamilyStart
 from skdmi.iteration.fitting import MOST_MEMBERS, Members, fit_family
 from skdmi.modules.cost import MAX_STEPS, Iteration, steps_to
 from skdmi.modules.network import FAMILY, PRECISIONS, normalized
-from skdmi.training.problem import Problem
+from skdmi.training.problem import VALIDATION_FRACTION, Problem
 from skdmi.training.stream import MatrixBatches
 
 AUTO = "auto"
@@ -19,6 +19,8 @@ TOLERANCES = (1e-1, 1e-2)
 LEAST_GAIN = 0.05
 """A learned start that saves less than this part of the operations is not worth its memory."""
 LEAST_MEMBERS = 8
+"""To fit a start to; unasked it is not tried with fewer than `ENOUGH_MEMBERS`."""
+ENOUGH_MEMBERS = 30
 MOST_HELD_OUT = 256
 
 
@@ -38,6 +40,11 @@ def begin(
     has_data = problem.members is not None or problem.checks is not None
     if start == AUTO and not (has_data and len(problem.sizes) == 1 and architecture["normalize"] == "frobenius"):
         return Beginning({"start": "transpose"}, {})
+    names = (FAMILY,) if start == FAMILY else tuple(STARTS)
+    if start == AUTO and (
+        problem.members is None or len(problem.members) >= ENOUGH_MEMBERS * (1 - VALIDATION_FRACTION)
+    ):
+        names = (*names, FAMILY)
     if len(problem.sizes) > 1:
         raise ValueError(f"start={start!r} is for matrices of one size, got the sizes {problem.sizes}.")
     family = problem.family(MOST_MEMBERS)
@@ -45,7 +52,7 @@ def begin(
     chosen = choose_start(
         normalized(family)[0],
         normalized(held_out)[0],
-        names=(*STARTS, FAMILY) if start == AUTO else (FAMILY,),
+        names=names,
         n_atoms=N_ATOMS if isinstance(n_atoms, str) else (n_atoms,),
         rank=architecture["rank"],
         dtype=PRECISIONS[architecture["precision"]],

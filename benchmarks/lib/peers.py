@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 from torch.linalg import matrix_norm
 
-from skdmi.iteration import IDENTITY, TRANSPOSE, Start, count_products, iterate, newton_schulz
+from skdmi.iteration import IDENTITY, TRANSPOSE, FamilyStart, Start, count_products, iterate, newton_schulz
+from skdmi.iteration.least_squares import fit_directions
 from skdmi.iteration.loop import keep_better
+from skdmi.iteration.starts import full
 from skdmi.linalg import characteristic_inverse, residual
 from skdmi.linalg.characteristic import characteristic_products
 from skdmi.linalg.residuals import identity_like
@@ -198,6 +200,49 @@ FAMILIES = (
     _characteristic_newton,
     _characteristic_minimal_residual,
 )
+
+
+SKETCH_ROWS = 8
+
+
+def sketched_steps(A: Tensor, start: Start | FamilyStart, n_steps: int, degree: int = 2) -> Iterator[Tensor]:
+    r"""Yield X from the start, and after each step of a polynomial that is fitted to a sketch of the residual.
+
+    .. math:: X \leftarrow X p(R), \qquad p = \operatorname{argmin}_p \|G (I - A X p(R))\|_F
+
+    with p of the ``degree`` 1 or 2 and all its coefficients free, and G eight random rows, new ones each step: the idea
+    of PRISM, which fits the polynomials of Newton-Schulz iterations to the matrix at hand, without their exact inner
+    products. A step costs ``degree + 1`` products, R recomputed; the best X so far is yielded.
+    """
+    generator = torch.Generator().manual_seed(0)
+    X, R = start.function(A)
+    best = full(X), R
+    yield best[0]
+    for _ in range(n_steps):
+        G = torch.randn(SKETCH_ROWS, A.shape[-1], generator=generator, dtype=A.dtype)
+        powers = [G.expand(len(A), -1, -1)]
+        for _ in range(degree + 1):
+            powers.append(powers[-1] @ R)
+        # The directions of the next residual: R - R^2, R^2 - R^3, and last I - R, as in a step of MR-3.
+        seen = [powers[k] - powers[k + 1] for k in (*range(1, degree + 1), 0)]
+        problem = fit_directions(powers[1], torch.stack(seen, dim=1))
+        c = problem.coefficients(problem.coordinates)[..., None, None]
+        P = c[:, 0] * R + (c[:, 1] * (R @ R) if degree == 2 else 0) + (1 + c[:, -1]) * identity_like(R)
+        X = X * P if X.shape[-1] == 1 else X @ P
+        R = residual(A, X)
+        best = keep_better(best, X, R)
+        yield best[0]
+
+
+def sketched_products(n_steps: int, start: Start | FamilyStart, degree: int = 2) -> int:
+    """Return the products of :func:`sketched_steps`, the last residual included."""
+    return max(0, start.n_products + (degree + 1) * n_steps)
+
+
+def sketched_operations(m: int, n_steps: int, start: Start | FamilyStart, degree: int = 2) -> int:
+    """Return the operations of :func:`sketched_steps`, about: products, sketches, sums of matrices, the start."""
+    beside = n_steps * ((degree + 1) * 2 * SKETCH_ROWS + 2 * degree + 6) * m**2 + start.n_operations(m)
+    return 2 * m**3 * sketched_products(n_steps, start, degree) + beside
 
 
 def unit_scale(A: Tensor) -> Tensor:

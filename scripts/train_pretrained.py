@@ -2,8 +2,9 @@
 
 A model is trained in rounds, each a cosine schedule of its own from a third of the learning rate before. After every
 round it is saved in ``build/pretrained/``, and a run that was interrupted goes on from the last round saved; the last
-round goes to ``skdmi/pretrained/``: weights, and a card with settings, seed, domain, history, and what the model
-reaches on fresh matrices. A model whose rounds are all there is only measured anew.
+round goes to ``skdmi/pretrained/``: weights, and a card with settings, seed, domain, history, what the model reaches on
+fresh matrices, and what it gained over the untrained network. A model whose rounds are all there is only measured anew.
+Models of a family start from what is fitted to its members; training keeps that where it gains nothing.
 """
 
 import argparse
@@ -17,8 +18,10 @@ from typing import Any
 import torch
 
 from benchmarks.lib.figures import model_figures
+from benchmarks.lib.gain import measured_gain
+from scripts.montage import spatial_covariance
 from skdmi import NeuralMatrixInverter
-from skdmi.distributions import Uniform
+from skdmi.distributions import Affine, Covariance, GaussianProcessKernel, Uniform
 from skdmi.persistence import SHIPPED
 
 BUILD = Path(__file__).parents[1] / "build" / "pretrained"
@@ -33,9 +36,25 @@ DEFAULTS: dict[str, Any] = {
     "random_state": 0,
     "verbose": 1,
 }
+KERNELS = ("rbf", "matern12", "matern32", "matern52", "rational-quadratic")
+GRID = GaussianProcessKernel("grid", KERNELS, length_scales=(0.1, 1.0), noise=(1e-3, 1e-1))
+EPOCH = 256
+"""Observations of an electroencephalogram: a second at 256 Hz."""
+FAMILY: dict[str, Any] = {"start": "family", "max_epochs": 2, "batches_per_epoch": 20, "learning_rate": 3e-5}
 MODELS: dict[str, dict[str, Any]] = {
     "uniform-3x3-short": {"depth": 1, "matrix_size": 3, "max_epochs": 4},
     "uniform-16x16-short": {"depth": 3, "matrix_size": 16, "max_epochs": 6, "batch_size": 256},
+    "kernel-grid-4x4": FAMILY | {"depth": 1, "matrix_size": 16, "distribution": GRID, "n_atoms": 12},
+    "kernel-grid-8x8": FAMILY | {"depth": 2, "matrix_size": 64, "distribution": GRID, "n_atoms": 16, "batch_size": 128},
+    "eeg-covariance": FAMILY
+    | {
+        "depth": 3,
+        "matrix_size": 19,
+        "distribution": Covariance(spatial_covariance(), degrees_of_freedom=EPOCH),
+        "n_atoms": 0,
+    },
+    "diffusion-6x6": FAMILY
+    | {"depth": 1, "matrix_size": 36, "distribution": Affine.diffusion(side=6), "n_atoms": 16, "batch_size": 256},
 }
 
 
@@ -79,10 +98,12 @@ def measure(name: str, inverter: NeuralMatrixInverter) -> None:
     sizes = inverter.matrix_size if isinstance(inverter.matrix_size, tuple) else (inverter.matrix_size,)
     content["trained_on"] = f"CPU ({platform.machine()}), {torch.get_num_threads()} thread(s)"
     content["figures"] = model_figures(inverter, sizes, inverter.distribution_)
+    content["gain"] = gain = measured_gain(inverter)
     card.write_text(json.dumps(content, indent=1) + "\n")
     size = sum(file.stat().st_size for file in (SHIPPED / name).iterdir())
     seconds = sum(row["seconds"] for row in content["fitted"]["history_"])
     print(f"{name}: {size / 1e3:.0f} kB, {seconds:.0f} s, loss {inverter.best_loss_:.3e}")
+    print("  gain {:.2e} ({:.2e} to {:.2e}), {:.0%}".format(gain["gain"], *gain["interval"], gain["share"]))
     for m, figures in content["figures"].items():
         shares = ", ".join(f"{share:.2%}" for share in figures["within_tolerance_shares"].values())
         print(

@@ -13,6 +13,7 @@ import torch
 import skdmi
 from benchmarks import routes, throughput
 from benchmarks.calls import Call, calls_of, count_changes
+from benchmarks.lib.gain import measured_gain
 from benchmarks.lib.inverses import NUMPY, TORCH, with_singular_members
 from benchmarks.lib.kalman import Bank
 from benchmarks.lib.machine import TUNING, spell, start_as_it_is
@@ -28,7 +29,8 @@ from skdmi import NeuralMatrixInverter
 from skdmi.distributions import from_dict
 from skdmi.estimators.direct import ROUTES, route_for
 from skdmi.iteration import count_products, minimal_residual
-from skdmi.persistence import pretrained_names, read_card
+from skdmi.persistence import SHIPPED, pretrained_names, read_card
+from tests.marks import slow_but
 from tests.matrices import make_stack
 
 ROOT = Path(__file__).parents[1]
@@ -134,6 +136,24 @@ def test_a_card_has_the_settings_of_the_script(name):
     settings, card = DEFAULTS | MODELS[name], read_card(name)
     assert NeuralMatrixInverter(**settings).depth == card["parameters"]["depth"]
     assert settings["distribution"] == from_dict(card["fitted"]["distribution_"])
+
+
+@pytest.mark.parametrize("name", slow_but(["uniform-3x3-short", "diffusion-6x6"], MODELS))
+def test_every_shipped_model_gains_on_fresh_matrices(name):
+    """Of as many products as the untrained network beside it, or fewer; by more than a twentieth, and beyond chance."""
+    model = NeuralMatrixInverter.from_pretrained(name)
+    gain, stated = (
+        measured_gain(model, n_matrices=20_000 if model.matrix_size_ < 20 else 2_000, random_state=3),
+        read_card(name)["gain"],
+    )
+    for found in (gain, stated):
+        assert found["interval"][0] > 0
+        assert found["share"] > 0.05
+        assert found["trained"]["products"] <= found["untrained"]["products"]
+    assert stated["n_matrices"] >= 20_000
+    assert gain["interval"][0] < stated["interval"][1]
+    assert stated["interval"][0] < gain["interval"][1]
+    assert stated["weights_bytes"] == gain["weights_bytes"] < (SHIPPED / name / "model.safetensors").stat().st_size
 
 
 def test_what_is_spent_is_told_beside_the_first_of_the_same_turn():

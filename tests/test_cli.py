@@ -608,8 +608,23 @@ def test_info_tells_what_is_untrained_of_old_models_too(block, trained, tmp_path
             del card["fitted"]["best_epoch_"], card["fitted"]["first_loss_"]
             path.write_text(json.dumps(card))
         says_trained = trained or (is_old and block == "dense")
-        for line in (succeed("info").splitlines()[0], succeed("info", tmp_path / "model")):
+        of_model = [line for line in succeed("info", tmp_path / "model").splitlines() if line.startswith("training")]
+        for line in (succeed("info").splitlines()[0], *of_model):
             assert ("trained on" in line, "untrained" in line) == (says_trained, not says_trained)
+
+
+def test_info_says_what_is_fitted_and_what_was_gained(tmp_path):
+    family = skdmi.distributions.Affine.diffusion(side=2)
+    inverter = skdmi.NeuralMatrixInverter(
+        1, 4, start="family", n_atoms=0, matrix_size=4, distribution=family, max_epochs=0, random_state=0
+    ).fit()
+    inverter.save_pretrained(tmp_path / "model")
+    rows = dict(line.split(maxsplit=1) for line in succeed("info", tmp_path / "model").splitlines())
+    assert rows["training"] == f"fitted to members of {family!r}, after 0 matrices"
+    assert rows["gain"].startswith("On ")
+    rows = dict(line.split(maxsplit=1) for line in succeed("info", "diffusion-6x6").splitlines())
+    assert rows["gain"].startswith("mean residual norm ")
+    assert "untrained (6 products, " in rows["gain"]
 
 
 def test_info_describes_a_model(model):

@@ -49,19 +49,43 @@ def _figures(card: ModelCard) -> dict[str, int]:
     }
 
 
+def _gain(card: ModelCard) -> str | None:
+    """Say what training bought: the card of a shipped model compares residual norms, any other the products to one."""
+    fitted = card.content["fitted"].get("gain_")
+    if "gain" not in card.content:
+        from skdmi.training import describe_gain  # imports torch
+
+        return describe_gain(fitted) if fitted else None
+    gain = card.content["gain"]
+    before, after = (
+        f"{gain[name]['mean']:.2g} {word} ({gain[name]['products']} products, {gain[name]['operations']:,} operations)"
+        for name, word in (("untrained", "untrained"), ("trained", card.state))
+    )
+    low, high = gain["interval"]
+    return (
+        f"mean residual norm {before}, {after}: {gain['gain']:.2g} less (95 %: {low:.2g} to {high:.2g}), for "
+        f"{gain['weights_bytes'] / 1e3:.0f} kB of weights"
+    )
+
+
 def _rows(card: ModelCard, figures: dict[str, int]) -> dict[str, str]:
     fitted, domain = card.content["fitted"], card.content["fitted"]["domain_"]
-    texts = card.texts
-    seen = f"{fitted['n_matrices_seen_']:,} matrices from {texts['source']}"
+    texts, n_seen = card.texts, f"{fitted['n_matrices_seen_']:,}"
     rows = {
         "model": card.name,
         "matrices": texts["matrices"],
         "network": texts["network"],
         "parameters": f"{figures['n_parameters']:,}",
         "products": f"{figures['n_products']} of m x m matrices for each inverse",
-        "training": f"untrained, after {seen}" if card.state == "untrained" else f"{card.state} on {seen}",
+        "training": {
+            "untrained": f"untrained, after {n_seen} matrices from {texts['source']}",
+            "fitted": f"{texts['training']}, after {n_seen} matrices",
+            "trained": f"trained on {n_seen} matrices from {texts['source']}",
+        }[card.state],
         "validation": f"loss {fitted['best_loss_']:.4g}, {fitted['n_iter_']} epochs",
     }
+    if gain := _gain(card):
+        rows["gain"] = gain
     for m, measured in card.content.get("figures", {}).items():
         rows[f"at {m} x {m}"] = (
             f"{measured['products']} products, mean residual norm {measured['mean']:.1e}, "

@@ -63,7 +63,11 @@ class ModelCard:
             "matrices": f"{m} x {m}" if m else "any size",
             "network": network if start == usual else f"{network}, start {start}",
             "source": source,
-            "training": f"{self.state} on {source}" if self.state != "untrained" else "untrained",
+            "training": {
+                "untrained": "untrained",
+                "fitted": f"fitted to members of {source}",
+                "trained": f"trained on {source}",
+            }[self.state],
         }
 
 

@@ -31,7 +31,7 @@ print(report.summary())
 # certified: the last column says for how many.
 
 trained = network.estimator
-untrained = InverterResNet(trained.depth, trained.width, start=trained.start, matrix_size=3)
+untrained = InverterResNet(trained.depth, trained.width, start=trained.start_, matrix_size=3)
 print(f"{trained.module_.n_products(3)} products, {trained.depth} blocks or steps")
 
 answers = {"network": network.transform(A)}

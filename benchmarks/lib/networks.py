@@ -29,7 +29,7 @@ class Network:
     @property
     def start(self) -> str:
         """What it starts from; "" where it reads entries."""
-        return self.first.start if self.first.block == "polynomial" else ""
+        return self.first.start_ if self.first.block == "polynomial" else ""
 
     @property
     def sizes(self) -> tuple[int, int]:

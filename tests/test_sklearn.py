@@ -24,9 +24,9 @@ from tests.common_checks import expected_failed_checks, open_padded_door
 from tests.matrices import make_stack
 
 TINY = {"depth": 1, "width": 4, "max_epochs": 1, "batches_per_epoch": 2, "batch_size": 16, "random_state": 0}
-# The fits of common checks are of a few steps, on matrices of scikit-learn's choice: to gain nothing is no failure.
+# Common checks fit for a few steps, on a few matrices of scikit-learn's choice: to gain nothing is no failure.
 pytestmark = pytest.mark.filterwarnings(
-    "ignore:(. of . members. )?Training gained nothing:sklearn.exceptions.ConvergenceWarning"
+    "ignore:(. of . members. )?(Training gained nothing|There is little to learn):sklearn.exceptions.ConvergenceWarning"
 )
 STACK = make_stack(n_matrices=12, m=3)
 FLAT = STACK.reshape(12, 9)

@@ -15,7 +15,7 @@ from skdmi.training.stream import MatrixBatches
 
 AUTO = "auto"
 N_ATOMS = (0, 16, 32)
-TOLERANCES = (1e-1, 1e-2)
+TOLERANCE = 1e-2
 LEAST_GAIN = 0.05
 """A learned start that saves less than this part of the operations is not worth its memory."""
 LEAST_MEMBERS = 8
@@ -41,9 +41,8 @@ def begin(
     if start == AUTO and not (has_data and len(problem.sizes) == 1 and architecture["normalize"] == "frobenius"):
         return Beginning({"start": "transpose"}, {})
     names = (FAMILY,) if start == FAMILY else tuple(STARTS)
-    if start == AUTO and (
-        problem.members is None or len(problem.members) >= ENOUGH_MEMBERS * (1 - VALIDATION_FRACTION)
-    ):
+    has_enough = problem.members is None or len(problem.members) >= ENOUGH_MEMBERS * (1 - VALIDATION_FRACTION)
+    if start == AUTO and has_enough:
         names = (*names, FAMILY)
     if len(problem.sizes) > 1:
         raise ValueError(f"start={start!r} is for matrices of one size, got the sizes {problem.sizes}.")
@@ -81,7 +80,7 @@ def choose_start(
     rank: int = 2,
     dtype: torch.dtype = torch.float32,
 ) -> Beginning:
-    """Return the start from which held-out members need fewest operations to residual norms of 0.1 and 0.01.
+    """Return the start from which held-out members need fewest operations to a residual norm of 0.01.
 
     Parameters
     ----------
@@ -122,6 +121,6 @@ def _fitted(start: FamilyStart, plain: str) -> Beginning:
 
 
 def mean_operations(A: Tensor, iteration: Iteration) -> float:
-    """Return the mean number of operations to `TOLERANCES`; what does not get there counts all `MAX_STEPS` steps."""
-    n_steps = steps_to(A, TOLERANCES, iteration).clamp_max(MAX_STEPS)
+    """Return the mean number of operations to `TOLERANCE`; what does not get there counts all `MAX_STEPS` steps."""
+    n_steps = steps_to(A, [TOLERANCE], iteration).clamp_max(MAX_STEPS)
     return iteration.operations(n_steps, A.shape[-1]).mean().item()

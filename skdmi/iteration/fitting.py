@@ -1,7 +1,8 @@
 """The family start in closed form, from members of a family."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 import scipy.linalg
 import torch
@@ -79,18 +80,31 @@ def fit_family(members: Members, n_atoms: int, *, plain: Start = TRANSPOSE) -> F
     >>> bool(start(A)[1].norm(dim=(1, 2)).max() < 1e-3)
     True
     """
-    start = _closed_form(members, n_atoms, plain)
+    return fit_families(members, [n_atoms], plain=plain)[0]
+
+
+def fit_families(members: Members, n_atoms: Sequence[int], *, plain: Start = TRANSPOSE) -> list[FamilyStart]:
+    """Return what :func:`fit_family` does for several numbers of atoms, which share most of the work.
+
+    >>> A = torch.eye(2, dtype=torch.float64).expand(40, 2, 2)
+    >>> [len(start.atoms) for start in fit_families(Members.of(A), [0, 1])]
+    [0, 1]
+    """
+    most = max(n_atoms)
+    basis = _Basis.of(members, most)
+    starts = [basis.start(count, plain) for count in n_atoms]
     fold = torch.arange(len(members)) % N_FOLDS
-    left_out: list[tuple[Tensor, Tensor]] = []
+    left_out: list[list[tuple[Tensor, Tensor]]] = [[] for _ in n_atoms]
     for number in range(min(N_FOLDS, len(members))):
-        apart = members[fold == number].A
         rest = members[fold != number]
         if len(rest) > 0:
-            fitted = _closed_form(rest, n_atoms, plain)
-            left_out.append(fitted.estimates(apart))
-    if left_out:
-        set_guard(start, *map(torch.cat, zip(*left_out, strict=True)))
-    return start
+            of_rest = _Basis.of(rest, most)
+            for estimates, count in zip(left_out, n_atoms, strict=True):
+                estimates.append(of_rest.start(count, plain).estimates(members[fold == number].A))
+    for start, estimates in zip(starts, left_out, strict=True):
+        if estimates:
+            set_guard(start, *map(torch.cat, zip(*estimates, strict=True)))
+    return starts
 
 
 @torch.no_grad()
@@ -106,24 +120,39 @@ def set_guard(start: FamilyStart, mine: Tensor, theirs: Tensor) -> None:
     start.margin.fill_(0.95 if is_tight else 0.6)
 
 
-@torch.no_grad()
-def _closed_form(members: Members, n_atoms: int, plain: Start) -> FamilyStart:
-    A, inverse = members.A, members.inverse
-    n_members, m, _ = A.shape
-    moments = torch.stack([(A.mT @ A).mean(dim=0), A.mean(dim=0)])
-    constant, L = best_constant(moments)
-    n_atoms = min(n_atoms, n_members // MEMBERS_PER_ATOM, m**2 // 2)
-    atoms = _principal_atoms(inverse - constant, L, n_atoms)
-    places, reading = _tell_tale_places(A)
-    start = FamilyStart(m, n_atoms, len(places), plain=plain).double()
-    start.constant.copy_(constant)
-    start.atoms.copy_(atoms)
-    start.places.copy_(places)
-    if n_atoms > 0:
-        start.equations.copy_(_equations(A[:N_SKETCHED], constant, atoms, reading))
-    start.moments.copy_(moments)
-    start.n_members.fill_(n_members)
-    return start
+class _Basis(NamedTuple):
+    """What family starts of any number of atoms share."""
+
+    members: Tensor
+    moments: Tensor
+    constant: Tensor
+    atoms: Tensor
+    places: Tensor
+    reading: Tensor
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, members: Members, n_atoms: int) -> Self:
+        A = members.A
+        moments = torch.stack([(A.mT @ A).mean(dim=0), A.mean(dim=0)])
+        constant, L = best_constant(moments)
+        n_atoms = min(n_atoms, len(A) // MEMBERS_PER_ATOM, A.shape[-1] ** 2 // 2)
+        return cls(
+            A, moments, constant, _principal_atoms(members.inverse - constant, L, n_atoms), *_tell_tale_places(A)
+        )
+
+    @torch.no_grad()
+    def start(self, n_atoms: int, plain: Start) -> FamilyStart:
+        atoms = self.atoms[:n_atoms]
+        start = FamilyStart(self.members.shape[-1], len(atoms), len(self.places), plain=plain).double()
+        start.constant.copy_(self.constant)
+        start.atoms.copy_(atoms)
+        start.places.copy_(self.places)
+        if len(atoms) > 0:
+            start.equations.copy_(_equations(self.members[:N_SKETCHED], self.constant, atoms, self.reading))
+        start.moments.copy_(self.moments)
+        start.n_members.fill_(len(self.members))
+        return start
 
 
 def best_constant(moments: Tensor) -> tuple[Tensor, Tensor]:

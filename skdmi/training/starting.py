@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from skdmi.iteration import STARTS, FamilyStart
-from skdmi.iteration.fitting import MOST_MEMBERS, Members, fit_family
+from skdmi.iteration.fitting import MOST_MEMBERS, Members, fit_families
 from skdmi.modules.cost import MAX_STEPS, Iteration, steps_to
 from skdmi.modules.network import FAMILY, PRECISIONS, normalized
 from skdmi.training.problem import VALIDATION_FRACTION, Problem
@@ -107,8 +107,8 @@ def choose_start(
     if FAMILY not in names or family is None or len(members := Members.of(family)) < LEAST_MEMBERS:
         return beginning
     least = plain_costs[plain] * (1 - LEAST_GAIN) if len(names) > 1 else torch.inf
-    for count in n_atoms:
-        start = fit_family(members, count, plain=STARTS[plain]).to(dtype)
+    for fitted in fit_families(members, n_atoms, plain=STARTS[plain]):
+        start = fitted.to(dtype)
         cost = mean_operations(held_out, Iteration(start, rank))
         if cost < least:
             least, beginning = cost, _fitted(start, plain)

@@ -13,12 +13,15 @@ import torch
 import skdmi
 from benchmarks import routes, throughput
 from benchmarks.calls import Call, calls_of, count_changes
+from benchmarks.lib.families import FAMILIES as LEARNED
+from benchmarks.lib.families import off_family, rounding_floor
+from benchmarks.lib.family_plots import save_plots as save_family_plots
 from benchmarks.lib.gain import measured_gain
 from benchmarks.lib.inverses import NUMPY, TORCH, with_singular_members
 from benchmarks.lib.kalman import Bank
 from benchmarks.lib.machine import TUNING, spell, start_as_it_is
 from benchmarks.lib.operations import count_operations
-from benchmarks.lib.peers import FAMILIES, unlearned
+from benchmarks.lib.peers import FAMILIES, sketched_products, sketched_steps, unlearned
 from benchmarks.lib.readme import BEGIN, CELLS, END, put, table
 from benchmarks.lib.records import load_records, save_records
 from benchmarks.lib.routes import only, working_routes
@@ -28,7 +31,7 @@ from scripts.train_pretrained import DEFAULTS, MODELS
 from skdmi import NeuralMatrixInverter
 from skdmi.distributions import from_dict
 from skdmi.estimators.direct import ROUTES, route_for
-from skdmi.iteration import count_products, minimal_residual
+from skdmi.iteration import STARTS, count_products, minimal_residual
 from skdmi.persistence import SHIPPED, pretrained_names, read_card
 from tests.marks import slow_but
 from tests.matrices import make_stack
@@ -71,6 +74,17 @@ def test_more_products_leave_no_larger_a_residual(A, name):
     ]
     assert norms[-1] < 1e-4
     assert norms[-1] <= 2 * norms[0] + 1e-5
+
+
+@pytest.mark.parametrize("degree", [1, 2])
+@pytest.mark.parametrize("start", STARTS.values(), ids=STARTS)
+def test_a_sketched_step_leaves_no_larger_a_residual_and_has_its_products(A, start, degree):
+    identity = torch.eye(5)
+    norms = torch.stack([(identity - A @ X).norm(dim=(1, 2)) for X in sketched_steps(A, start, 8, degree)])
+    assert (norms[1:] <= norms[:-1] * 1.001 + 1e-6).all()
+    if start is STARTS["transpose"]:
+        assert norms[-1].median() < 1e-3
+    assert sketched_products(3, start, degree) == start.n_products + 3 * (degree + 1)
 
 
 def test_operations_count_every_product(A):
@@ -241,3 +255,38 @@ def test_figures_of_speed_in_the_docs_are_those_that_are_kept(name):
 def test_figures_of_speed_are_drawn(tmp_path):
     save_plots(RESULTS, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"speed.png", "speed_large.png"}
+
+
+@pytest.mark.parametrize("family", LEARNED, ids=lambda family: family.name)
+def test_a_family_to_learn_has_inverses_and_a_world_around_it(family):
+    members = family.sample(20, 0)
+    assert np.linalg.cond(members).max() < 1e6
+    assert np.array_equal(members, members.mT) == family.is_definite
+    others = dict(off_family(family, 60))
+    assert family.name not in others
+    assert sum(map(len, others.values())) == 60
+    assert {A.shape[1:] for A in others.values()} == {(family.m, family.m)}
+
+
+def test_rounding_is_to_blame_for_what_lapack_leaves():
+    A = torch.from_numpy(make_stack("spd", 20, 8)).float()
+    X = torch.linalg.inv(A)
+    assert ((torch.eye(8) - A.double() @ X.double()).norm(dim=(1, 2)) < 4 * rounding_floor(A, X)).all()
+
+
+@pytest.mark.slow
+def test_the_script_of_families_keeps_what_it_measured(tmp_path):
+    file = tmp_path / "figures.json"
+    command = [sys.executable, "-m", "benchmarks.families", "channels", "--quick", "--json", str(file)]
+    printed = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+    machine, figures = load_records(file)
+    assert printed.startswith(spell(machine))
+    assert {"trained", "fitted", "LAPACK, float32"} <= {row["method"] for row in figures if row["part"] == "families"}
+    save_family_plots([row for row in figures if row["part"] == "families"], tmp_path)
+    assert (tmp_path / "families_channels.png").stat().st_size < 40_000
+
+
+def test_figures_of_families_in_the_docs_are_those_that_are_kept():
+    machine, figures = load_records(RESULTS / "families.json")
+    assert (ROOT / "docs" / "tables" / "families.txt").read_text().startswith(spell(machine))
+    assert {row["family"] for row in figures} == {family.name for family in LEARNED}

@@ -42,7 +42,7 @@ EPOCH = 256
 """Observations of an electroencephalogram: a second at 256 Hz."""
 FAMILY: dict[str, Any] = {"start": "family", "max_epochs": 2, "batches_per_epoch": 20, "learning_rate": 3e-5}
 MODELS: dict[str, dict[str, Any]] = {
-    "uniform-3x3-short": {"depth": 1, "matrix_size": 3, "max_epochs": 4},
+    "uniform-3x3-short": {"depth": 1, "width": 4, "matrix_size": 3, "max_epochs": 20},
     "uniform-16x16-short": {"depth": 3, "matrix_size": 16, "max_epochs": 6, "batch_size": 256},
     "kernel-grid-4x4": FAMILY | {"depth": 1, "matrix_size": 16, "distribution": GRID, "n_atoms": 12},
     "kernel-grid-8x8": FAMILY | {"depth": 2, "matrix_size": 64, "distribution": GRID, "n_atoms": 16, "batch_size": 128},

@@ -68,7 +68,7 @@ def _check_tensorboard(ctx: click.Context, param: click.Parameter, directory: Pa
     "n_atoms",
     type=number_or_auto,
     default="auto",
-    help="Number of atoms of a family start, or auto, the best of 0, 16 and 32.",
+    help="Number of atoms of a family start, or auto, the best of 0, 8, 16 and 32.",
 )
 @click.option("--epochs", "max_epochs", type=NUMBER, default=20, help="Number of epochs; 0: the untrained iteration.")
 @click.option("--batches-per-epoch", type=POSITIVE, default=100, help="Number of batches in an epoch.")

@@ -59,7 +59,7 @@ class NeuralMatrixInverter(NetworkInverter):
         ``"family"``, a :class:`skdmi.iteration.FamilyStart` fitted to members; or ``"auto"``, which with X is the one
         from which held-out members need fewest operations, and without X ``"transpose"``.
     n_atoms : int or "auto", default="auto"
-        Number of atoms of a family start; ``"auto"`` is the best of 0, 16 and 32.
+        Number of atoms of a family start; ``"auto"`` is the best of 0, 8, 16 and 32.
     matrix_size : int or tuple of int, default=None
         m. May be left out when ``fit`` is given X. With ``"polynomial"`` a tuple trains one network on several sizes,
         which then takes any.

@@ -27,7 +27,8 @@ class PolynomialInverse(nn.Module):
 
     O is zero at the start, so the untrained network is the iteration itself, and training can only add foresight: a
     step that is worse now and better later. The last step has nothing to foresee and stays at y (unless it is the only
-    one). What is learned at one size misleads at others, so outside ``sizes`` the network is the untrained iteration.
+    one). What is learned at one size misleads at others, so outside ``sizes`` the network is the untrained iteration;
+    and so it is for a matrix that a :class:`~skdmi.iteration.FamilyStart` refuses.
 
     Parameters
     ----------
@@ -80,12 +81,15 @@ class PolynomialInverse(nn.Module):
         if not (self.smallest <= m and (self.largest is None or m <= self.largest)):
             return least_residual
         h = A.new_zeros(A.shape[0], self.width)
+        known = self.start.accepts(A).unsqueeze(-1) if isinstance(self.start, FamilyStart) else None
 
         def choose(step: int, R: Tensor, problem: LeastSquares) -> Tensor:
             nonlocal h
             if step > len(self.blocks):
                 return problem.coordinates
             h, departure = self.blocks[step - 1](h, problem, R.shape[-1])
+            if known is not None:
+                departure = torch.where(known, departure, 0.0)
             return problem.coordinates + departure
 
         return choose

@@ -14,7 +14,7 @@ from skdmi.training.problem import VALIDATION_FRACTION, Problem
 from skdmi.training.stream import MatrixBatches
 
 AUTO = "auto"
-N_ATOMS = (0, 16, 32)
+N_ATOMS = (0, 8, 16, 32)
 TOLERANCE = 1e-2
 LEAST_GAIN = 0.05
 """A learned start that saves less than this part of the operations is not worth its memory."""
@@ -91,7 +91,7 @@ def choose_start(
     names : sequence of str
         The starts to choose among, of :data:`skdmi.iteration.STARTS`, and ``"family"``. A family start falls back on
         the best of the others; alone it is taken in any case.
-    n_atoms : sequence of int, default=(0, 16, 32)
+    n_atoms : sequence of int, default=(0, 8, 16, 32)
         Of family starts.
     rank : int, default=2
         Of the deflations.
@@ -99,9 +99,11 @@ def choose_start(
         In which the network computes.
     """
     held_out = held_out[:MOST_HELD_OUT].to(dtype)
-    plain_costs = {name: mean_operations(held_out, Iteration(STARTS[name], rank)) for name in STARTS if name in names}
+    plain_costs = {
+        name: typical_operations(held_out, Iteration(STARTS[name], rank)) for name in STARTS if name in names
+    }
     if not plain_costs:
-        plain_costs = {name: mean_operations(held_out, Iteration(start, rank)) for name, start in STARTS.items()}
+        plain_costs = {name: typical_operations(held_out, Iteration(start, rank)) for name, start in STARTS.items()}
     plain = min(plain_costs, key=plain_costs.__getitem__)
     beginning = Beginning({"start": plain}, {})
     if FAMILY not in names or family is None or len(members := Members.of(family)) < LEAST_MEMBERS:
@@ -109,7 +111,7 @@ def choose_start(
     least = plain_costs[plain] * (1 - LEAST_GAIN) if len(names) > 1 else torch.inf
     for fitted in fit_families(members, n_atoms, plain=STARTS[plain]):
         start = fitted.to(dtype)
-        cost = mean_operations(held_out, Iteration(start, rank))
+        cost = typical_operations(held_out, Iteration(start, rank))
         if cost < least:
             least, beginning = cost, _fitted(start, plain)
     return beginning
@@ -120,7 +122,11 @@ def _fitted(start: FamilyStart, plain: str) -> Beginning:
     return Beginning(arguments, {f"core.start.{name}": value for name, value in start.state_dict().items()})
 
 
-def mean_operations(A: Tensor, iteration: Iteration) -> float:
-    """Return the mean number of operations to `TOLERANCE`; what does not get there counts all `MAX_STEPS` steps."""
+def typical_operations(A: Tensor, iteration: Iteration) -> float:
+    """Return the operations to `TOLERANCE`: the mean of their mean and their 99th percentile, which a batch waits for.
+
+    What does not get there counts all `MAX_STEPS` steps.
+    """
     n_steps = steps_to(A, [TOLERANCE], iteration).clamp_max(MAX_STEPS)
-    return iteration.operations(n_steps, A.shape[-1]).mean().item()
+    operations = iteration.operations(n_steps, A.shape[-1])
+    return (operations.mean() + operations.quantile(0.99)).item() / 2

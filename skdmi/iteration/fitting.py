@@ -85,31 +85,39 @@ def fit_family(members: Members, n_atoms: int, *, plain: Start = TRANSPOSE) -> F
     >>> bool(start(A)[1].norm(dim=(1, 2)).max() < 1e-3)
     True
     """
-    return fit_families(members, [n_atoms], plain=plain)[0]
+    return fit_families(members, [n_atoms], plain=plain)[0].start
 
 
-def fit_families(members: Members, n_atoms: Sequence[int], *, plain: Start = TRANSPOSE) -> list[FamilyStart]:
+class Fitted(NamedTuple):
+    """A start, and those of the folds: each was fitted without some of the members, which judge it."""
+
+    start: FamilyStart
+    folds: list[tuple[FamilyStart, Tensor]]
+
+
+def fit_families(members: Members, n_atoms: Sequence[int], *, plain: Start = TRANSPOSE) -> list[Fitted]:
     """Return what :func:`fit_family` does for several numbers of atoms, which share most of the work.
 
     >>> A = torch.eye(2, dtype=torch.float64).expand(40, 2, 2)
-    >>> [len(start.atoms) for start in fit_families(Members.of(A), [0, 1])]
+    >>> [len(fitted.start.atoms) for fitted in fit_families(Members.of(A), [0, 1])]
     [0, 1]
     """
     most = max(n_atoms)
     basis = _Basis.of(members, most)
-    starts = [basis.start(count, plain) for count in n_atoms]
     fold = torch.arange(len(members)) % N_FOLDS
-    left_out: list[list[tuple[Tensor, Tensor]]] = [[] for _ in n_atoms]
-    for number in range(min(N_FOLDS, len(members))):
-        rest = members[fold != number]
-        if len(rest) > 0:
-            of_rest = _Basis.of(rest, most)
-            for estimates, count in zip(left_out, n_atoms, strict=True):
-                estimates.append(of_rest.start(count, plain).estimates(members[fold == number].A))
-    for start, estimates in zip(starts, left_out, strict=True):
-        if estimates:
-            set_guard(start, *map(torch.cat, zip(*estimates, strict=True)))
-    return starts
+    parts = [(members[fold != number], members[fold == number].A) for number in range(N_FOLDS)]
+    judged = [(_Basis.of(rest, most), apart) for rest, apart in parts if len(rest) > 0 and len(apart) > 0]
+    found = []
+    for count in n_atoms:
+        folds = [(of_rest.start(count, plain), apart) for of_rest, apart in judged]
+        start = basis.start(count, plain)
+        if folds:
+            set_guard(start, *map(torch.cat, zip(*(one.estimates(apart) for one, apart in folds), strict=True)))
+        for one, _ in folds:
+            one.bound.copy_(start.bound)
+            one.margin.copy_(start.margin)
+        found.append(Fitted(start, folds))
+    return found
 
 
 @torch.no_grad()

@@ -21,7 +21,7 @@ LEAST_GAIN = 0.05
 LEAST_MEMBERS = 8
 """To fit a start to; unasked it is not tried with fewer than `ENOUGH_MEMBERS`."""
 ENOUGH_MEMBERS = 30
-MOST_HELD_OUT = 256
+MOST_JUDGES = 256
 
 
 def begin(
@@ -80,14 +80,16 @@ def choose_start(
     rank: int = 2,
     dtype: torch.dtype = torch.float32,
 ) -> Beginning:
-    """Return the start from which held-out members need fewest operations to a residual norm of 0.01.
+    """Return the start from which members need fewest operations to a residual norm of 0.01.
+
+    A family start is judged by members that were left out of a fit, fold by fold.
 
     Parameters
     ----------
     family : Tensor of shape (n_members, m, m) or None
-        What a family start is fitted to.
+        What a family start is fitted to, and what judges.
     held_out : Tensor of shape (n_held_out, m, m)
-        Both are scaled as the network sees them.
+        What judges where there is no family. Both are scaled as the network sees them.
     names : sequence of str
         The starts to choose among, of :data:`skdmi.iteration.STARTS`, and ``"family"``. A family start falls back on
         the best of the others; alone it is taken in any case.
@@ -98,22 +100,20 @@ def choose_start(
     dtype : torch.dtype, default=torch.float32
         In which the network computes.
     """
-    held_out = held_out[:MOST_HELD_OUT].to(dtype)
-    plain_costs = {
-        name: typical_operations(held_out, Iteration(STARTS[name], rank)) for name in STARTS if name in names
-    }
-    if not plain_costs:
-        plain_costs = {name: typical_operations(held_out, Iteration(start, rank)) for name, start in STARTS.items()}
+    judges = (held_out if family is None else family)[:MOST_JUDGES].to(dtype)
+    plain_names = [name for name in STARTS if name in names] or list(STARTS)
+    plain_costs = {name: typical_operations([(judges, Iteration(STARTS[name], rank))]) for name in plain_names}
     plain = min(plain_costs, key=plain_costs.__getitem__)
     beginning = Beginning({"start": plain}, {})
     if FAMILY not in names or family is None or len(members := Members.of(family)) < LEAST_MEMBERS:
         return beginning
     least = plain_costs[plain] * (1 - LEAST_GAIN) if len(names) > 1 else torch.inf
-    for fitted in fit_families(members, n_atoms, plain=STARTS[plain]):
-        start = fitted.to(dtype)
-        cost = typical_operations(held_out, Iteration(start, rank))
+    for start, folds in fit_families(members, n_atoms, plain=STARTS[plain]):
+        share = MOST_JUDGES // len(folds)
+        judged = [(apart[:share].to(dtype), Iteration(one.to(dtype), rank)) for one, apart in folds]
+        cost = typical_operations(judged)
         if cost < least:
-            least, beginning = cost, _fitted(start, plain)
+            least, beginning = cost, _fitted(start.to(dtype), plain)
     return beginning
 
 
@@ -122,11 +122,20 @@ def _fitted(start: FamilyStart, plain: str) -> Beginning:
     return Beginning(arguments, {f"core.start.{name}": value for name, value in start.state_dict().items()})
 
 
-def typical_operations(A: Tensor, iteration: Iteration) -> float:
+def typical_operations(judged: Sequence[tuple[Tensor, Iteration]]) -> float:
     """Return the operations to `TOLERANCE`: the mean of their mean and their 99th percentile, which a batch waits for.
 
     What does not get there counts all `MAX_STEPS` steps.
+
+    Parameters
+    ----------
+    judged : sequence of (Tensor of shape (n_matrices, m, m), Iteration)
+        Matrices, and how they are inverted.
     """
-    n_steps = steps_to(A, [TOLERANCE], iteration).clamp_max(MAX_STEPS)
-    operations = iteration.operations(n_steps, A.shape[-1])
+    operations = torch.cat(
+        [
+            iteration.operations(steps_to(A, [TOLERANCE], iteration)[0].clamp_max(MAX_STEPS), A.shape[-1])
+            for A, iteration in judged
+        ]
+    )
     return (operations.mean() + operations.quantile(0.99)).item() / 2

@@ -216,7 +216,7 @@ def main() -> None:
 def print_all_tables(networks: Sequence[Network], options: argparse.Namespace, results: Results) -> None:
     found = {}
     for problem in PROBLEMS:
-        if not any(problem.concerns(network) for network in networks):
+        if not problem.budgets and not any(problem.concerns(network) for network in networks):
             continue
         A = sample(problem, options.n_matrices)
         found[problem.key] = rows = measure_all(problem, networks, A)

@@ -227,7 +227,7 @@ def neg_mean_refinement_steps(estimator: Any, X: Any, y: Any = None) -> float:
     >>> A = np.array([[[4.0, 1.0, 0.0], [1.0, 3.0, 1.0], [0.0, 1.0, 2.0]]])
     >>> learned = RefinedInverter(load_pretrained("uniform-3x3-short"))
     >>> neg_mean_refinement_steps(learned, A), neg_mean_refinement_steps(ExactInverter(), A)
-    (-2.0, 0.0)
+    (-1.0, 0.0)
     """
     del y
     final, final_X = _final_step(estimator, X)

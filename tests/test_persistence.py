@@ -170,5 +170,5 @@ def test_shipped_models_are_small_and_complete():
         parameters, fitted = card["parameters"], card["fitted"]
         epoch = parameters["batches_per_epoch"] * parameters["batch_size"]
         assert fitted["n_matrices_seen_"] == fitted["n_iter_"] * epoch
-        assert fitted["n_iter_"] % parameters["max_epochs"] == 0  # trained in rounds
+        assert fitted["n_iter_"] <= 3 * parameters["max_epochs"]  # trained in rounds
         assert isinstance(parameters["random_state"], int)

@@ -58,8 +58,8 @@ def begin(
     )
     if start == FAMILY and not chosen.state:
         raise ValueError(
-            f"start='family' needs at least {LEAST_MEMBERS} matrices that have an inverse, to be fitted to; got "
-            f"{len(family)} matrices. Give fit more of them, or try start='transpose'."
+            f"start='family' needs at least {LEAST_MEMBERS} matrices that have an inverse, beside the tenth that is held "
+            f"out; got {len(family)} to fit it to. Give fit more of them, or try start='transpose'."
         )
     return chosen
 

@@ -15,7 +15,7 @@ from skdmi import NeuralMatrixInverter
 from skdmi.distributions import Affine, Covariance, GaussianProcessKernel, Uniform, Wishart
 from skdmi.iteration import IDENTITY, STARTS, TRANSPOSE, FamilyStart, count_operations, count_products, iterate
 from skdmi.iteration.family import count_equations, least_squares
-from skdmi.iteration.fitting import Members, adapt, fit_family
+from skdmi.iteration.fitting import Members, adapt, fit_family, set_guard
 from skdmi.linalg.residuals import residual
 from skdmi.metrics import frobenius_residuals, neg_mean_operations
 from skdmi.modules import InverterResNet
@@ -285,6 +285,41 @@ def test_what_cannot_be_fitted_is_refused():
         NeuralMatrixInverter(start="family", matrix_size=(3, 4), **ALONE).fit()
     with pytest.raises(ValueError, match="expected one of"):
         NeuralMatrixInverter(start="inverse", **ALONE).fit(X)
+
+
+@pytest.mark.parametrize("members", [np.zeros((50, 16, 16)), DIFFUSION.sample(1, 16, random_state=9)])
+def test_few_or_singular_members_do_not_move_the_guard(members):
+    start = _start_of(DIFFUSION, IDENTITY)
+    guarded = copy.deepcopy(start)
+    adapt(guarded, normalized(torch.from_numpy(members))[0])
+    assert (guarded.bound, guarded.margin) == (start.bound, start.margin)
+
+
+def test_a_constant_alone_is_for_tight_families():
+    start = FamilyStart(4, n_atoms=0, n_places=0)
+    theirs = torch.ones(100, dtype=torch.float64)
+    set_guard(start, 0.5 * theirs, theirs)
+    assert start.bound > 0
+    set_guard(start, torch.linspace(0.1, 0.9, 100, dtype=torch.float64), theirs)
+    assert start.bound == 0
+
+
+def test_one_family_for_several_sizes_is_not_chosen():
+    X = DIFFUSION.sample(100, 16, random_state=0)
+    assert NeuralMatrixInverter(matrix_size=(16, 20), **ALONE).fit(X).start_ == "transpose"
+
+
+@pytest.mark.parametrize("name", ["module__start", "module__n_atoms"])
+def test_the_start_is_set_by_parameters_alone(name):
+    with pytest.raises(ValueError, match=f"net_params sets '{name}'"):
+        NeuralMatrixInverter(matrix_size=3, net_params={name: 1}, **ALONE).fit()
+
+
+def test_a_start_is_not_fitted_to_a_network_that_began_without():
+    X = DIFFUSION.sample(40, 16, random_state=0)
+    inverter = NeuralMatrixInverter(start="transpose", warm_start=True, **ALONE).fit(X)
+    with pytest.raises(ValueError, match="warm_start=False"):
+        inverter.set_params(start="family").fit(X)
 
 
 def test_few_members_are_warned_of():

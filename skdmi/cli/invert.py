@@ -26,8 +26,7 @@ from skdmi.estimators.report import INACCURATE
 @click.option(
     "--model",
     metavar="NAME|DIR",
-    help="A shipped model or a model directory.  [default: none; with --raw the shipped one for U[-1,1] and "
-    "this size, else an untrained network]",
+    help="A shipped model or a model directory.  [default: none; with --raw an untrained network]",
 )
 @click.option("--raw", is_flag=True, help="Write what the network answers, neither refined nor certified.")
 @click.option(
@@ -81,7 +80,7 @@ def invert(
     summary, sample = Summary(), StackSample()
     with _table(report) if report else nullcontext() as table:
         if raw:
-            answer = partial(summary.raw, skdmi.load_pretrained(model) if model else default_network(m))
+            answer = partial(summary.raw, skdmi.load_pretrained(model) if model else default_network())
         else:
             from skdmi.api import certified_inverter  # imports torch
 

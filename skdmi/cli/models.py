@@ -76,17 +76,8 @@ def shipped_cards() -> list[ModelCard]:
     return [ModelCard.read(name, shipped_directory(name)) for name in pretrained_names()]
 
 
-def default_network(matrix_size: int) -> Any:
-    """Return the network that inverts where none is named, and say on stderr which it is.
-
-    A shipped one that was trained on matrices U[-1, 1] of that size; where there is none, an untrained one.
-    """
-    uniform = skdmi.distributions.Uniform().to_dict()
-    for card in shipped_cards():
-        fitted = card.content["fitted"]
-        if (fitted["distribution_"], fitted.get("matrix_size_")) == (uniform, matrix_size):
-            click.echo(f"Network: the shipped model {card.name}, {card.texts['training']}.", err=True)
-            return skdmi.load_pretrained(card.directory)
-    click.echo(f"Network: untrained, of depth {DEFAULT_DEPTH}, since no shipped model is for this size.", err=True)
+def default_network() -> Any:
+    """Return the network that inverts where none is named, an untrained one, and say so on stderr."""
+    click.echo(f"Network: untrained, of depth {DEFAULT_DEPTH}; --model names another.", err=True)
     # Untrained it is the same for all sizes: one that takes any is fitted soonest for the smallest.
     return skdmi.NeuralMatrixInverter(DEFAULT_DEPTH, matrix_size=(2,), max_epochs=0, random_state=0).fit()

@@ -125,7 +125,8 @@ def train(
             click.echo(f"The best weights so far are saved in {output}.", err=True)
         raise
     _save(inverter, output, plot)
-    untrained = "untrained: " if inverter.best_epoch_ == 0 else ""
+    first = "fitted: " if inverter.n_atoms_ or inverter.start_ == "family" else "untrained: "
+    untrained = first if inverter.best_epoch_ == 0 else ""
     seen = f"{inverter.n_matrices_seen_:,} matrices"
     click.echo(f"{untrained}validation loss {inverter.best_loss_:.4g} after {seen}; saved in {output}")
 

@@ -50,12 +50,19 @@ def architecture_for(
     elif parameters["start"] not in FITTED:
         raise ValueError(f"start={parameters['start']!r}; expected one of {(*FITTED, *STARTS)}.")
     elif before is not None:
+        if parameters["start"] == FAMILY != before["start"]:
+            raise ValueError(
+                f"start='family' is fitted before the first training, which began from {before['start']!r}: fit with "
+                f"warm_start=False."
+            )
         architecture |= {name: before[name] for name in ARGUMENTS_OF_START if name in before}
     takes_any = BLOCKS[named["block"]].takes_any_size
     if takes_any:
         earlier = sizes if before is None else before["matrix_size"]
         architecture["matrix_size"] = [min(*sizes, *earlier), max(*sizes, *earlier)]
     for name, value in (parameters["net_params"] or {}).items():
+        if name.removeprefix("module__") in ARGUMENTS_OF_START:
+            raise ValueError(f"net_params sets {name!r}; the start is set by the parameters start and n_atoms.")
         if name.startswith("module__"):
             architecture[name.removeprefix("module__")] = value
     if before is not None:

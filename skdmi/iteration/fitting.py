@@ -16,6 +16,8 @@ from skdmi.linalg.residuals import identity_like, missing
 MOST_MEMBERS = 1000
 """More teach nothing more (measured: 100 do)."""
 MEMBERS_PER_ATOM = 4
+ENOUGH_MEMBERS = 30
+"""That say what their family is like."""
 MOST_PLACES = 16
 RANK_TOLERANCE = 1e-6
 N_SKETCHED = 64
@@ -127,10 +129,13 @@ def set_guard(start: FamilyStart, mine: Tensor, theirs: Tensor) -> None:
     The bound is 1.2 times the 99.9th percentile of the learned ones, and at least 0.5, from where every step is a
     contraction. The margin is the 99th percentile of their quotient, within 0.6 and 0.7: a smaller gain in the
     Frobenius norm can be a loss a few steps later (measured off several families). Where the family is tight, the bound
-    is that percentile itself, and the margin 0.95.
+    is that percentile itself, and the margin 0.95; where it is not, a constant without atoms is refused for all.
     """
     ratio = mine / theirs
     is_tight = ratio.quantile(0.999) <= TIGHT * ratio.median()
+    if len(start.atoms) == 0 and not is_tight:
+        start.bound.zero_()
+        return
     start.bound.fill_(((1.0 if is_tight else SLACK) * mine.quantile(0.999)).clamp_min(SAFE))
     start.margin.fill_(0.95 if is_tight else ratio.quantile(0.99).clamp(0.6, 0.7))
 
@@ -233,7 +238,7 @@ def adapt(start: FamilyStart, A: Tensor, *, memory: int = MOST_MEMBERS) -> None:
     :math:`\operatorname{E} A^T A` and :math:`\operatorname{E} A` are averaged with those of the new members, and a
     constant without atoms moves by what that changes in its closed form, whatever training made of it. Atoms stay, and
     with them the constant that their equations belong to; to train them is to adapt them. The guard's bound and margin
-    rise to what the new members ask for.
+    rise to what new members ask for, if there are 30 of them. What has no inverse is no member.
 
     Parameters
     ----------
@@ -251,16 +256,20 @@ def adapt(start: FamilyStart, A: Tensor, *, memory: int = MOST_MEMBERS) -> None:
     >>> [round(entry, 4) for entry in start.constant.diagonal().tolist()]
     [0.6, 0.6, 0.6]
     """
-    members = A.double()
+    members = Members.of(A).A
+    if len(members) == 0:
+        return
     before = start.moments.double()
     weight = start.n_members.clamp_max(memory).double()
     new = torch.stack([(members.mT @ members).mean(dim=0), members.mean(dim=0)])
-    moments = (weight * before + len(A) * new) / (weight + len(A))
+    moments = (weight * before + len(members) * new) / (weight + len(members))
     if len(start.atoms) == 0:
         start.constant += (best_constant(moments)[0] - best_constant(before)[0]).to(start.constant)
     start.moments.copy_(moments)
-    start.n_members += len(A)
-    mine, theirs = start.estimates(A.to(start.constant))
+    start.n_members += len(members)
+    if len(members) < ENOUGH_MEMBERS:
+        return
+    mine, theirs = start.estimates(members.to(start.constant))
     bound, margin = start.bound.clone(), start.margin.clone()
     set_guard(start, mine, theirs)
     start.bound.clamp_min_(bound)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from skdmi.iteration import STARTS, FamilyStart
-from skdmi.iteration.fitting import MOST_MEMBERS, Members, fit_families
+from skdmi.iteration.fitting import ENOUGH_MEMBERS, MOST_MEMBERS, Members, fit_families
 from skdmi.modules.cost import MAX_STEPS, Iteration, steps_to
 from skdmi.modules.network import FAMILY, PRECISIONS, normalized
 from skdmi.training.problem import VALIDATION_FRACTION, Problem
@@ -20,7 +20,6 @@ LEAST_GAIN = 0.05
 """A learned start that saves less than this part of the operations is not worth its memory."""
 LEAST_MEMBERS = 8
 """To fit a start to; unasked it is not tried with fewer than `ENOUGH_MEMBERS`."""
-ENOUGH_MEMBERS = 30
 MOST_JUDGES = 256
 
 
@@ -38,28 +37,29 @@ def begin(
         If ``start`` is ``"family"`` for several sizes, or the matrices have too few inverses to fit it to.
     """
     has_data = problem.members is not None or problem.checks is not None
-    if start == AUTO and not (has_data and len(problem.sizes) == 1 and architecture["normalize"] == "frobenius"):
+    is_of_one_size = len(set(architecture["matrix_size"])) == 1
+    if start == AUTO and not (has_data and is_of_one_size and architecture["normalize"] == "frobenius"):
         return Beginning({"start": "transpose"}, {})
     names = (FAMILY,) if start == FAMILY else tuple(STARTS)
     has_enough = problem.members is None or len(problem.members) >= ENOUGH_MEMBERS * (1 - VALIDATION_FRACTION)
     if start == AUTO and has_enough:
         names = (*names, FAMILY)
-    if len(problem.sizes) > 1:
-        raise ValueError(f"start={start!r} is for matrices of one size, got the sizes {problem.sizes}.")
+    if not is_of_one_size:
+        raise ValueError(f"start={start!r} is for matrices of one size, got the sizes {architecture['matrix_size']}.")
     family = problem.family(MOST_MEMBERS)
     held_out = problem.checks if problem.checks is not None else torch.cat(validation.batches)
     chosen = choose_start(
         normalized(family)[0],
         normalized(held_out)[0],
         names=names,
-        n_atoms=N_ATOMS if isinstance(n_atoms, str) else (n_atoms,),
+        n_atoms=N_ATOMS if isinstance(n_atoms, str) else (int(n_atoms),),
         rank=architecture["rank"],
         dtype=PRECISIONS[architecture["precision"]],
     )
     if start == FAMILY and not chosen.state:
         raise ValueError(
-            f"start='family' needs at least {LEAST_MEMBERS} matrices that have an inverse, beside the tenth that is held "
-            f"out; got {len(family)} to fit it to. Give fit more of them, or try start='transpose'."
+            f"start='family' needs at least {LEAST_MEMBERS} matrices that have an inverse, beside the tenth that is "
+            f"held out; got {len(family)} to fit it to. Give fit more of them, or try start='transpose'."
         )
     return chosen
 

@@ -54,8 +54,8 @@ for depth, row in zip(DEPTHS, table, strict=True):
 
 # %%
 # Where a network is not deep enough, the score adds the steps that are missing, untrained; where it is too deep, all of
-# them count. So along a column the least is at the depth that most matrices need. The fitted start saves several steps,
-# and training the coefficients of the steps after it brings stragglers home a step sooner.
+# them count. So along a column the least is at the depth that most matrices need. The fitted start saves several steps;
+# training the coefficients of the steps after it adds little, for there are few stragglers left to bring home sooner.
 
 fig, ax = plt.subplots(figsize=(5.6, 3.4), layout="constrained")
 image = ax.imshow(table, cmap="viridis_r", aspect="auto")

@@ -11,7 +11,7 @@ from skdmi.iteration import STARTS, FamilyStart
 from skdmi.iteration.fitting import adapt
 from skdmi.modules import BLOCKS, InverterResNet
 from skdmi.modules.network import FAMILY, normalized
-from skdmi.training import MatrixBatches, Problem, begin
+from skdmi.training import Problem, begin
 
 FITTED = ("auto", "family")
 """Starts that the matrices decide."""
@@ -79,7 +79,6 @@ def architecture_for(
 
 def first_weights(
     problem: Problem,
-    validation: MatrixBatches,
     architecture: dict[str, Any],
     parameters: Mapping[str, Any],
     before: InverterResNet | None,
@@ -97,6 +96,6 @@ def first_weights(
         return network.state_dict()
     if parameters["start"] not in FITTED or not BLOCKS[parameters["block"]].takes_any_size:
         return None
-    arguments, state = begin(problem, validation, architecture, parameters["start"], parameters["n_atoms"])
+    arguments, state = begin(problem, architecture, parameters["start"], parameters["n_atoms"])
     architecture |= arguments
     return state

@@ -340,7 +340,7 @@ class NeuralMatrixInverter(NetworkInverter):
         )
         validation = problem.validation(max(1, self.batches_per_epoch // 10), self.batch_size, **where)
         before = self.module_ if resuming else None
-        state = first_weights(problem, validation, architecture, self.get_params(deep=False), before)
+        state = first_weights(problem, architecture, self.get_params(deep=False), before)
         outcome = train(architecture, state, stream, validation, settings)
         earlier = self.history_ if resuming else []
         self.history_ = earlier + [{**row, "epoch": row["epoch"] + len(earlier)} for row in outcome.history]

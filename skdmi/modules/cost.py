@@ -83,7 +83,7 @@ def steps_to(
             X, R = torch.where(keep, deflated[0], full(X)), torch.where(keep, deflated[1], R)
         deflates = True
         last = take_step(X, R, step=n_steps + 1)[0]
-        X = take_step(X, R, choose, step=n_steps + 1)[0]
+        X = last if choose is least_residual else take_step(X, R, choose, step=n_steps + 1)[0]
         R = residual(A, X)
     return needed
 

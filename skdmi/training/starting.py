@@ -11,7 +11,6 @@ from skdmi.iteration.fitting import ENOUGH_MEMBERS, MOST_MEMBERS, Members, fit_f
 from skdmi.modules.cost import MAX_STEPS, Iteration, steps_to
 from skdmi.modules.network import FAMILY, PRECISIONS, normalized
 from skdmi.training.problem import VALIDATION_FRACTION, Problem
-from skdmi.training.stream import MatrixBatches
 
 AUTO = "auto"
 N_ATOMS = (0, 8, 16, 32)
@@ -23,9 +22,7 @@ LEAST_MEMBERS = 8
 MOST_JUDGES = 256
 
 
-def begin(
-    problem: Problem, validation: MatrixBatches, architecture: Mapping[str, Any], start: str, n_atoms: str | int
-) -> "Beginning":
+def begin(problem: Problem, architecture: Mapping[str, Any], start: str, n_atoms: str | int) -> "Beginning":
     """Return what a network begins with, given the parameters ``start`` and ``n_atoms`` of an estimator.
 
     ``"auto"`` is the best start for what X is, and ``"transpose"`` without X, for several sizes, and where the scale of
@@ -47,10 +44,8 @@ def begin(
     if not is_of_one_size:
         raise ValueError(f"start={start!r} is for matrices of one size, got the sizes {architecture['matrix_size']}.")
     family = problem.family(MOST_MEMBERS)
-    held_out = problem.checks if problem.checks is not None else torch.cat(validation.batches)
     chosen = choose_start(
         normalized(family)[0],
-        normalized(held_out)[0],
         names=names,
         n_atoms=N_ATOMS if isinstance(n_atoms, str) else (int(n_atoms),),
         rank=architecture["rank"],
@@ -72,8 +67,7 @@ class Beginning(NamedTuple):
 
 
 def choose_start(
-    family: Tensor | None,
-    held_out: Tensor,
+    family: Tensor,
     *,
     names: Sequence[str],
     n_atoms: Sequence[int] = N_ATOMS,
@@ -86,10 +80,8 @@ def choose_start(
 
     Parameters
     ----------
-    family : Tensor of shape (n_members, m, m) or None
-        What a family start is fitted to, and what judges.
-    held_out : Tensor of shape (n_held_out, m, m)
-        What judges where there is no family. Both are scaled as the network sees them.
+    family : Tensor of shape (n_members, m, m)
+        What a family start is fitted to, and what judges; scaled as the network sees it.
     names : sequence of str
         The starts to choose among, of :data:`skdmi.iteration.STARTS`, and ``"family"``. A family start falls back on
         the best of the others; alone it is taken in any case.
@@ -100,12 +92,12 @@ def choose_start(
     dtype : torch.dtype, default=torch.float32
         In which the network computes.
     """
-    judges = (held_out if family is None else family)[:MOST_JUDGES].to(dtype)
+    judges = family[:MOST_JUDGES].to(dtype)
     plain_names = [name for name in STARTS if name in names] or list(STARTS)
     plain_costs = {name: typical_operations([(judges, Iteration(STARTS[name], rank))]) for name in plain_names}
     plain = min(plain_costs, key=plain_costs.__getitem__)
     beginning = Beginning({"start": plain}, {})
-    if FAMILY not in names or family is None or len(members := Members.of(family)) < LEAST_MEMBERS:
+    if FAMILY not in names or len(members := Members.of(family)) < LEAST_MEMBERS:
         return beginning
     least = plain_costs[plain] * (1 - LEAST_GAIN) if len(names) > 1 else torch.inf
     for start, folds in fit_families(members, n_atoms, plain=STARTS[plain]):

@@ -1,5 +1,7 @@
 """The start that is learned: a first inverse made of what the inverses of a family have in common."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
@@ -98,10 +100,16 @@ class FamilyStart(nn.Module):
 
     def forward(self, A: Tensor) -> tuple[Tensor, Tensor]:
         """Return X and R, ``(n_matrices, m, m)``, for A scaled as the network sees it."""
+        begun = self.begin(A)
+        return begun.X, begun.R
+
+    def begin(self, A: Tensor) -> "Begun":
+        """Return X and R, and what the guard said."""
         if A.shape[-1] != len(self.constant):
-            return self.plain.function(A)
+            return Begun(self, *self.plain.function(A), self.accepts(A))
         accepted, learned = self._judge(A)
-        return scaled_start(A, torch.where(accepted[:, None, None], learned, full(self._plain(A))))
+        X, R = scaled_start(A, torch.where(accepted[:, None, None], learned, full(self._plain(A))))
+        return Begun(self, X, R, accepted)
 
     def accepts(self, A: Tensor) -> Tensor:
         """Return for which matrices, ``(n_matrices)``, the guard allows the learned start."""
@@ -154,6 +162,25 @@ class FamilyStart(nn.Module):
     def _plain(self, A: Tensor) -> Tensor:
         assert self.plain.direction is not None
         return self.plain.direction(A)
+
+
+class Begun(NamedTuple):
+    """The start of one pass over a stack: the guard is asked once, for the first inverse and for the steps after it."""
+
+    family: FamilyStart
+    X: Tensor
+    R: Tensor
+    accepted: Tensor
+    """For which matrices the guard allowed the learned start."""
+
+    def function(self, A: Tensor) -> tuple[Tensor, Tensor]:
+        """Return X and R of the stack A."""
+        del A
+        return self.X, self.R
+
+    def deflates(self, X: Tensor) -> bool | Tensor:
+        """Return what the family start does."""
+        return self.family.deflates(X)
 
 
 def count_equations(n_atoms: int) -> int:

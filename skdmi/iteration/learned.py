@@ -73,15 +73,23 @@ class PolynomialInverse(nn.Module):
 
     def forward(self, A: Tensor) -> Tensor:
         """Return the inverses of A, ``(n, m, m)``, scaled near 1."""
-        return iterate(A, self.depth, start=self.start, rank=self.rank, choose=self.rule(A))
+        if not isinstance(self.start, FamilyStart):
+            return iterate(A, self.depth, start=self.start, rank=self.rank, choose=self.rule(A))
+        begun = self.start.begin(A)
+        return iterate(A, self.depth, start=begun, rank=self.rank, choose=self.rule(A, begun.accepted))
 
-    def rule(self, A: Tensor) -> Rule:
-        """Return the rule for one pass over A: it remembers what the steps before have read."""
+    def rule(self, A: Tensor, accepted: Tensor | None = None) -> Rule:
+        """Return the rule for one pass over A: it remembers what the steps before have read.
+
+        ``accepted``, ``(n_matrices)``, says where a family start was allowed; by default its guard is asked.
+        """
         m = A.shape[-1]
         if not (self.smallest <= m and (self.largest is None or m <= self.largest)):
             return least_residual
         h = A.new_zeros(A.shape[0], self.width)
-        known = self.start.accepts(A).unsqueeze(-1) if isinstance(self.start, FamilyStart) else None
+        if accepted is None and isinstance(self.start, FamilyStart):
+            accepted = self.start.accepts(A)
+        known = None if accepted is None else accepted.unsqueeze(-1)
 
         def choose(step: int, R: Tensor, problem: LeastSquares) -> Tensor:
             nonlocal h

@@ -6,7 +6,7 @@ from torch.linalg import matrix_norm
 
 from skdmi.iteration.adjoint import Gradients, Tensors, with_adjoint
 from skdmi.iteration.deflation import deflate_entries
-from skdmi.iteration.family import FamilyStart
+from skdmi.iteration.family import Begun, FamilyStart
 from skdmi.iteration.starts import TRANSPOSE, Start
 from skdmi.iteration.steps import STEP_PRODUCTS, Rule, least_residual, take_step_entries
 from skdmi.linalg.products import add_product, entries, identity_entries, matrices
@@ -23,7 +23,7 @@ def iterate(
     A: Tensor,
     n_steps: int,
     *,
-    start: Start | FamilyStart = TRANSPOSE,
+    start: Start | FamilyStart | Begun = TRANSPOSE,
     rank: int = 2,
     choose: Rule = least_residual,
     n_coefficients: int = 3,

@@ -1,0 +1,10 @@
+"""Inverses where there is no LAPACK: files of standard ONNX operators, with a proof of what they return.
+
+``inverter.export(path)`` writes a fitted inverter; here are the files that nothing was learned for. Needs onnx:
+``pip install "skdmi[export]"``.
+"""
+
+from skdmi.export.files import save
+from skdmi.export.forms import any_size, closed_form, export_certificate, fixed
+
+__all__ = ["any_size", "closed_form", "export_certificate", "fixed", "save"]

@@ -1,0 +1,216 @@
+"""Files that nothing was learned for: fixed coefficients, closed forms, and a certificate alone."""
+
+import math
+from numbers import Integral, Real
+from typing import Any
+
+import onnx
+
+from skdmi.export import certificate as certificates
+from skdmi.export import cofactors
+from skdmi.export.finish import Ending
+from skdmi.export.graph import FIRST, LAST, Graph
+from skdmi.export.scale import equilibrate
+from skdmi.export.steps import equalizing_steps, polynomial_steps, transpose_start
+
+CONDITION_A_SIDE = 1000.0
+"""Condition number, in units of m, that :func:`fixed` is made for: of uniform entries about one matrix in a thousand
+is worse."""
+ANY = 64
+"""The size up to which :func:`any_size` keeps what it promises."""
+
+
+def fixed(
+    m: int,
+    *,
+    condition: float | None = None,
+    certificate: bool = True,
+    uncertified: str = "keep",
+    opset: int | None = None,
+) -> onnx.ModelProto:
+    r"""Return a file that inverts m x m matrices by steps with fixed coefficients: no training, two products a step.
+
+    .. math:: A' = D_1^{-1} A D_2^{-1}, \quad X_0 = c A'^T, \quad X_k = X_{k-1} (\alpha_k I - A' X_{k-1}), \quad
+       X = D_2^{-1} X_n D_1^{-1}
+
+    with powers of two D1 and D2 that bring rows and columns to one scale, and :math:`\alpha_k` in closed form
+    (:func:`~skdmi.export.steps.equalizing_steps`).
+
+    Parameters
+    ----------
+    m : int
+    condition : float, optional
+        The condition number of A' up to which inverses are as accurate as float32 allows; up to about five times that
+        they are still certified. By default ``1000 m``. Every factor of two costs a step.
+    certificate : bool, default=True
+        Whether the file also returns ``rho`` and ``residual_norm``; see :func:`~skdmi.export.certificate.certify`.
+    uncertified : {"keep", "nan", "mask"}, default="keep"
+        What becomes of inverses that are not proved: returned nonetheless, or NaN in their place; or returned with a
+        further output, ``certified``, of bool.
+    opset : int, default=18
+        Version of the standard operators.
+
+    Returns
+    -------
+    model : onnx.ModelProto
+        Input ``A``, float32, shape ``(n_matrices, m, m)``; outputs ``inverse``, of the same shape, and ``rho`` and
+        ``residual_norm``, of shape ``(n_matrices,)``. :func:`~skdmi.export.save` writes it.
+
+    Raises
+    ------
+    ValueError
+        If an argument is not allowed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import onnxruntime
+    >>> from skdmi.export import fixed
+    >>> session = onnxruntime.InferenceSession(fixed(2).SerializeToString())
+    >>> A = np.array([[[2, 0], [0, 4]], [[1, 2], [2, 4]]], np.float32)
+    >>> inverse, rho, residual_norm = session.run(None, {"A": A})
+    >>> inverse[0]
+    array([[0.5 , 0.  ],
+           [0.  , 0.25]], dtype=float32)
+    >>> rho < 1
+    array([ True, False])
+    """
+    graph = Graph(_checked(m))
+    condition = CONDITION_A_SIDE * m if condition is None else condition
+    ending = Ending(certificate, uncertified, opset)
+    _iterate(graph, condition, m, ending)
+    return ending.model(graph, f"Inverses of {m} x {m} matrices, by fixed steps", {"condition": f"{condition:g}"})
+
+
+def any_size(
+    *,
+    condition: float = CONDITION_A_SIDE * 16,
+    certificate: bool = True,
+    uncertified: str = "keep",
+    opset: int | None = None,
+) -> onnx.ModelProto:
+    """Return one file for every m: :func:`fixed`, with all that depends on m computed inside.
+
+    Parameters
+    ----------
+    condition : float, default=16000
+        As for :func:`fixed`, up to m = 64; beyond, it shrinks as the fourth root of m.
+    certificate, uncertified, opset
+        As for :func:`fixed`. No matrix beyond m = 4096 is certified.
+
+    Returns
+    -------
+    model : onnx.ModelProto
+        As of :func:`fixed`, with m for the file's user to choose.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import onnxruntime
+    >>> from skdmi.export import any_size
+    >>> session = onnxruntime.InferenceSession(any_size().SerializeToString())
+    >>> [session.run(["rho"], {"A": np.eye(m, dtype=np.float32)[None]})[0] < 1 for m in (1, 5)]
+    [array([ True]), array([ True])]
+    """
+    graph = Graph(None)
+    ending = Ending(certificate, uncertified, opset)
+    _iterate(graph, condition, ANY, ending)
+    return ending.model(graph, "Inverses of matrices of any size, by fixed steps", {"condition": f"{condition:g}"})
+
+
+def closed_form(
+    m: int, *, certificate: bool = True, uncertified: str = "keep", opset: int | None = None
+) -> onnx.ModelProto:
+    r"""Return a file that inverts by cofactors, :math:`A^{-1} = \operatorname{adj}(A) / \det A`, for m up to 4.
+
+    Rows and columns are equilibrated before as in :func:`fixed`. Operations run along the stack, not along matrices,
+    so that stacks of any length cost little.
+
+    Parameters
+    ----------
+    m : {1, 2, 3, 4}
+    certificate, uncertified, opset
+        As for :func:`fixed`.
+
+    Returns
+    -------
+    model : onnx.ModelProto
+        As of :func:`fixed`.
+
+    Raises
+    ------
+    ValueError
+        If an argument is not allowed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import onnxruntime
+    >>> from skdmi.export import closed_form
+    >>> session = onnxruntime.InferenceSession(closed_form(2).SerializeToString())
+    >>> session.run(["inverse"], {"A": np.array([[[1, 4], [2, 4]]], np.float32)})[0]
+    array([[[-1.  ,  1.  ],
+            [ 0.5 , -0.25]]], dtype=float32)
+    """
+    graph = Graph(_checked(m, largest=cofactors.LARGEST), LAST)
+    ending = Ending(certificate, uncertified, opset)
+    scaled = equilibrate(graph.input("A"))
+    ending.finish(graph, scaled, cofactors.cofactor_inverse(graph, scaled.B))
+    return ending.model(graph, f"Inverses of {m} x {m} matrices, by cofactors", {})
+
+
+def export_certificate(m: int | None = None, *, opset: int | None = None) -> onnx.ModelProto:
+    """Return a file that certifies inverses that something else has found: one product.
+
+    Parameters
+    ----------
+    m : int, optional
+        The size of the matrices; by default any.
+    opset : int, default=18
+
+    Returns
+    -------
+    model : onnx.ModelProto
+        Inputs ``A`` and ``X``, float32, shape ``(n_matrices, m, m)``; outputs ``rho`` and ``residual_norm``, shape
+        ``(n_matrices,)``: see :func:`~skdmi.export.certificate.certify`.
+
+    Raises
+    ------
+    ValueError
+        If an argument is not allowed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import onnxruntime
+    >>> from skdmi.export import export_certificate
+    >>> session = onnxruntime.InferenceSession(export_certificate(2).SerializeToString())
+    >>> A = 2 * np.eye(2, dtype=np.float32)[None]
+    >>> [session.run(["rho"], {"A": A, "X": X})[0] < 1 for X in (A / 4, A)]
+    [array([ True]), array([False])]
+    """
+    graph = Graph(None if m is None else _checked(m), LAST if m is not None and m <= cofactors.LARGEST else FIRST)
+    scaled = equilibrate(graph.input("A"))
+    found = certificates.certify(graph, scaled, scaled.scaled_inverse(graph.input("X", inverse=True)))
+    graph.output("rho", found.rho)
+    graph.output("residual_norm", found.residual_norm)
+    return Ending(True, "keep", opset).model(graph, "Certificates for inverses", {})
+
+
+def _iterate(graph: Graph, condition: Any, largest_m: int, ending: Ending) -> None:
+    """Invert by steps that are made for a condition number, for sizes up to ``largest_m``."""
+    if isinstance(condition, bool) or not isinstance(condition, Real) or not 1 <= float(condition) < math.inf:
+        raise ValueError(f"condition={condition!r}; expected a number of at least 1, the condition number to serve.")
+    scaled = equilibrate(graph.input("A"))
+    X, P = transpose_start(graph, scaled.B)
+    # The eigenvalues of c B B^T, c = tr(B B^T) / ||B B^T||^2, are at most (1 + sqrt(m)) / 2: attained by one large and
+    # m - 1 equal small ones.
+    scale, alphas = equalizing_steps(float(condition), (1 + math.sqrt(largest_m)) / 2)
+    X = polynomial_steps(graph, scaled.B, X * scale, P * scale, alphas)
+    ending.finish(graph, scaled, X)
+
+
+def _checked(m: Any, largest: int = certificates.LARGEST) -> int:
+    if isinstance(m, bool) or not isinstance(m, Integral) or not 1 <= int(m) <= largest:
+        raise ValueError(f"m={m!r}; expected a whole number from 1 to {largest}, the size of the matrices.")
+    return int(m)

@@ -1,0 +1,83 @@
+"""Scaling inside a graph: by powers of two, made without operators for exponents."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from skdmi.export.graph import Value
+
+_SPLITTER = 2.0**23 + 1
+_BELOW_ONE = 1 - 2.0**-24
+
+
+class Scaled(NamedTuple):
+    r"""A stack in other units, :math:`B = D_1^{-1} A D_2^{-1}`, and the way back, :math:`D_2^{-1} X_B D_1^{-1}`."""
+
+    B: Value
+    units: Value
+    """The products of an entry of D1 and one of D2, in the shape of A; or one number a matrix."""
+    rows: Value | None
+    """The diagonal of D1; None for one number a matrix."""
+    n_factors: int
+    """How many multiplications, each with its rounding, lead from A to B, and at most as many from the inverse of B
+    to that of A, those within ``units`` included."""
+
+    def restored(self, X: Value) -> Value:
+        """Return the inverse of A for one of B."""
+        return X / self._of_inverse()
+
+    def scaled_inverse(self, X: Value) -> Value:
+        """Return the inverse of B for one of A."""
+        return X * self._of_inverse()
+
+    def _of_inverse(self) -> Value:
+        return self.units if self.rows is None else self.units.graph.as_inverse(self.units)
+
+    def residual_norm(self, R: Value) -> Value:
+        """Return ``||I - A X||_F`` for ``R = I - B X_B``."""
+        return (R if self.rows is None else R * self.rows / self.rows.mT).reduce("L2")
+
+    def spread(self) -> Value:
+        """Return how far units are from 1: the largest of them or of their inverses, or up to twice that."""
+        return (self.units + self.units.graph.op("Reciprocal", self.units)).reduce("Max")
+
+
+def power_of_two(x: Value) -> Value:
+    r"""Return the largest power of two that is at most x, for positive x from 2^-126 to about 2^103: three operations.
+
+    .. math:: q = \mathrm{fl}((2^{23} + 1)\, x), \qquad
+       2^{\lfloor \log_2 x \rfloor} = \mathrm{fl}(q - \mathrm{fl}((1 - 2^{-24})\, q))
+
+    What is not in this range gives zero, NaN or infinity. On a runtime that fuses the last two operations into one the
+    result is about x / 2, a scale still, but one that costs a rounding.
+
+    References
+    ----------
+    Rump, "Error estimation of floating-point summation and dot product", BIT Numer. Math. 52, 2012 (algorithm ufp).
+    """
+    q = x * np.full((1, 1, 1), _SPLITTER)
+    return q - q * np.full((1, 1, 1), _BELOW_ONE)
+
+
+def equilibrate(A: Value) -> Scaled:
+    """Bring the absolute sum of every row, then of every column, to [1, 2) by powers of two."""
+    layout = A.graph.layout
+    rows = power_of_two(A.reduce("L1", layout.row_sums, keep=True))
+    columns = power_of_two((A / rows).reduce("L1", layout.column_sums, keep=True))
+    units = rows * columns
+    return Scaled(A / units, units, rows, 2)
+
+
+def normalize(A: Value) -> Scaled:
+    r"""Bring the Frobenius norm to :math:`\sqrt m`, as a network sees its matrices."""
+    unit = power_of_two(A.graph.op("Abs", A).reduce("Max", keep=True))
+    norm = (A / unit).reduce("L2", keep=True)
+    units = norm * unit / A.graph.root
+    return Scaled(A / units, units, None, 1)
+
+
+def equilibrate_and_normalize(A: Value) -> Scaled:
+    """Equilibrate, then bring the Frobenius norm to the square root of m."""
+    scaled = equilibrate(A)
+    norm = scaled.B.reduce("L2", keep=True) / A.graph.root
+    return scaled._replace(B=scaled.B / norm, units=scaled.units * norm, n_factors=3)

@@ -6,7 +6,7 @@ from skdmi.export.graph import Graph, Value
 from skdmi.export.scale import Scaled
 
 UNIT = 2.0**-24
-LARGEST = 4096
+CERTIFIED_UP_TO = 4096
 """No matrix of a larger size is certified."""
 
 
@@ -83,5 +83,5 @@ def certify(graph: Graph, scaled: Scaled, X: Value) -> Certified:
     rounding = scaled.B.reduce("L2") * X.reduce("L2") * weight
     rho = graph.op("Sum", R.reduce("L2"), rounding, scaled.spread() * 2.0**-86) * slack
     if graph.m is None:
-        rho = rho + graph.op("Relu", m - float(LARGEST))
+        rho = rho + graph.op("Relu", m - float(CERTIFIED_UP_TO))
     return Certified(rho, scaled.residual_norm(R))

@@ -4,7 +4,7 @@ import numpy as np
 
 from skdmi.export.graph import Graph, Value
 
-LARGEST = 4
+CLOSED_UP_TO = 4
 _PAIRS = ([0, 0, 0, 1, 1, 2], [1, 2, 3, 2, 3, 3])
 """Of columns, for the minors of two rows of a 4 x 4 matrix."""
 _EXPANSION = (([1, 0, 0, 0], [5, 5, 4, 3]), ([2, 2, 1, 1], [4, 2, 2, 1]), ([3, 3, 3, 2], [3, 1, 0, 0]))

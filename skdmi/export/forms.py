@@ -6,8 +6,8 @@ from typing import Any
 
 import onnx
 
-from skdmi.export import certificate as certificates
-from skdmi.export import cofactors
+from skdmi.export.certificate import CERTIFIED_UP_TO, certify
+from skdmi.export.cofactors import CLOSED_UP_TO, cofactor_inverse
 from skdmi.export.finish import Ending
 from skdmi.export.graph import FIRST, LAST, Graph
 from skdmi.export.scale import equilibrate
@@ -152,10 +152,10 @@ def closed_form(
     array([[[-1.  ,  1.  ],
             [ 0.5 , -0.25]]], dtype=float32)
     """
-    graph = Graph(_checked(m, largest=cofactors.LARGEST), LAST)
+    graph = Graph(_checked(m, largest=CLOSED_UP_TO), LAST)
     ending = Ending(certificate, uncertified, opset)
     scaled = equilibrate(graph.input("A"))
-    ending.finish(graph, scaled, cofactors.cofactor_inverse(graph, scaled.B))
+    ending.finish(graph, scaled, cofactor_inverse(graph, scaled.B))
     return ending.model(graph, f"Inverses of {m} x {m} matrices, by cofactors", {})
 
 
@@ -189,9 +189,9 @@ def export_certificate(m: int | None = None, *, opset: int | None = None) -> onn
     >>> [session.run(["rho"], {"A": A, "X": X})[0] < 1 for X in (A / 4, A)]
     [array([ True]), array([False])]
     """
-    graph = Graph(None if m is None else _checked(m), LAST if m is not None and m <= cofactors.LARGEST else FIRST)
+    graph = Graph(None if m is None else _checked(m), LAST if m is not None and m <= CLOSED_UP_TO else FIRST)
     scaled = equilibrate(graph.input("A"))
-    found = certificates.certify(graph, scaled, scaled.scaled_inverse(graph.input("X", inverse=True)))
+    found = certify(graph, scaled, scaled.scaled_inverse(graph.input("X", inverse=True)))
     graph.output("rho", found.rho)
     graph.output("residual_norm", found.residual_norm)
     return Ending(True, "keep", opset).model(graph, "Certificates for inverses", {})
@@ -210,7 +210,7 @@ def _iterate(graph: Graph, condition: Any, largest_m: int, ending: Ending) -> No
     ending.finish(graph, scaled, X)
 
 
-def _checked(m: Any, largest: int = certificates.LARGEST) -> int:
+def _checked(m: Any, largest: int = CERTIFIED_UP_TO) -> int:
     if isinstance(m, bool) or not isinstance(m, Integral) or not 1 <= int(m) <= largest:
         raise ValueError(f"m={m!r}; expected a whole number from 1 to {largest}, the size of the matrices.")
     return int(m)

@@ -114,7 +114,7 @@ class FamilyStart(nn.Module):
     def accepts(self, A: Tensor) -> Tensor:
         """Return for which matrices, ``(n_matrices)``, the guard allows the learned start."""
         if A.shape[-1] != len(self.constant):
-            return torch.zeros(len(A), dtype=torch.bool, device=A.device)
+            return A.new_zeros(A.shape[0], dtype=torch.bool)  # len(A) would be a constant of an exported program
         return self._judge(A)[0]
 
     def combine(self, A: Tensor) -> Tensor:

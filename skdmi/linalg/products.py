@@ -57,8 +57,9 @@ def multiply_small(A: Tensor, B: Tensor) -> Tensor:
         return (A.unsqueeze(2) * B.unsqueeze(0)).sum(dim=1)
     (column, *columns), (row, *rows) = A.unsqueeze(2).unbind(1), B.unsqueeze(1).unbind(0)
     C = column * row
+    in_place = not torch._C._are_functorch_transforms_active()  # vmap has no rule for addcmul_: it would loop, and warn
     for column, row in zip(columns, rows, strict=True):
-        C.addcmul_(column, row)
+        C = C.addcmul_(column, row) if in_place else torch.addcmul(C, column, row)
     return C
 
 

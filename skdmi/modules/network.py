@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from skdmi.containers import computable
 from skdmi.iteration.family import FamilyStart
 from skdmi.iteration.learned import PolynomialInverse
 from skdmi.iteration.starts import STARTS, Start
@@ -38,8 +39,14 @@ class InverterResNet(nn.Module):
 
     The scale of A is taken out exactly, so that it is never learned: with :math:`A = 2^e B`, the largest entry of B in
     [1/2, 1), and :math:`s = \sqrt m / \|B\|_F`, the network sees :math:`s B`, in the dtype of its parameters, and its
-    answer Y returns as :math:`X = 2^{-e} s Y`, in the dtype of A, float32 or float64. Every finite A gives a finite X,
-    the zero matrix zeros; where X exceeds the dtype's range it saturates at the largest number.
+    answer Y returns as :math:`X = 2^{-e} s Y`, in the dtype of A: float32 or float64, or float16 or bfloat16, which is
+    scaled in float32 and rounded once, at the end. Every finite A gives a finite X, the zero matrix zeros; where X
+    exceeds the dtype's range it saturates at the largest number.
+
+    What is computed depends on the shape of A, and never branches on a number in it. So ``torch.export.export`` takes
+    the network with any number of matrices, ``dynamic_shapes={"A": {0: torch.export.Dim("n")}}`` (given an example of
+    two or more, since torch takes one for a constant), ``torch.compile`` with ``fullgraph=True``, and
+    :func:`torch.func.vmap` over any further axes, of A or of the parameters of many networks.
 
     Parameters
     ----------
@@ -78,6 +85,8 @@ class InverterResNet(nn.Module):
     >>> network = InverterResNet(depth=2, width=8)
     >>> X = network(torch.tensor([[[2.0, 0.0], [0.0, 4.0]]]))
     >>> torch.testing.assert_close(X, torch.tensor([[[0.5, 0.0], [0.0, 0.25]]]))
+    >>> network(torch.tensor([[[2.0]]], dtype=torch.float16))
+    tensor([[[0.5000]]], dtype=torch.float16)
     """
 
     def __init__(
@@ -129,7 +138,7 @@ class InverterResNet(nn.Module):
         return self.core.n_products(m)
 
     def forward(self, A: Tensor) -> Tensor:
-        """Return the approximate inverses of A, finite and of dtype float32 or float64, ``(n, m, m)``.
+        """Return the approximate inverses of A, finite and of real floating dtype, ``(n, m, m)``, in that dtype.
 
         Raises
         ------
@@ -144,9 +153,9 @@ class InverterResNet(nn.Module):
             if self.normalize == "none":
                 limit = torch.finfo(self.dtype).max ** 0.25
                 return _saturate(self.core(A.to(self.dtype).clamp(-limit, limit)).to(A.dtype))
-            scaled, scale, exponent = normalized(A)
-            Y = self.core(scaled.to(self.dtype)).to(A.dtype)
-            return _saturate(scale_by_power_of_two(scale * Y, -exponent))
+            scaled, scale, exponent = normalized(computable(A))
+            Y = self.core(scaled.to(self.dtype)).to(scaled.dtype)
+            return _saturate(scale_by_power_of_two(scale * Y, -exponent).to(A.dtype))
 
     @property
     def dtype(self) -> torch.dtype:

@@ -1,0 +1,201 @@
+"""The same files in JavaScript, in node's own build of onnxruntime and in its wasm, prove what they prove in Python."""
+
+import json
+import subprocess
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scripts.npm_packages import Unavailable, install
+from tests.matrices import make_stack
+
+export = pytest.importorskip("skdmi.export")
+onnxruntime = pytest.importorskip("onnxruntime")
+
+pytestmark = pytest.mark.slow
+
+RUNTIMES = ("onnxruntime-node", "onnxruntime-web")
+RUN = Path(__file__).parent / "javascript" / "run.mjs"
+FILES = {
+    "closed_1": (partial(export.closed_form, 1), [1]),
+    "closed_2": (partial(export.closed_form, 2), [2]),
+    "closed_3": (partial(export.closed_form, 3), [3]),
+    "closed_4": (partial(export.closed_form, 4), [4]),
+    "fixed_8": (partial(export.fixed, 8), [8]),
+    "fixed_16": (partial(export.fixed, 16), [16]),
+    "any_size": (export.any_size, [1, 2, 3, 5, 16, 24]),
+    "certificate_3": (partial(export.export_certificate, 3), [3]),
+    "certificate_8": (partial(export.export_certificate, 8), [8]),
+    "closed_3_nan": (partial(export.closed_form, 3, uncertified="nan"), [3]),
+    "closed_3_mask": (partial(export.closed_form, 3, uncertified="mask"), [3]),
+    "fixed_8_nan": (partial(export.fixed, 8, uncertified="nan"), [8]),
+    "any_size_mask": (partial(export.any_size, uncertified="mask"), [4]),
+}
+BATCHES = (0, 1, 5, 1000)
+CASES = [(name, m, n) for name, (_, sizes) in FILES.items() for m in sizes for n in BATCHES]
+WITHOUT_INVERSE = {"singular", "zero", "nan", "infinite"}
+"""Kinds of matrices that nothing can be proved of."""
+
+
+def each_case(choose=lambda name: True):
+    """Run a test over the cases of the files whose names are chosen."""
+    cases = [case for case in CASES if choose(case[0])]
+    return pytest.mark.parametrize("case", cases, ids=lambda case: "-".join(map(str, case)))
+
+
+def matrices(m, n):
+    """Return a stack of every kind in turn, and the kind of each: no matrix may spoil its neighbours."""
+    rng = np.random.default_rng([m, n])
+    uniform = make_stack("uniform", n, m, seed=m)
+    corner = np.arange(m * m).reshape(m, m) == 0
+    kinds = {
+        "uniform": uniform,
+        "singular": make_stack("singular", n, m, seed=m),
+        "rows": 2.0 ** rng.integers(-30, 31, (n, m, 1)) * uniform,
+        "nan": np.where(corner, np.nan, uniform),
+        "zero": np.zeros((n, m, m)),
+        "infinite": np.where(corner, np.inf, uniform),
+        "large": 2.0**50 * uniform,
+        "small": 2.0**-50 * uniform,
+        "huge": 1e38 * uniform,
+        "tiny": 1e-42 * uniform,
+        "well": make_stack("well", n, m, seed=m),
+    }
+    stacks = np.stack([*kinds.values()])[np.arange(n) % len(kinds), np.arange(n)]
+    return stacks.astype(np.float32), np.resize([*kinds], n)
+
+
+@cache
+def feeds_of(name, m, n):
+    A, _ = matrices(m, n)
+    return {"A": A, "X": in_python("any_size", m, n)["inverse"]} if name.startswith("certificate") else {"A": A}
+
+
+@cache
+def session_of(name):
+    build, _ = FILES[name]
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(build().SerializeToString(), options)
+
+
+@cache
+def in_python(name, m, n):
+    """Return the outputs of Python's runtime, by name."""
+    session = session_of(name)
+    return dict(
+        zip((output.name for output in session.get_outputs()), session.run(None, feeds_of(name, m, n)), strict=True)
+    )
+
+
+@pytest.fixture(scope="module")
+def packages():
+    try:
+        return install(*RUNTIMES)
+    except Unavailable as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def described(tmp_path_factory):
+    """A folder with all files, all inputs, and which goes with which."""
+    folder = tmp_path_factory.mktemp("jobs")
+    for name, (build, _) in FILES.items():
+        export.save(build(), folder / f"{name}.onnx")
+    jobs = []
+    for job, case in enumerate(CASES):
+        feeds = {}
+        for name, array in feeds_of(*case).items():
+            (folder / f"{job}.{name}").write_bytes(array.tobytes())
+            feeds[name] = {"dims": array.shape, "file": f"{job}.{name}"}
+        jobs.append({"model": f"{case[0]}.onnx", "feeds": feeds})
+    (folder / "jobs.json").write_text(json.dumps(jobs))
+    return folder
+
+
+@pytest.fixture(scope="module", params=RUNTIMES)
+def in_javascript(request, packages, described):
+    """The outputs of a runtime of JavaScript for every case, by name."""
+    command = ["node", RUN, packages, request.param, described]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    answers = json.loads(done.stdout)
+    return {case: read_outputs(described, answer) for case, answer in zip(CASES, answers, strict=True)}
+
+
+def read_outputs(folder, answer):
+    assert "error" not in answer, answer["error"]
+    dtypes = {"float32": np.float32, "bool": np.bool_}
+    return {
+        name: np.fromfile(folder / output["file"], dtypes[output["type"]]).reshape(output["dims"])
+        for name, output in answer.items()
+    }
+
+
+def scaled(X, A):
+    """Return inverses in the units of the file, ``D2 X D1``: every row, then every column, of sum [1, 2)."""
+    rows, columns = units(A)
+    return columns.swapaxes(1, 2) * X * rows.swapaxes(1, 2)
+
+
+def units(A):
+    A = A.astype(np.float64)
+    rows = 2.0 ** np.floor(np.log2(np.abs(A).sum(2, keepdims=True)))
+    columns = 2.0 ** np.floor(np.log2(np.abs(A / rows).sum(1, keepdims=True)))
+    return rows, columns
+
+
+def norms(stack):
+    return np.linalg.norm(stack, axis=(1, 2))
+
+
+@each_case()
+def test_matrices_leave_no_verdict_to_rounding(case):
+    _, m, n = case
+    rho = in_python(*case)["rho"]
+    assert (np.isin(matrices(m, n)[1], [*WITHOUT_INVERSE]) | (rho < 0.5) | ~(rho < 2)).all()
+
+
+@each_case()
+def test_outputs_are_those_of_python(case, in_javascript):
+    expected, found = in_python(*case), in_javascript[case]
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        assert found[name].shape == array.shape
+        assert found[name].dtype == array.dtype
+
+
+@each_case()
+def test_verdicts_are_those_of_python(case, in_javascript):
+    _, m, n = case
+    proved = in_javascript[case]["rho"] < 1
+    np.testing.assert_array_equal(proved, in_python(*case)["rho"] < 1)
+    kinds = matrices(m, n)[1]
+    assert not proved[np.isin(kinds, [*WITHOUT_INVERSE])].any()
+    assert proved[np.isin(kinds, ["well", "rows", "large", "small"])].all()
+
+
+@each_case(lambda name: not name.startswith("certificate"))
+def test_inverses_are_those_of_python_but_for_what_the_certificates_allow(case, in_javascript):
+    """Both are within ``rho ||A^-1||_2`` of the inverse in the units of the file: with no other tolerance, a law."""
+    _, m, n = case
+    here, there = in_python(*case), in_javascript[case]
+    proved = (here["rho"] < 1) & (there["rho"] < 1)
+    A, _ = matrices(m, n)
+    X, Y = (scaled(outputs["inverse"][proved], A[proved]) for outputs in (here, there))
+    largest = norms(X) / (1 - here["rho"][proved].astype(np.float64))  # at least ||A^-1||_2
+    assert (norms(X - Y) <= (here["rho"] + there["rho"])[proved] * largest).all()
+
+
+@each_case(lambda name: name.endswith("nan"))
+def test_what_is_not_proved_is_nan(case, in_javascript):
+    outputs = in_javascript[case]
+    assert (np.isnan(outputs["inverse"]) == ~(outputs["rho"] < 1)[:, None, None]).all()
+
+
+@each_case(lambda name: name.endswith("mask"))
+def test_what_is_not_proved_is_masked(case, in_javascript):
+    outputs = in_javascript[case]
+    np.testing.assert_array_equal(outputs["certified"], outputs["rho"] < 1)

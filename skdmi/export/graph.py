@@ -26,9 +26,11 @@ OPERATORS = frozenset(
         "And",
         "ArgMax",
         "Cast",
+        "Clip",
         "Concat",
         "ConstantOfShape",
         "Div",
+        "Einsum",
         "Equal",
         "Erf",
         "EyeLike",
@@ -52,6 +54,7 @@ OPERATORS = frozenset(
         "ReduceL1",
         "ReduceL2",
         "ReduceMax",
+        "ReduceMin",
         "ReduceSum",
         "ReduceSumSquare",
         "Relu",
@@ -79,6 +82,7 @@ class Value:
 
     graph: "Graph"
     name: str
+    __array_ufunc__ = None  # lets an array on the left leave arithmetic to this class
 
     def __add__(self, other: Operand) -> "Value":
         return self.graph.op("Add", self, other)
@@ -101,6 +105,9 @@ class Value:
     def __truediv__(self, other: Operand) -> "Value":
         return self.graph.op("Div", self, other)
 
+    def __rtruediv__(self, other: Operand) -> "Value":
+        return self.graph.op("Div", other, self)
+
     def __matmul__(self, other: "Value") -> "Value":
         return self.graph.product(self, other)
 
@@ -118,6 +125,11 @@ class Value:
         """Return a slice without its axis, or several with it."""
         return self.graph.op("Gather", self, np.array(index, np.int64), axis=axis)
 
+    def part(self, start: int, end: int, *axes: int) -> "Value":
+        """Return what lies between two indices along axes."""
+        n_axes = len(axes)
+        return self.graph.op("Slice", self, [start] * n_axes, [end] * n_axes, list(axes))
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -127,10 +139,8 @@ class Layout:
     """Of rows and of columns."""
     swapped: tuple[int, int, int]
     """The order of axes that transposes each matrix."""
-    read: tuple[int, int, int]
-    """The order of the axes of ``(n_matrices, m, m)`` in which matrices are kept."""
-    read_inverse: tuple[int, int, int]
-    """The same for inverses; its own inverse."""
+    inverses: tuple[int, int, int]
+    """The order of axes in which inverses are kept, and the way back."""
 
     @property
     def row_sums(self) -> list[int]:
@@ -143,9 +153,9 @@ class Layout:
         return [self.axes[0]]
 
 
-FIRST = Layout((1, 2), (0, 2, 1), (0, 1, 2), (0, 1, 2))
+FIRST = Layout((1, 2), (0, 2, 1), (0, 1, 2))
 """``(n_matrices, m, m)``: a product is one node."""
-LAST = Layout((0, 1), (1, 0, 2), (1, 2, 0), (2, 1, 0))
+LAST = Layout((0, 1), (1, 0, 2), (2, 1, 0))
 """``(m, m, n_matrices)``, inverses transposed: operations entry by entry run along the stack, which pays for the
 smallest m."""
 
@@ -173,16 +183,32 @@ class Graph:
     def input(self, name: str, *, inverse: bool = False) -> Value:
         """Add an input, a stack of matrices or of inverses."""
         self._inputs.append(self._stack(name))
-        return self._reordered(Value(self, name), self.layout.read_inverse if inverse else self.layout.read)
+        value = Value(self, name)
+        return value if self.layout is FIRST else self.along_stack(value, "ji" if inverse else "ij")
+
+    def along_stack(self, value: Value, order: str) -> Value:
+        """Return ``(n, i, j)`` with the first axis last, the others in a new order.
+
+        By an Einsum, since onnxruntime moves a Transpose past the very operations that it is there for.
+        """
+        return self.op("Einsum", value, equation=f"nij->{order}n")
 
     def op(self, kind: str, *operands: Operand, **attributes: Any) -> Value:
         """Add a node of one output, unless it is there already, and return that."""
         (value,) = self._add(kind, operands, 1, attributes)
         return value
 
+    def rsqrt(self, value: Value) -> Value:
+        """Return ``1 / sqrt(value)``."""
+        return self.op("Reciprocal", self.op("Sqrt", value))
+
+    def where(self, condition: Value, value: Operand, other: Operand) -> Value:
+        """Return one or the other."""
+        return self.op("Where", condition, value, other)
+
     def split(self, value: Value, n_parts: int, axis: int) -> list[Value]:
-        """Add a node that splits a tensor into parts of length 1."""
-        return self._add("Split", (value, np.ones(n_parts, np.int64)), n_parts, {"axis": axis})
+        """Add a node that splits a tensor into equal parts."""
+        return self._add("Split", (value,), n_parts, {"axis": axis, "num_outputs": n_parts})
 
     def product(self, A: Value, X: Value) -> Value:
         """Return the products of matrices with matrices, or with inverses."""
@@ -210,7 +236,16 @@ class Graph:
         """The size m as a number."""
         if self.m is not None:
             return float(self.m)
-        return self.op("Squeeze", self.op("Cast", self._shape(1, 2), to=TensorProto.FLOAT))
+        return self.op("Cast", self.length, to=TensorProto.FLOAT)
+
+    @cached_property
+    def length(self) -> Value:
+        """The size m of a file for any, as a whole number."""
+        return self.op("Squeeze", self._shape(1, 2))
+
+    def is_at_least(self, size: int) -> Value:
+        """Return whether m is, for a file for any."""
+        return self.op("GreaterOrEqual", self.length, np.int64(size))
 
     @cached_property
     def root(self) -> float | Value:
@@ -225,6 +260,14 @@ class Graph:
         eye = np.eye(self.m)
         return self.constant(eye if self.layout is FIRST else eye[:, :, None])
 
+    def flat(self, value: Value, n_matrices: int) -> Value:
+        """Return matrices, so many below each other, as rows, ``(n, n_matrices, m * m)``."""
+        if self.m is not None:
+            return self.op("Reshape", value, [0, n_matrices, self.m**2])
+        # Not a Concat, of which onnxruntime would make a shape with -1, which it then refuses for empty stacks.
+        area = self.op("Mul", self.length, self.length)
+        return self.op("Reshape", value, self.op("Mul", area, [0, 0, 1]) + [0, n_matrices, 0])
+
     def multiple_of_identity(self, factor: float) -> Value:
         """Return the identity times a number: a constant where m is known, else a node."""
         return self.identity * factor if self.m is None else self.constant(factor * np.eye(self.m))
@@ -233,7 +276,8 @@ class Graph:
         """Name a tensor as an output: one number a matrix, or inverses."""
         one_each = helper.make_tensor_value_info(name, kind, ["n_matrices"])
         self._outputs.append(self._stack(name) if is_inverse else one_each)
-        value = self._reordered(value, self.layout.read_inverse) if is_inverse else value
+        if is_inverse and self.layout is LAST:
+            value = self.op("Transpose", value, perm=list(self.layout.inverses))
         (node,) = (node for node in self._nodes if value.name in node.output)
         node.output[list(node.output).index(value.name)] = name
         for other in self._nodes:
@@ -264,9 +308,6 @@ class Graph:
             self._nodes.append(helper.make_node(kind, read, names, **attributes))
             self._known[key] = [Value(self, name) for name in names]
         return self._known[key]
-
-    def _reordered(self, value: Value, axes: tuple[int, ...]) -> Value:
-        return value if self.layout is FIRST else self.op("Transpose", value, perm=list(axes))
 
     def _shape(self, start: int, end: int) -> Value:
         return self.op("Shape", Value(self, self._inputs[0].name), start=start, end=end)

@@ -1,0 +1,143 @@
+"""Starts inside a graph, of matrices in the scale of a network: see :mod:`skdmi.iteration.starts`."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from skdmi.export.graph import Graph, Value
+from skdmi.iteration import IDENTITY, TRANSPOSE, FamilyStart, Start
+
+_EPS = float(np.finfo(np.float32).eps)
+_TINY = float(np.finfo(np.float32).tiny)
+
+
+class Begun(NamedTuple):
+    """A start of the matrices of a stack."""
+
+    X: Value
+    R: Value
+    deflates: bool | Value = True
+    """Whether a deflation may come before the first step, for all matrices or for each, ``(n, 1, 1)``."""
+    diagonal: bool = False
+    """Whether X is the diagonals of diagonal matrices, ``(n, m, 1)``."""
+    accepted: Value | None = None
+    """For which matrices the guard of a family allowed its start, ``(n, 1, 1)``."""
+
+
+def begin(graph: Graph, start: Start | FamilyStart, A: Value) -> Begun:
+    """Return the start of A.
+
+    Raises
+    ------
+    ValueError
+        If it is one of the user's own, which has no graph.
+    """
+    if isinstance(start, FamilyStart):
+        return _family(graph, start, A)
+    if start not in _STARTS:
+        raise ValueError(f"A start of your own, {start}, cannot be exported; those of skdmi.iteration.STARTS can.")
+    return _STARTS[start](graph, A)
+
+
+def _transpose(graph: Graph, A: Value) -> Begun:
+    return Begun(*_scaled(graph, A.mT, A @ A.mT))
+
+
+def _identity(graph: Graph, A: Value) -> Begun:
+    d = _inverse_diagonal(graph, A)
+    X, R = _scaled(graph, d, A * d.mT)
+    return Begun(X, R, deflates=False, diagonal=True)
+
+
+_STARTS: dict[Start, Callable[[Graph, Value], Begun]] = {TRANSPOSE: _transpose, IDENTITY: _identity}
+
+
+def _scaled(graph: Graph, Y: Value, P: Value) -> tuple[Value, Value]:
+    """Return c Y and I - c P with the best c, where ``P = A Y``."""
+    square = graph.op("Max", P.reduce("SumSquare", keep=True), _TINY)
+    c = (P * graph.identity).reduce("Sum", keep=True) / square
+    return Y * c, graph.identity - P * c
+
+
+def _inverse_diagonal(graph: Graph, A: Value) -> Value:
+    """Return ``1 / a_ii``, ``(n, m, 1)``; ones where one of the entries is not positive."""
+    diagonal = (A * graph.identity).reduce("Sum", [2], keep=True)
+    is_usable = graph.op("Greater", diagonal.reduce("Min", [1], keep=True), _TINY**0.5)
+    return graph.op("Reciprocal", graph.where(is_usable, diagonal, 1.0))
+
+
+def _family(graph: Graph, start: FamilyStart, A: Value) -> Begun:
+    """Return the learned start where the guard allows it, the plain one elsewhere."""
+    learned = _combined(graph, start, A)
+    seen = graph.constant(_array(start.probes)) @ A
+    is_plain_diagonal = start.plain == IDENTITY
+    plain = _inverse_diagonal(graph, A) if is_plain_diagonal else A.mT
+    mine = _estimate(graph, start, seen @ learned)
+    theirs = _estimate(graph, start, seen * plain.mT if is_plain_diagonal else seen @ plain)
+    accepted = graph.op(
+        "And",
+        graph.op("LessOrEqual", mine, float(start.bound)),
+        graph.op("Less", mine, theirs * float(start.margin)),
+    )
+    Y = graph.where(accepted, learned, plain * graph.identity if is_plain_diagonal else plain)
+    X, R = _scaled(graph, Y, A @ Y)
+    deflates: bool | Value = True
+    if is_plain_diagonal:
+        beside = graph.op("Abs", X) * (1 - np.eye(len(start.constant)))
+        deflates = graph.op("Greater", beside.reduce("Max", keep=True), 0.0)
+    return Begun(X, R, deflates, accepted=accepted)
+
+
+def _estimate(graph: Graph, start: FamilyStart, S: Value) -> Value:
+    """Estimate ``||I - c A Y||_F`` from what the probes see of ``A Y``."""
+    probes = _array(start.probes)
+    c = (S * probes).reduce("Sum", keep=True) / graph.op("Max", S.reduce("SumSquare", keep=True), _TINY)
+    return (probes - S * c).reduce("L2", keep=True)
+
+
+def _combined(graph: Graph, start: FamilyStart, A: Value) -> Value:
+    """Return the constant plus the atoms in their weights."""
+    constant, m = _array(start.constant), len(start.constant)
+    k = len(start.atoms)
+    if k == 0:
+        return graph.constant(constant[None])
+    read = graph.op("Gather", graph.op("Reshape", A, [0, m * m]), start.places.numpy(), axis=1)
+    # The right side goes last, so that one product makes the normal equations and their right side.
+    equations = np.roll(_array(start.equations), -1, axis=1)
+    n_equations = equations.shape[2]
+    known = equations.reshape(len(equations), -1)
+    system = graph.op("Gemm", read, known[1:], known[0])
+    system = graph.op("Reshape", system, [0, k + 1, n_equations])
+    weights = _least_squares(graph, system, k)
+    combined = graph.op("Gemm", weights, _array(start.atoms).reshape(k, m * m), constant.reshape(-1), transA=1)
+    return graph.op("Reshape", combined, [0, m, m])
+
+
+def _least_squares(graph: Graph, system: Value, k: int) -> Value:
+    """Return the weights, ``(k, n)``, by elimination along the stack: :func:`skdmi.iteration.family.least_squares`."""
+    normal = system.part(0, k, 1) @ system.mT
+    diagonal = np.eye(k, k + 1)
+    ridge = (normal * (diagonal * (_EPS / k))).reduce("Sum", keep=True)
+    ridge = graph.op("Max", ridge, _TINY)
+    rest = graph.along_stack(normal + ridge * diagonal, "ij")
+    least = graph.along_stack(ridge, "ij")
+    rows = []
+    for size in range(k, 0, -1):
+        row = rest.part(0, 1, 0)
+        row = row.part(1, size + 1, 1) / graph.op("Max", row.part(0, 1, 1), least)
+        rows.append(row)
+        if size > 1:
+            below = rest.part(1, size, 0)
+            rest = below.part(1, size + 1, 1) - below.part(0, 1, 1) * row
+    w = rows[-1]
+    for size in range(2, k + 1):
+        row = rows[k - size]
+        known = (row.part(0, size - 1, 1) * w).reduce("Sum", [1], keep=True)
+        w = graph.op("Concat", row.part(size - 1, size, 1) - known, w, axis=1)
+    return graph.op("Squeeze", w, [0])
+
+
+def _array(value: Tensor) -> np.ndarray:
+    return value.detach().cpu().numpy().astype(np.float32)

@@ -10,20 +10,18 @@ from skdmi.export.certificate import CERTIFIED_UP_TO, certify
 from skdmi.export.cofactors import CLOSED_UP_TO, cofactor_inverse
 from skdmi.export.finish import Ending
 from skdmi.export.graph import FIRST, LAST, Graph
+from skdmi.export.refined import invert_by_steps
 from skdmi.export.scale import equilibrate
-from skdmi.export.steps import equalizing_steps, polynomial_steps, transpose_start
+from skdmi.iteration import TRANSPOSE
 
-CONDITION_A_SIDE = 1000.0
-"""Condition number, in units of m, that :func:`fixed` is made for: of uniform entries about one matrix in a thousand
-is worse."""
-ANY = 64
-"""The size up to which :func:`any_size` keeps what it promises."""
+CONDITION = 1e4
+"""That files are made for: of matrices with uniform entries, m = 16, one in a thousand is worse."""
 
 
 def fixed(
     m: int,
     *,
-    condition: float | None = None,
+    condition: float = CONDITION,
     certificate: bool = True,
     uncertified: str = "keep",
     opset: int | None = None,
@@ -39,9 +37,9 @@ def fixed(
     Parameters
     ----------
     m : int
-    condition : float, optional
-        The condition number of A' up to which inverses are as accurate as float32 allows; up to about five times that
-        they are still certified. By default ``1000 m``. Every factor of two costs a step.
+    condition : float, default=1e4
+        The condition number of A' up to which inverses are as accurate as float32 allows; up to more than ten times
+        that they are still certified, as far as float32 certifies any. Every factor of two costs a step.
     certificate : bool, default=True
         Whether the file also returns ``rho`` and ``residual_norm``; see :func:`~skdmi.export.certificate.certify`.
     uncertified : {"keep", "nan", "mask"}, default="keep"
@@ -76,15 +74,14 @@ def fixed(
     array([ True, False])
     """
     graph = Graph(_checked(m))
-    condition = CONDITION_A_SIDE * m if condition is None else condition
     ending = Ending(certificate, uncertified, opset)
-    _iterate(graph, condition, m, ending)
+    _by_steps(graph, condition, ending)
     return ending.model(graph, f"Inverses of {m} x {m} matrices, by fixed steps", {"condition": f"{condition:g}"})
 
 
 def any_size(
     *,
-    condition: float = CONDITION_A_SIDE * 16,
+    condition: float = CONDITION,
     certificate: bool = True,
     uncertified: str = "keep",
     opset: int | None = None,
@@ -93,7 +90,7 @@ def any_size(
 
     Parameters
     ----------
-    condition : float, default=16000
+    condition : float, default=1e4
         As for :func:`fixed`, up to m = 64; beyond, it shrinks as the fourth root of m.
     certificate, uncertified, opset
         As for :func:`fixed`. No matrix beyond m = 4096 is certified.
@@ -114,7 +111,7 @@ def any_size(
     """
     graph = Graph(None)
     ending = Ending(certificate, uncertified, opset)
-    _iterate(graph, condition, ANY, ending)
+    _by_steps(graph, condition, ending)
     return ending.model(graph, "Inverses of matrices of any size, by fixed steps", {"condition": f"{condition:g}"})
 
 
@@ -197,16 +194,10 @@ def export_certificate(m: int | None = None, *, opset: int | None = None) -> onn
     return Ending(True, "keep", opset).model(graph, "Certificates for inverses", {})
 
 
-def _iterate(graph: Graph, condition: Any, largest_m: int, ending: Ending) -> None:
-    """Invert by steps that are made for a condition number, for sizes up to ``largest_m``."""
+def _by_steps(graph: Graph, condition: Any, ending: Ending) -> None:
     if isinstance(condition, bool) or not isinstance(condition, Real) or not 1 <= float(condition) < math.inf:
         raise ValueError(f"condition={condition!r}; expected a number of at least 1, the condition number to serve.")
-    scaled = equilibrate(graph.input("A"))
-    X, P = transpose_start(graph, scaled.B)
-    # The eigenvalues of c B B^T, c = tr(B B^T) / ||B B^T||^2, are at most (1 + sqrt(m)) / 2: attained by one large and
-    # m - 1 equal small ones.
-    scale, alphas = equalizing_steps(float(condition), (1 + math.sqrt(largest_m)) / 2)
-    X = polynomial_steps(graph, scaled.B, X * scale, P * scale, alphas)
+    scaled, X = invert_by_steps(graph, graph.input("A"), start=TRANSPOSE, condition=float(condition))
     ending.finish(graph, scaled, X)
 
 

@@ -73,7 +73,7 @@ OPERATORS = frozenset(
 )
 """All operators that a file may hold, each of the standard set ``ai.onnx``."""
 
-Operand: TypeAlias = "Value | np.ndarray | float | int | Sequence[int]"
+Operand: TypeAlias = "Value | np.ndarray | np.int64 | float | int | Sequence[int]"
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +108,7 @@ class Value:
     def __rtruediv__(self, other: Operand) -> "Value":
         return self.graph.op("Div", other, self)
 
-    def __matmul__(self, other: "Value") -> "Value":
+    def __matmul__(self, other: "Value | np.ndarray") -> "Value":
         return self.graph.product(self, other)
 
     @property
@@ -210,7 +210,7 @@ class Graph:
         """Add a node that splits a tensor into equal parts."""
         return self._add("Split", (value,), n_parts, {"axis": axis, "num_outputs": n_parts})
 
-    def product(self, A: Value, X: Value) -> Value:
+    def product(self, A: Value, X: Value | np.ndarray) -> Value:
         """Return the products of matrices with matrices, or with inverses."""
         if self.layout is FIRST:
             return self.op("MatMul", A, X)
@@ -266,7 +266,7 @@ class Graph:
             return self.op("Reshape", value, [0, n_matrices, self.m**2])
         # Not a Concat, of which onnxruntime would make a shape with -1, which it then refuses for empty stacks.
         area = self.op("Mul", self.length, self.length)
-        return self.op("Reshape", value, self.op("Mul", area, [0, 0, 1]) + [0, n_matrices, 0])
+        return self.op("Reshape", value, self.op("Add", self.op("Mul", area, [0, 0, 1]), [0, n_matrices, 0]))
 
     def multiple_of_identity(self, factor: float) -> Value:
         """Return the identity times a number: a constant where m is known, else a node."""

@@ -42,8 +42,8 @@ def take_step(
     S = R @ R
     directions = [R - S, S - R @ S, graph.identity - R]
     problem = _factorise(graph, graph.flat(graph.op("Concat", *directions, R, axis=1), _K + 1))
-    c = (problem.inverse.mT @ choose(step, problem)) * problem.scale
-    c = graph.split(c, _K, 1)
+    coefficients = (problem.inverse.mT @ choose(step, problem)) * problem.scale
+    c = graph.split(coefficients, _K, 1)
     P = R * c[0] + S * c[1] + graph.identity * c[2]
     X = X * (graph.identity + P) if diagonal else X + X @ P
     for coefficient, V in zip(c, directions, strict=True):

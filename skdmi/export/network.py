@@ -1,7 +1,7 @@
 """Networks as graphs: what ``module_`` computes, node by node."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -19,14 +19,36 @@ from skdmi.modules import DenseInverse, FeedbackInverse, InverterResNet
 _LIMIT = float(np.finfo(np.float32).max) ** 0.25
 
 
-def invert(graph: Graph, network: InverterResNet, A: Value) -> tuple[Scaled, Value]:
-    """Return a scale, and the network's inverse of A in that scale."""
-    core = _CORES[type(network.core)]
-    if network.normalize == "none":
-        scaled = equilibrate(A)
-        return scaled, scaled.scaled_inverse(core(graph, network.core, graph.op("Clip", A, -_LIMIT, _LIMIT)))
-    scaled = normalize(A)
-    return scaled, core(graph, network.core, scaled.B)
+class Combination(NamedTuple):
+    """What an ensemble is made of."""
+
+    combine: str
+    """``"mean"``, or ``"best"``, of the smallest residual norm."""
+    members: tuple["Source", ...]
+
+
+Source: TypeAlias = InverterResNet | Combination
+"""What a file is made from."""
+
+
+def invert(graph: Graph, source: Source, A: Value) -> tuple[Scaled, Value]:
+    """Return a scale, and the inverse of A in that scale that a network or an ensemble finds."""
+    if isinstance(source, InverterResNet):
+        core = _CORES[type(source.core)]
+        if source.normalize == "none":
+            scaled = equilibrate(A)
+            return scaled, scaled.scaled_inverse(core(graph, source.core, graph.op("Clip", A, -_LIMIT, _LIMIT)))
+        scaled = normalize(A)
+        return scaled, core(graph, source.core, scaled.B)
+    (scaled, first), *others = (invert(graph, member, A) for member in source.members)
+    found = [first, *(scaled.scaled_inverse(other.restored(X)) for other, X in others)]
+    if source.combine == "mean":
+        return scaled, graph.op("Sum", *found) * (1 / len(found))
+    best, norm = first, _norm(graph.identity - scaled.B @ first)
+    for X in found[1:]:
+        other = _norm(graph.identity - scaled.B @ X)
+        best, norm = graph.where(graph.op("Less", other, norm), X, best), graph.op("Min", other, norm)
+    return scaled, best
 
 
 def polynomial(graph: Graph, core: PolynomialInverse, A: Value) -> Value:

@@ -76,8 +76,10 @@ def normalize(A: Value) -> Scaled:
     return Scaled(A / units, units, None, 1)
 
 
-def equilibrate_and_normalize(A: Value) -> Scaled:
-    """Equilibrate, then bring the Frobenius norm to the square root of m."""
-    scaled = equilibrate(A)
-    norm = scaled.B.reduce("L2", keep=True) / A.graph.root
-    return scaled._replace(B=scaled.B / norm, units=scaled.units * norm, n_factors=3)
+def equilibrate_symmetric(A: Value) -> Scaled:
+    """Bring the diagonal to [1, 4) by powers of two, the same for rows and columns; NaN unless it is positive."""
+    graph = A.graph
+    diagonal = (A * graph.identity).reduce("Sum", graph.layout.row_sums, keep=True)
+    rows = power_of_two(graph.op("Sqrt", diagonal))
+    units = rows * rows.mT
+    return Scaled(A / units, units, rows, 2)

@@ -27,7 +27,7 @@ class Begun(NamedTuple):
 
 
 def begin(graph: Graph, start: Start | FamilyStart, A: Value) -> Begun:
-    """Return the start of A.
+    """Return the start of A, whose Frobenius norm is about the square root of m.
 
     Raises
     ------
@@ -42,23 +42,27 @@ def begin(graph: Graph, start: Start | FamilyStart, A: Value) -> Begun:
 
 
 def _transpose(graph: Graph, A: Value) -> Begun:
-    return Begun(*_scaled(graph, A.mT, A @ A.mT))
+    return Begun(*_scaled(graph, A.mT, A @ A.mT, A.reduce("SumSquare", keep=True)))
 
 
 def _identity(graph: Graph, A: Value) -> Begun:
     d = _inverse_diagonal(graph, A)
-    X, R = _scaled(graph, d, A * d.mT)
+    P = A * d.mT
+    X, R = _scaled(graph, d, P, _trace(P))
     return Begun(X, R, deflates=False, diagonal=True)
 
 
 _STARTS: dict[Start, Callable[[Graph, Value], Begun]] = {TRANSPOSE: _transpose, IDENTITY: _identity}
 
 
-def _scaled(graph: Graph, Y: Value, P: Value) -> tuple[Value, Value]:
+def _scaled(graph: Graph, Y: Value, P: Value, trace: Value) -> tuple[Value, Value]:
     """Return c Y and I - c P with the best c, where ``P = A Y``."""
-    square = graph.op("Max", P.reduce("SumSquare", keep=True), _TINY)
-    c = (P * graph.identity).reduce("Sum", keep=True) / square
+    c = trace / graph.op("Max", P.reduce("SumSquare", keep=True), _TINY)
     return Y * c, graph.identity - P * c
+
+
+def _trace(P: Value) -> Value:
+    return (P * P.graph.identity).reduce("Sum", keep=True)
 
 
 def _inverse_diagonal(graph: Graph, A: Value) -> Value:
@@ -82,7 +86,8 @@ def _family(graph: Graph, start: FamilyStart, A: Value) -> Begun:
         graph.op("Less", mine, theirs * float(start.margin)),
     )
     Y = graph.where(accepted, learned, plain * graph.identity if is_plain_diagonal else plain)
-    X, R = _scaled(graph, Y, A @ Y)
+    P = A @ Y
+    X, R = _scaled(graph, Y, P, _trace(P))
     deflates: bool | Value = True
     if is_plain_diagonal:
         beside = graph.op("Abs", X) * (1 - np.eye(len(start.constant)))

@@ -1,4 +1,4 @@
-"""Steps of an iteration inside a graph."""
+"""Steps with fixed coefficients inside a graph: two products each, and nothing else."""
 
 import math
 from collections.abc import Sequence
@@ -7,42 +7,41 @@ from skdmi.export.graph import Graph, Value
 
 NEAR = 0.03
 """From here on two of Newton's steps reach the rounding of float32."""
+MARGIN = 1e-3
+"""The part of an interval that an alpha lies above it, at least."""
 
 
-def transpose_start(graph: Graph, B: Value) -> tuple[Value, Value]:
-    r"""Return :math:`X_0 = c B^T` with the least :math:`\|I - B X_0\|_F`, and :math:`B X_0`: one product."""
-    transposed = B.mT
-    P = B @ transposed
-    c = B.reduce("SumSquare", keep=True) / P.reduce("SumSquare", keep=True)
-    return transposed * c, P * c
+def take_steps(graph: Graph, B: Value, X: Value, R: Value | None, alphas: Sequence[float], scale: float = 1.0) -> Value:
+    r"""Return X after the steps :math:`X \leftarrow X (\alpha I - B X)`; ``alpha = 2`` is Newton's.
 
-
-def polynomial_steps(graph: Graph, B: Value, X: Value, P: Value | None, alphas: Sequence[float]) -> Value:
-    r"""Return X after the steps :math:`X \leftarrow X (\alpha I - B X)`, two products each; ``alpha = 2`` is Newton's.
-
-    ``P`` is :math:`B X` of the first X, where it is known: one product less.
+    Where the residual ``R = I - B X`` of the first X is known, its step needs one product:
+    :math:`s X ((\alpha - s) I + s R)`, from s X with the ``scale`` s.
     """
     for alpha in alphas:
-        X = X @ (graph.multiple_of_identity(alpha) - (B @ X if P is None else P))
-        P = None
+        if R is None:
+            X = X @ (graph.multiple_of_identity(alpha) - B @ X)
+        else:
+            first = R if scale == 1 else R * scale**2
+            X, R = X @ (graph.multiple_of_identity(scale * (alpha - scale)) + first), None
     return X
 
 
-def equalizing_steps(condition: float, largest: float) -> tuple[float, list[float]]:
+def equalizing_steps(ratio: float, largest: float) -> tuple[float, list[float]]:
     r"""Return coefficients that bring all eigenvalues of B X near 1: a scale for X, and an alpha a step.
 
-    .. math:: \lambda \mapsto \lambda (\alpha - \lambda), \qquad \alpha = l + h \quad\text{on } [l, h],
+    .. math:: \lambda \mapsto \lambda (\alpha - \lambda), \qquad \alpha = h + \max(l, h / 1000) \quad\text{on } [l, h],
 
-    takes both ends to l h and the middle to :math:`\alpha^2 / 4`: no other alpha makes their ratio smaller, which
-    falls by four while the interval is wide. So many steps are taken that no eigenvalue is further than 0.03 from 1,
-    then two of Newton's, which leave :math:`10^{-6}`.
+    takes the middle to :math:`\alpha^2 / 4` and the ends to l h or little more. No alpha makes the ratio of the largest
+    to the smallest much smaller, which falls by four while the interval is wide; with less than h / 1000 rounding might
+    take the upper end below zero, from where nothing returns. So many steps are taken that no eigenvalue is further
+    than 0.03 from 1, then two of Newton's, which leave :math:`10^{-6}`.
 
     Parameters
     ----------
-    condition : float
-        The condition number of B up to which that holds.
+    ratio : float
+        That of the largest eigenvalue of B X at the start to the smallest, up to which that holds.
     largest : float
-        The largest eigenvalue of B X at the start; the smallest is ``largest / condition**2``.
+        The largest eigenvalue at the start.
 
     Returns
     -------
@@ -57,19 +56,30 @@ def equalizing_steps(condition: float, largest: float) -> tuple[float, list[floa
 
     Examples
     --------
-    >>> scale, alphas = equalizing_steps(10.0, 1.0)
+    >>> scale, alphas = equalizing_steps(100.0, 1.0)
     >>> eigenvalue = 0.01 * scale
     >>> for alpha in alphas:
     ...     eigenvalue *= alpha - eigenvalue
     >>> len(alphas), abs(eigenvalue - 1) < 1e-6
     (7, True)
     """
-    ratios = [condition**-2]
-    while 1 - ratios[-1] > NEAR * (1 + ratios[-1]):
-        ratios.append(4 * ratios[-1] / (1 + ratios[-1]) ** 2)
-    height = 2 / (1 + ratios.pop())
-    alphas = []
-    for ratio in reversed(ratios):
-        alphas.append(2 * math.sqrt(height))
-        height = alphas[-1] / (1 + ratio)
-    return height / largest, [*alphas[::-1], 2.0, 2.0]
+    low, sums = 1 / ratio, []  # of an interval brought to [low, 1], and its alpha
+    while 1 - low > NEAR * (1 + low):
+        sums.append(1 + max(low, MARGIN))
+        low = low * (sums[-1] - low) * 4 / sums[-1] ** 2
+    # Backwards, from a last interval centred at 1, what the upper ends really are.
+    high = 2 / (1 + low)
+    alphas = [2.0, 2.0]
+    for total in reversed(sums):
+        alphas.insert(0, 2 * math.sqrt(high))
+        high = alphas[0] / total
+    return high / largest, alphas
+
+
+def largest_eigenvalue(m: int) -> float:
+    r"""Return a bound on the eigenvalues of B X at a start that is the best multiple of something.
+
+    With :math:`X = c Y`, :math:`c = \operatorname{tr}(B Y) / \|B Y\|_F^2` and positive eigenvalues of B Y, none of
+    B X exceeds :math:`(1 + \sqrt m) / 2`, attained by one large and m - 1 small ones.
+    """
+    return (1 + math.sqrt(m)) / 2

@@ -1,0 +1,138 @@
+"""What finishes an inverse: as many steps as the matrices at hand need."""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+import onnx
+
+from skdmi.export.graph import Graph, Value
+from skdmi.export.network import Source, invert
+from skdmi.export.scale import Scaled, equilibrate, equilibrate_symmetric, normalize
+from skdmi.export.starts import begin
+from skdmi.export.steps import equalizing_steps, largest_eigenvalue, take_steps
+from skdmi.iteration import IDENTITY, FamilyStart, Start
+from skdmi.iteration.learned import PolynomialInverse
+from skdmi.modules import InverterResNet
+
+MAX_STEPS = 16
+"""Of Newton's, from a network's inverse: what needs more is as well begun without it."""
+MAX_DOUBLINGS = 22
+"""Of the condition number, each for one step more: beyond 4e6 float32 proves nothing."""
+LARGEST_OF_ANY = 64
+"""The size up to which a file for any size keeps what it promises."""
+
+Inversion: TypeAlias = Callable[[Graph, Value], tuple[Scaled, Value]]
+"""From A to a scale, and the inverse of A in that scale."""
+
+
+class Plan(NamedTuple):
+    """A way to invert, and what it is in words."""
+
+    words: str
+    inversion: Inversion
+
+
+class Choice(NamedTuple):
+    """The plan that serves, and the share of the matrices at hand that it certifies."""
+
+    plan: Plan
+    share: float
+
+
+def invert_by_steps(graph: Graph, A: Value, *, start: Start, condition: float) -> tuple[Scaled, Value]:
+    """Invert by steps that are made for a condition number, from a start that nothing was learned for."""
+    is_symmetric = start == IDENTITY
+    scaled = equilibrate_symmetric(A) if is_symmetric else equilibrate(A)
+    begun = begin(graph, start, scaled.B)
+    largest = largest_eigenvalue(graph.m or LARGEST_OF_ANY)
+    ratio = largest * (condition if is_symmetric else condition**2)
+    scale, alphas = equalizing_steps(ratio, largest)
+    X = begun.X * graph.identity if begun.diagonal else begun.X
+    return scaled, take_steps(graph, scaled.B, X, begun.R, alphas, scale)
+
+
+def plans(source: Source) -> Iterator[Plan]:
+    """Yield ways to refine what a network or an ensemble finds, each of a step more than the one before.
+
+    Of a network that iterates only the start is kept: at equal time its own steps do not reach as far, in a graph, as
+    steps with fixed coefficients, learned or not (``benchmarks/export.py``).
+    """
+    start = _start(source)
+    if isinstance(start, Start):
+        for doublings in range(1, MAX_DOUBLINGS + 1):
+            condition = 2.0**doublings
+            words = f"fixed steps for condition numbers up to {condition:.0f}"
+            yield Plan(words, partial(invert_by_steps, start=start, condition=condition))
+        return
+    for n_steps in range(MAX_STEPS + 1):
+        words = f"{n_steps} steps of Newton-Schulz"
+        if start is None:
+            yield Plan(words, partial(_after_network, source=source, n_steps=n_steps))
+        else:
+            yield Plan(words, partial(_from_family, start=start, n_steps=n_steps))
+
+
+def choose(
+    source: Source, build: Callable[[Plan], onnx.ModelProto], stacks: Sequence[np.ndarray], share: float
+) -> Choice:
+    """Return the first plan that certifies a share of matrices, so well that a step more would not halve the bound.
+
+    Parameters
+    ----------
+    source : InverterResNet or Combination
+    build : callable
+        Returns the file of a plan, with ``rho`` among its outputs.
+    stacks : sequence of arrays of shape (n_matrices, m, m)
+        float32.
+    share : float
+        From 0 to 1.
+
+    Raises
+    ------
+    ValueError
+        If none does.
+    """
+    before: tuple[Plan, np.ndarray] | None = None
+    best = 0.0
+    for plan in plans(source):
+        rho = _bounds(build(plan), stacks)
+        if before is not None:
+            is_certified = before[1] < 1
+            best = max(best, float(is_certified.mean()))
+            if min(is_certified.mean(), (before[1] <= 2 * rho).mean()) >= share:
+                return Choice(before[0], float(is_certified.mean()))
+        before = plan, rho
+    raise ValueError(
+        f"share={share:g}, but no number of steps certifies more than {best:.4g} of {sum(map(len, stacks)):,} matrices "
+        f"in float32, which reaches condition numbers of some 1e5. Try a smaller share, or other matrices."
+    )
+
+
+def _start(source: Source) -> Start | FamilyStart | None:
+    """Return the start of a network that iterates on scaled matrices, else None."""
+    if isinstance(source, InverterResNet) and source.normalize != "none" and type(source.core) is PolynomialInverse:
+        return source.core.start
+    return None
+
+
+def _from_family(graph: Graph, A: Value, *, start: FamilyStart, n_steps: int) -> tuple[Scaled, Value]:
+    scaled = normalize(A)
+    begun = begin(graph, start, scaled.B)
+    return scaled, take_steps(graph, scaled.B, begun.X, begun.R, [2.0] * n_steps)
+
+
+def _after_network(graph: Graph, A: Value, *, source: Source, n_steps: int) -> tuple[Scaled, Value]:
+    scaled, X = invert(graph, source, A)
+    return scaled, take_steps(graph, scaled.B, X, None, [2.0] * n_steps)
+
+
+def _bounds(model: onnx.ModelProto, stacks: Sequence[np.ndarray]) -> np.ndarray:
+    """Return rho of all matrices."""
+    import onnxruntime  # only what is chosen by running needs it
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return np.concatenate([session.run(["rho"], {"A": A})[0] for A in stacks])

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import threading
+from contextlib import contextmanager
 from fractions import Fraction
 from functools import cache, partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from scripts.npm_packages import MANIFEST, Unavailable, install
 from tests.certificates import agree
@@ -58,6 +60,7 @@ STEPS = {
     "rounded": {"text": ROUNDED},
     **{text: {"text": text} for text in BAD},
     "after bad ones": {"button": "A good one"},
+    "copied": {"copy": "Copy all digits"},
 }
 
 
@@ -79,7 +82,7 @@ def site(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def visit():
-    """A function that serves a folder and takes steps on its page."""
+    """A function that takes steps on the page at an address."""
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
         pytest.skip("There is no Chromium.")
@@ -87,21 +90,26 @@ def visit():
     return partial(visit_with, packages, browser)
 
 
-def visit_with(packages, browser, folder, steps):
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder)) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        url = f"http://127.0.0.1:{server.server_port}/"
-        command = ["node", VISIT, packages, browser]
-        todo = json.dumps({"url": url, "steps": [*steps.values()], "widths": WIDTHS})
-        try:
-            done = subprocess.run(command, input=todo, capture_output=True, text=True, timeout=300, check=False)
-        finally:
-            server.shutdown()
-            thread.join()
+def visit_with(packages, browser, url, steps):
+    command = ["node", VISIT, packages, browser]
+    todo = json.dumps({"url": url, "steps": [*steps.values()], "widths": WIDTHS})
+    done = subprocess.run(command, input=todo, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     return dict(zip(steps, found["steps"], strict=True)), found["errors"]
+
+
+@contextmanager
+def served(folder):
+    """Serve a folder, and give its address."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder)) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -111,7 +119,8 @@ class Quiet(SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def visited(site, visit):
-    return visit(site, STEPS)
+    with served(site) as url:
+        return visit(url, STEPS)
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +170,7 @@ def test_verdicts_and_numbers_are_those_of_python(name, seen):
 
 def bound_in(verdict):
     """Return the number after "at most"."""
-    number = verdict.split(" at most ")[1].split(". ")[0].removesuffix(".")
+    number = verdict.split(" at most ")[1].split(",")[0]
     return float(number.replace(f" {TIMES} 10", "e").translate(str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")))
 
 
@@ -172,6 +181,11 @@ def test_residual_norms_are_those_of_python(seen):
         expected = in_python(A)
         ratio = np.abs(A).sum(2).max() / np.abs(A).sum(2).min()
         assert abs(float(seen[name]["residual"]) - expected["residual_norm"]) <= 4 * ratio * expected["rho"]
+
+
+@pytest.mark.slow
+def test_what_is_copied_is_the_inverse_to_all_digits(seen):
+    assert [row.split("\t") for row in seen["copied"]["copied"].splitlines()] == seen["copied"]["inverse"]
 
 
 @pytest.mark.slow
@@ -212,10 +226,26 @@ def test_nothing_sticks_out(name, seen):
 @pytest.mark.slow
 def test_without_its_runtime_the_page_says_how_to_add_it(tmp_path, visit):
     build_demo.build(tmp_path)
-    shown, _ = visit(tmp_path, {"at first": {}})
+    with served(tmp_path) as url:
+        shown, _ = visit(url, {"at first": {}})
     assert shown["at first"]["notice"].startswith("The runtime is not beside this page")
     for name in build_demo.RUNTIME:
         assert name in shown["at first"]["notice"]
+
+
+@pytest.mark.slow
+def test_opened_from_a_file_the_page_says_that_it_needs_http(tmp_path, visit):
+    build_demo.build(tmp_path)
+    shown, _ = visit((tmp_path / "index.html").as_uri(), {"at first": {}})
+    assert "needs http" in shown["at first"]["notice"]
+
+
+def test_without_npm_the_page_is_written_all_the_same(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    result = CliRunner().invoke(build_demo.main, [str(tmp_path / "page")])
+    assert result.exit_code == 0
+    assert result.output == "The page is without its runtime. node is not installed.\n"
+    assert {path.name for path in (tmp_path / "page").iterdir()} >= {"index.html", "demo.js", "any_size.onnx"}
 
 
 def test_the_page_names_the_pinned_runtime():

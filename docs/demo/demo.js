@@ -52,7 +52,8 @@ function wordsOf(rho) {
   if (rho < 1) {
     const bound = powerOfTen(upToTwoDigits(rho), 2);
     const loose = rho > LOOSE ? " The bound is that loose because the matrix is near to singular for float32." : "";
-    return ["proved", "Proved: nonsingular", `Relative error at most ${bound}.${loose}`];
+    const text = `Relative error at most ${bound}, with rows and columns brought to one scale.${loose}`;
+    return ["proved", "Proved: nonsingular", text];
   }
   const why = Number.isNaN(rho)
     ? "The matrix has a row or column of zeros, or entries too large, too small or too far apart for float32."
@@ -72,12 +73,12 @@ function showInverse({ m }, { inverse, rho }) {
 function showRounded({ m, entries, changed, typed }) {
   const n = changed.filter(Boolean).length;
   part("rounded-section").hidden = n === 0;
-  const who = n === 1 ? "One number is no float32 and was" : `${n} numbers are no float32 and were`;
+  const who = n === 1 ? "One number is not a float32, and was" : `${n} numbers are not float32, and were`;
   part("rounded-note").textContent = `${who} rounded. Inverse and proof are of this matrix:`;
   part("rounded").replaceChildren(
     table(m, (k) => ({
       textContent: inDigits(entries[k], 9),
-      className: changed[k] ? "changed" : "",
+      className: changed[k] && n < m * m ? "changed" : "",
       title: changed[k] ? `${typed[k]}, rounded` : "",
     })),
   );
@@ -86,7 +87,8 @@ function showRounded({ m, entries, changed, typed }) {
 function showResult(matrix, result) {
   shown = { m: matrix.m, inverse: result.inverse };
   showVerdict(...wordsOf(result.rho));
-  showFigure("rho", result.rho, powerOfTen(result.rho, 3));
+  const isNearOne = Math.abs(result.rho - 1) < 0.005; // on which side, three digits might not tell
+  showFigure("rho", result.rho, powerOfTen(result.rho, isNearOne ? 8 : 3));
   showFigure("residual", result.residual, powerOfTen(result.residual, 3));
   const { milliseconds } = result;
   showFigure("time", milliseconds, milliseconds < 0.1 ? "under 0.1 ms" : `${milliseconds.toFixed(1)} ms`);
@@ -137,7 +139,8 @@ function showExample(rows) {
 
 async function copy() {
   const { m, inverse } = shown;
-  const rows = Array.from({ length: m }, (_, i) => Array.from(inverse.subarray(i * m, (i + 1) * m), allDigits).join("\t"));
+  const row = (_, i) => Array.from(inverse.subarray(i * m, (i + 1) * m), allDigits).join("\t");
+  const rows = Array.from({ length: m }, row);
   await navigator.clipboard.writeText(rows.join("\n"));
   part("copy").textContent = "Copied";
   setTimeout(() => (part("copy").textContent = "Copy all digits"), 1500);

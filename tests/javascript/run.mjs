@@ -1,8 +1,8 @@
 // node run.mjs PACKAGES RUNTIME FOLDER
 //
 // Runs ONNX files with a runtime of the folder PACKAGES: onnxruntime-node, or onnxruntime-web, in wasm.
-// FOLDER/jobs.json lists {model, feeds: {name: {dims, file}}}; the files hold float32. Outputs are written beside them as
-// JOB.NAME.RUNTIME, float32 or one byte a bool; printed is a list of {name: {type, dims, file}}, or {error}.
+// FOLDER/jobs.json lists {model, feeds: {name: {dims, file}}}; the files hold float32. Outputs are written beside them
+// as JOB.NAME.RUNTIME, float32 or one byte a bool; printed is a list of {name: {type, dims, file}}, or {error}.
 
 import { readFile, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";

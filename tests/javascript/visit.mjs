@@ -1,8 +1,8 @@
 // node visit.mjs PACKAGES CHROMIUM < visit.json
 //
-// Visits a page as a user: {url, steps, widths, pictures}. A step is {button} to press, {text} to type, or {} to look at
-// what is there. Printed is what the page then shows, and all that went wrong: {steps, errors}. With a folder for
-// pictures, there is one of each step at each width, in both colour schemes.
+// Visits a page as a user: {url, steps, widths, pictures}. A step is {button} to press, {text} to type, {copy} for what
+// a button puts on the clipboard, or {} to look at what is there. Printed is what the page then shows, and all that went
+// wrong: {steps, errors}. With a folder for pictures, there is one of each step at each width, in both colour schemes.
 
 import { createRequire } from "node:module";
 import { join, resolve } from "node:path";
@@ -12,13 +12,14 @@ const [packages, executablePath] = process.argv.slice(2);
 const { chromium } = createRequire(resolve(packages, "package.json"))("playwright-core");
 const { url, steps, widths, pictures } = JSON.parse(await readAll(process.stdin));
 
-const QUIET = ["gpu", "quic", "background-networking", "component-update", "sync"].map((what) => `--disable-${what}`);
-const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--no-first-run", ...QUIET] });
-const page = await browser.newPage();
+const unused = ["gpu", "quic", "background-networking", "component-update", "sync"];
+const args = ["--no-sandbox", "--no-first-run", ...unused.map((what) => `--disable-${what}`)];
+const browser = await chromium.launch({ executablePath, timeout: 120_000, args });
+const page = await browser.newPage({ permissions: ["clipboard-read", "clipboard-write"] });
 page.setDefaultTimeout(60_000);
 
 const errors = [];
-page.on("console", (message) => message.type() !== "log" && errors.push(message.text()));
+page.on("console", (message) => ["error", "warning"].includes(message.type()) && errors.push(message.text()));
 page.on("pageerror", (error) => errors.push(String(error)));
 page.on("requestfailed", (request) => errors.push(`${request.url()} failed`));
 
@@ -43,11 +44,18 @@ function look() {
   };
 }
 
-async function take({ button, text }) {
-  if (button) await page.getByRole("button", { name: button, exact: true }).click();
+const press = (name) => page.getByRole("button", { name, exact: true }).click();
+
+async function take({ button, text, copy }) {
+  if (button) await press(button);
   if (text !== undefined) await page.getByRole("textbox", { name: "Your matrix" }).fill(text);
   await page.waitForSelector('#result[aria-busy="false"], #notice:not([hidden])', { state: "attached" });
   const seen = await page.evaluate(look);
+  if (copy) {
+    await press(copy);
+    await page.getByRole("button", { name: "Copied" }).waitFor();
+    seen.copied = await page.evaluate(() => navigator.clipboard.readText());
+  }
   seen.overflow = [];
   for (const width of widths) {
     await page.setViewportSize({ width, height: 900 });

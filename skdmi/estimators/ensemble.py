@@ -19,6 +19,7 @@ from skdmi import __version__
 from skdmi.containers import computable
 from skdmi.estimators.base import Answer, BaseInverter, in_dtype_of
 from skdmi.estimators.convergence import collected, warn_of_members
+from skdmi.estimators.exporting import Exportable, source_of
 from skdmi.estimators.meta import MetaInverter, clone_and_fit, invert_with, requires_fit, unfrozen
 from skdmi.estimators.neural import NeuralMatrixInverter
 from skdmi.linalg.residuals import missing
@@ -89,7 +90,7 @@ def best_inverse(A: Tensor, inverses: Iterable[Tensor]) -> Tensor:
 COMBINATIONS: dict[str, Callable[[Tensor, Iterable[Tensor]], Tensor]] = {"mean": mean_inverse, "best": best_inverse}
 
 
-class EnsembleInverter(MetaInverter):
+class EnsembleInverter(Exportable, MetaInverter):
     r"""Independently trained copies of an inverter, whose answers are averaged or the best taken.
 
     ``fit`` clones the inverter ``n_estimators`` times, gives every parameter named ``random_state`` of every copy,
@@ -247,6 +248,11 @@ class EnsembleInverter(MetaInverter):
             "n_estimators": len(members),
         }
         save_ensemble(directory, config, (member.save_pretrained for member in members))
+
+    def _source(self) -> Any:
+        from skdmi.export.network import Combination  # imports onnx
+
+        return Combination(self.combine, tuple(map(source_of, self._wrapped())))
 
     def _fit_wrapped(self, stack: np.ndarray | None, y: Any) -> None:
         """Fit every member, each to all of X."""

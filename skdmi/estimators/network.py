@@ -15,6 +15,7 @@ from skdmi.containers import computable
 from skdmi.estimators.base import Answer, BaseInverter, in_dtype_of
 from skdmi.estimators.card import fitted_from_config, parameters_from_config, to_config
 from skdmi.estimators.devices import apart, resolve_device
+from skdmi.estimators.exporting import Exportable
 from skdmi.iteration import FamilyStart
 from skdmi.modules import InverterResNet
 from skdmi.modules.lanes import forward_in_lanes
@@ -27,7 +28,7 @@ NETWORK_DEFAULTS = {name: parameter.default for name, parameter in signature(Inv
 _PLACING = threading.Lock()
 
 
-class NetworkInverter(BaseInverter):
+class NetworkInverter(Exportable, BaseInverter):
     """Base of what inverts by a network: where it runs, how it is pickled, saved and loaded; not how it is trained.
 
     Attributes
@@ -103,6 +104,9 @@ class NetworkInverter(BaseInverter):
                 f"The configuration of {name_or_directory} does not fit its weights, or this skdmi: {error!r}."
             ) from error
         return inverter
+
+    def _source(self) -> InverterResNet:
+        return self.module_
 
     @property
     def start_(self) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor
 from skdmi.arrays import to_numpy
 from skdmi.containers import computable, is_for_routes
 from skdmi.estimators.direct import invert_directly
+from skdmi.estimators.exporting import as_float32, describe, drawn, source_of
 from skdmi.estimators.meta import MetaInverter, invert_with
 from skdmi.estimators.policies import SINGULAR_POLICIES, UNCERTIFIED_POLICIES, settle_status
 from skdmi.estimators.report import SOURCES, InversionReport
@@ -27,6 +28,7 @@ from skdmi.estimators.solution import (
     rounding_goal,
 )
 from skdmi.figures import CERTIFIED, CONVERGED, LOOSE, Figures
+from skdmi.io.format import PathLike
 from skdmi.linalg.certificate import rounded_error_bound
 from skdmi.linalg.exact import pseudo_inverse
 from skdmi.linalg.residuals import missing
@@ -179,6 +181,73 @@ class RefinedInverter(MetaInverter):
                 n_steps=to_numpy(solution.n_steps),
                 source=_names(to_numpy(torch.where(is_pinv, PINV, solution.source))),
             )
+
+    def export(
+        self,
+        path: PathLike,
+        X: Any = None,
+        *,
+        share: float = 0.999,
+        certificate: bool = True,
+        uncertified: str = "keep",
+        opset: int | None = None,
+    ) -> None:
+        """Write the inverter as one ONNX file, with a fixed number of steps, in float32.
+
+        Without branches every matrix takes the same steps, after the inner network, or after the start of one that
+        iterates. They are as few as serve a share of matrices: certified in float32, with a bound that is at most
+        ``tol`` or that one step more would not halve. Nothing goes to an exact method.
+
+        Parameters
+        ----------
+        path : path
+            Replaced if it is there, whole or not at all.
+        X : array-like of shape (n_matrices, m, m) or (n_matrices, m * m), optional
+            Matrices to choose the number of steps by; a thousand or more for the default share. By default 4,096 of the
+            distribution that the inner inverter was trained on, which must be one that needs no data.
+        share : float, default=0.999
+            Of these matrices, to be served.
+        certificate, uncertified, opset
+            As for :meth:`NeuralMatrixInverter.export`.
+
+        Raises
+        ------
+        ImportError
+            Without onnx: ``pip install "skdmi[export]"``.
+        NotFittedError
+            If the inner inverter is not fitted.
+        TypeError
+            If there is no inner inverter, or one that cannot be exported.
+        ValueError
+            If an argument is not allowed, X is needed, or no number of steps serves that share.
+
+        Examples
+        --------
+        >>> import tempfile, pathlib, onnxruntime
+        >>> import numpy as np
+        >>> from skdmi import NeuralMatrixInverter, RefinedInverter
+        >>> A = np.random.default_rng(0).normal(size=(100, 8, 8)) + 20 * np.eye(8)
+        >>> inverter = RefinedInverter(NeuralMatrixInverter(max_epochs=0)).fit(A)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder) / "inverse.onnx"
+        ...     inverter.export(path, A, share=1)
+        ...     session = onnxruntime.InferenceSession(path)
+        >>> bool((session.run(["rho"], {"A": A.astype(np.float32)})[0] < 1e-4).all())
+        True
+        """
+        from skdmi.export.files import save  # imports onnx
+        from skdmi.export.finish import Ending
+        from skdmi.export.fitted import refined
+
+        ending = Ending(certificate, uncertified, opset)
+        if not (isinstance(share, Real) and 0 < share <= 1):
+            raise ValueError(f"share={share!r}; expected a number above 0 and at most 1.")
+        self._check_ready()
+        source = source_of(*self._wrapped() or [None])
+        stacks = drawn(self) if X is None else [self._open(X, reset=False)[0]]
+        choice = {"share": float(share), "tol": self._tolerance()}
+        model = refined(source, self._size(), ending, describe(self), [as_float32(A) for A in stacks], **choice)
+        save(model, path)
 
     def _invert(self, A: Tensor) -> Outcome:
         """Start, refine, certify, fall back, in parts: what is needed beside the stack does not grow with it."""

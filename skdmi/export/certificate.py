@@ -51,7 +51,7 @@ def certify(graph: Graph, scaled: Scaled, X: Value) -> Certified:
        plus what underflow does: the last of the units in the bracket covers all terms of second order.
     4. *Norms.* The root of a sum of :math:`m^2` squares loses at most :math:`(m^2 / 2 + 2)\, u \le 0.51` of itself;
        s makes up for it, :math:`s^2` for a product of two.
-    5. *Underflow.* Scales are made so that :math:`1 / (2 \sqrt m) \le \|B\|_F \le 4 m`. Where :math:`\rho < 1`,
+    5. *Underflow.* Scales are made so that :math:`1 / (2 \sqrt m) \le \|B\|_F \le m^{3/2}`. Where :math:`\rho < 1`,
        therefore, :math:`\|X\|_F \le 2^{25} / \sqrt m`, and the terms with :math:`\lambda` in 1 and 2 are less than
        :math:`5 \lambda \sigma m (\|B\|_F + \|X\|_F) \le 2^{-87} \sigma`. Squares that underflow take at most
        :math:`2^{-63} m` from a norm: of a residual of 1/2 or more that is nothing beside the 16 u in s; where the
@@ -80,8 +80,8 @@ def certify(graph: Graph, scaled: Scaled, X: Value) -> Certified:
     slack = m * m * UNIT + (1 + 16 * UNIT)
     weight = (m + (2 * scaled.n_factors + 2)) * slack * UNIT
     R = graph.identity - scaled.B @ X
-    rounding = scaled.B.reduce("L2") * X.reduce("L2") * weight
-    rho = graph.op("Sum", R.reduce("L2"), rounding, scaled.spread() * 2.0**-86) * slack
+    rounding = X.norm() * (scaled.norm * weight)
+    rho = graph.op("Sum", R.norm(), rounding, scaled.spread() * 2.0**-86) * slack
     if graph.m is None:
         rho = rho + graph.op("Relu", m - float(CERTIFIED_UP_TO))
     return Certified(rho, scaled.residual_norm(R))

@@ -129,4 +129,4 @@ def _mixed(graph: Graph, h: Value, unit: Any) -> Value:
 
 
 def _norm(R: Value) -> Value:
-    return R.reduce("L2", keep=True)
+    return R.norm(keep=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -10,7 +11,7 @@ import onnx
 from skdmi.export.graph import Graph, Value
 from skdmi.export.network import Source, invert
 from skdmi.export.scale import Scaled, equilibrate, equilibrate_symmetric, normalize
-from skdmi.export.starts import begin
+from skdmi.export.starts import begin, combine
 from skdmi.export.steps import equalizing_steps, largest_eigenvalue, take_steps
 from skdmi.iteration import IDENTITY, FamilyStart, Start
 from skdmi.iteration.learned import PolynomialInverse
@@ -75,9 +76,16 @@ def plans(source: Source) -> Iterator[Plan]:
 
 
 def choose(
-    source: Source, build: Callable[[Plan], onnx.ModelProto], stacks: Sequence[np.ndarray], share: float
+    source: Source,
+    build: Callable[[Plan], onnx.ModelProto],
+    stacks: Sequence[np.ndarray],
+    *,
+    share: float,
+    tol: float = 0.0,
 ) -> Choice:
-    """Return the first plan that certifies a share of matrices, so well that a step more would not halve the bound.
+    """Return the first plan that serves a share of matrices: certified, and as well as float32 allows.
+
+    That is, with a bound that is at most ``tol``, or that a step more would not halve.
 
     Parameters
     ----------
@@ -88,25 +96,24 @@ def choose(
         float32.
     share : float
         From 0 to 1.
+    tol : float, default=0.0
 
     Raises
     ------
     ValueError
         If none does.
     """
-    before: tuple[Plan, np.ndarray] | None = None
     best = 0.0
-    for plan in plans(source):
-        rho = _bounds(build(plan), stacks)
-        if before is not None:
-            is_certified = before[1] < 1
-            best = max(best, float(is_certified.mean()))
-            if min(is_certified.mean(), (before[1] <= 2 * rho).mean()) >= share:
-                return Choice(before[0], float(is_certified.mean()))
-        before = plan, rho
+    for (plan, rho), (_, further) in pairwise((plan, _bounds(build(plan), stacks)) for plan in plans(source)):
+        certified = rho < 1
+        served = certified & ((rho <= 2 * further) | (rho <= tol))
+        if served.mean() >= share:
+            return Choice(plan, float(certified.mean()))
+        best = max(best, float(certified.mean()))
     raise ValueError(
-        f"share={share:g}, but no number of steps certifies more than {best:.4g} of {sum(map(len, stacks)):,} matrices "
-        f"in float32, which reaches condition numbers of some 1e5. Try a smaller share, or other matrices."
+        f"share={share:g}, but no number of steps serves so many of {sum(map(len, stacks)):,} matrices: {best:.4g} are "
+        f"certified at most. A proof in float32 reaches condition numbers of some 1e5. Try a smaller share or a larger "
+        f"tol; or matrices, X, that the inverter is for."
     )
 
 
@@ -118,9 +125,9 @@ def _start(source: Source) -> Start | FamilyStart | None:
 
 
 def _from_family(graph: Graph, A: Value, *, start: FamilyStart, n_steps: int) -> tuple[Scaled, Value]:
+    """Invert from what a family's start proposes, unguarded: from a plain start so few steps would prove nothing."""
     scaled = normalize(A)
-    begun = begin(graph, start, scaled.B)
-    return scaled, take_steps(graph, scaled.B, begun.X, begun.R, [2.0] * n_steps)
+    return scaled, take_steps(graph, scaled.B, combine(graph, start, scaled.B), None, [2.0] * n_steps)
 
 
 def _after_network(graph: Graph, A: Value, *, source: Source, n_steps: int) -> tuple[Scaled, Value]:

@@ -18,6 +18,8 @@ class Scaled(NamedTuple):
     """The products of an entry of D1 and one of D2, in the shape of A; or one number a matrix."""
     rows: Value | None
     """The diagonal of D1; None for one number a matrix."""
+    norm: Value | float
+    r"""An upper bound on :math:`\|B\|_F`, but for roundings of sums."""
     n_factors: int
     """How many multiplications, each with its rounding, lead from A to B, and at most as many from the inverse of B
     to that of A, those within ``units`` included."""
@@ -35,7 +37,7 @@ class Scaled(NamedTuple):
 
     def residual_norm(self, R: Value) -> Value:
         """Return ``||I - A X||_F`` for ``R = I - B X_B``."""
-        return (R if self.rows is None else R * self.rows / self.rows.mT).reduce("L2")
+        return (R if self.rows is None else R * self.rows / self.rows.mT).norm()
 
     def spread(self) -> Value:
         """Return how far units are from 1: the largest of them or of their inverses, or up to twice that."""
@@ -65,15 +67,14 @@ def equilibrate(A: Value) -> Scaled:
     rows = power_of_two(A.reduce("L1", layout.row_sums, keep=True))
     columns = power_of_two((A / rows).reduce("L1", layout.column_sums, keep=True))
     units = rows * columns
-    return Scaled(A / units, units, rows, 2)
+    B = A / units
+    return Scaled(B, units, rows, B.norm(), 2)
 
 
 def normalize(A: Value) -> Scaled:
-    r"""Bring the Frobenius norm to :math:`\sqrt m`, as a network sees its matrices."""
-    unit = power_of_two(A.graph.op("Abs", A).reduce("Max", keep=True))
-    norm = (A / unit).reduce("L2", keep=True)
-    units = norm * unit / A.graph.root
-    return Scaled(A / units, units, None, 1)
+    r"""Bring the Frobenius norm to :math:`\sqrt m`, as a network sees its matrices: for norms from 1e-18 to 1e18."""
+    units = A.norm(keep=True) / A.graph.root
+    return Scaled(A / units, units, None, A.graph.root, 1)
 
 
 def equilibrate_symmetric(A: Value) -> Scaled:
@@ -82,4 +83,5 @@ def equilibrate_symmetric(A: Value) -> Scaled:
     diagonal = (A * graph.identity).reduce("Sum", graph.layout.row_sums, keep=True)
     rows = power_of_two(graph.op("Sqrt", diagonal))
     units = rows * rows.mT
-    return Scaled(A / units, units, rows, 2)
+    B = A / units
+    return Scaled(B, units, rows, B.norm(), 2)

@@ -42,7 +42,7 @@ def begin(graph: Graph, start: Start | FamilyStart, A: Value) -> Begun:
 
 
 def _transpose(graph: Graph, A: Value) -> Begun:
-    return Begun(*_scaled(graph, A.mT, A @ A.mT, A.reduce("SumSquare", keep=True)))
+    return Begun(*_scaled(graph, A.mT, A @ A.mT, A.square_norm(keep=True)))
 
 
 def _identity(graph: Graph, A: Value) -> Begun:
@@ -57,7 +57,7 @@ _STARTS: dict[Start, Callable[[Graph, Value], Begun]] = {TRANSPOSE: _transpose, 
 
 def _scaled(graph: Graph, Y: Value, P: Value, trace: Value) -> tuple[Value, Value]:
     """Return c Y and I - c P with the best c, where ``P = A Y``."""
-    c = trace / graph.op("Max", P.reduce("SumSquare", keep=True), _TINY)
+    c = trace / graph.op("Max", P.square_norm(keep=True), _TINY)
     return Y * c, graph.identity - P * c
 
 
@@ -74,7 +74,7 @@ def _inverse_diagonal(graph: Graph, A: Value) -> Value:
 
 def _family(graph: Graph, start: FamilyStart, A: Value) -> Begun:
     """Return the learned start where the guard allows it, the plain one elsewhere."""
-    learned = _combined(graph, start, A)
+    learned = combine(graph, start, A)
     seen = graph.constant(_array(start.probes)) @ A
     is_plain_diagonal = start.plain == IDENTITY
     plain = _inverse_diagonal(graph, A) if is_plain_diagonal else A.mT
@@ -98,11 +98,11 @@ def _family(graph: Graph, start: FamilyStart, A: Value) -> Begun:
 def _estimate(graph: Graph, start: FamilyStart, S: Value) -> Value:
     """Estimate ``||I - c A Y||_F`` from what the probes see of ``A Y``."""
     probes = _array(start.probes)
-    c = (S * probes).reduce("Sum", keep=True) / graph.op("Max", S.reduce("SumSquare", keep=True), _TINY)
-    return (probes - S * c).reduce("L2", keep=True)
+    c = (S * probes).reduce("Sum", keep=True) / graph.op("Max", S.square_norm(keep=True), _TINY)
+    return (probes - S * c).norm(keep=True)
 
 
-def _combined(graph: Graph, start: FamilyStart, A: Value) -> Value:
+def combine(graph: Graph, start: FamilyStart, A: Value) -> Value:
     """Return the constant plus the atoms in their weights."""
     constant, m = _array(start.constant), len(start.constant)
     k = len(start.atoms)

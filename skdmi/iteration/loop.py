@@ -78,10 +78,11 @@ def iterate(
     best = X if X.shape == A.shape else X * identity, R
     recomputed = recomputation_schedule(n_steps)
     for step in range(1, n_steps + 1):
-        if rank and deflates is not False:
+        partly = isinstance(deflates, Tensor)
+        if rank and (partly or deflates):  # of a symbol, where m is one, the truth is asked for
             before = X, R
             X, R = deflate_entries(A, X, R, rank)
-            if deflates is not True:
+            if partly:
                 X, R = _where(deflates, X, before[0])[0], _where(deflates, R, before[1])[0]
         deflates = True
         X, R = take_step_entries(X, R, choose, step, n_coefficients)

@@ -1,0 +1,151 @@
+"""Inverters as files for other runtimes."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from skdmi.estimators.meta import unfrozen
+from skdmi.io.format import PathLike
+from skdmi.persistence import trained_sizes
+from skdmi.training.stream import draw_stack, stream_seed
+
+N_MATRICES = 4096
+"""Drawn to choose the number of steps by."""
+
+
+class Exportable:
+    """What can be written as a file for other runtimes, as it answers."""
+
+    _source: Callable[[], Any]
+    """Returns the network, or the combination of networks, that a file is made from."""
+    _check_ready: Callable[[], None]
+    _size: Callable[[], int | None]
+
+    def export(
+        self, path: PathLike, *, certificate: bool = True, uncertified: str = "keep", opset: int | None = None
+    ) -> None:
+        """Write the inverter as one ONNX file, which needs neither skdmi nor torch.
+
+        Its answers are those of ``transform``, but in float32 and to rounding, whose order the runtime chooses.
+
+        Parameters
+        ----------
+        path : path
+            Replaced if it is there, whole or not at all.
+        certificate : bool, default=True
+            Whether the file also returns, for each matrix, ``rho``, which proves it nonsingular and bounds the relative
+            error where it is below 1 (:func:`~skdmi.export.certificate.certify`), and the ``residual_norm``.
+        uncertified : {"keep", "nan", "mask"}, default="keep"
+            What becomes of inverses that are not proved: returned nonetheless; NaN; or returned with a further output,
+            ``certified``, of bool.
+        opset : int, default=18
+            Version of the standard operators.
+
+        Raises
+        ------
+        ImportError
+            Without onnx: ``pip install "skdmi[export]"``.
+        NotFittedError
+            If the inverter is not fitted.
+        ValueError
+            If an argument is not allowed, or the start is one of your own.
+        TypeError
+            If a member of an ensemble cannot be exported.
+
+        Notes
+        -----
+        Input ``A``, float32, shape ``(n_matrices, m, m)``, any number of matrices, m as fitted; for several sizes m is
+        free. Matrices that are not finite, zero, or beyond about 1e-18 to 1e18 have a rho that is not below 1.
+
+        Examples
+        --------
+        >>> import tempfile, pathlib, onnxruntime
+        >>> import numpy as np
+        >>> from skdmi import load_pretrained
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder) / "inverse.onnx"
+        ...     load_pretrained("uniform-3x3-short").export(path)
+        ...     session = onnxruntime.InferenceSession(path)
+        >>> inverse, rho, residual_norm = session.run(None, {"A": 2 * np.eye(3, dtype=np.float32)[None]})
+        >>> inverse[0].round(3)[0], rho < 1e-3
+        (array([0.5, 0. , 0. ], dtype=float32), array([ True]))
+        """
+        from skdmi.export.files import save  # imports onnx
+        from skdmi.export.finish import Ending
+        from skdmi.export.fitted import as_it_is
+
+        ending = Ending(certificate, uncertified, opset)
+        self._check_ready()
+        save(as_it_is(self._source(), self._size(), ending, describe(self)), path)
+
+
+def source_of(inverter: Any) -> Any:
+    """Return what the file of an inverter is made from.
+
+    Raises
+    ------
+    TypeError
+        If it cannot be exported.
+    """
+    inverter = unfrozen(inverter)
+    if not isinstance(inverter, Exportable):
+        name = "An elimination" if inverter is None else f"A {type(inverter).__name__}"
+        raise TypeError(
+            f"{name} cannot be exported: a NeuralMatrixInverter, an ensemble of them, and a RefinedInverter around "
+            f"either can. skdmi.export.fixed(m) makes a file for which nothing need be learned."
+        )
+    return inverter._source()
+
+
+def networks_of(inverter: Any) -> list[Any]:
+    """Return the fitted NeuralMatrixInverters in an inverter that can be exported."""
+    inverter = unfrozen(inverter)
+    if hasattr(inverter, "module_"):
+        return [inverter]
+    return [one for member in inverter._wrapped() for one in networks_of(member)]
+
+
+def describe(inverter: Any) -> dict[str, Any]:
+    """Return what a file says of itself, as JSON can hold it."""
+    networks = networks_of(inverter)
+    members = [
+        {
+            "network": "{block}, depth {depth}, width {width}".format(**one._architecture) + f", start {one.start_}",
+            "trained_on": repr(one.distribution_) if hasattr(one.distribution_, "to_dict") else "a function",
+            "n_matrices_seen": one.n_matrices_seen_,
+            "domain": one.domain_,
+            "gain": one.gain_,
+        }
+        for one in networks
+    ]
+    return {"inverter": type(inverter).__name__, "members": members}
+
+
+def drawn(inverter: Any) -> list[Tensor]:
+    """Return matrices of the distribution that an inverter was trained on, a stack a size.
+
+    Raises
+    ------
+    ValueError
+        If they cannot be drawn without the data that the fit saw.
+    """
+    network = networks_of(inverter)[0]
+    distribution = network.distribution_
+    if distribution is None or getattr(distribution, "uses_data", False):
+        raise ValueError(
+            f"The number of steps is chosen by matrices like those to invert, and {distribution!r} draws none without "
+            f"its data. Give some: export(path, X)."
+        )
+    smallest, largest = trained_sizes(network._architecture)
+    sizes = sorted({smallest, largest} if inverter._size() is None else {inverter._size()})
+    generator = torch.Generator().manual_seed(stream_seed("export", network._seed))
+    where = {"generator": generator, "device": torch.device("cpu"), "dtype": torch.float32}
+    return [draw_stack(distribution, N_MATRICES // len(sizes), m, **where) for m in sizes]
+
+
+def as_float32(stack: Tensor) -> np.ndarray:
+    """Return a stack as a file reads it."""
+    return stack.detach().cpu().numpy().astype(np.float32)

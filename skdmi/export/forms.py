@@ -7,10 +7,10 @@ from typing import Any
 import onnx
 
 from skdmi.export.certificate import CERTIFIED_UP_TO, certify
-from skdmi.export.cofactors import CLOSED_UP_TO, cofactor_inverse
+from skdmi.export.cofactors import CLOSED_UP_TO
 from skdmi.export.finish import Ending
 from skdmi.export.graph import FIRST, LAST, Graph
-from skdmi.export.refined import invert_by_steps
+from skdmi.export.refined import invert_by_cofactors, invert_by_steps
 from skdmi.export.scale import equilibrate
 from skdmi.iteration import TRANSPOSE
 
@@ -151,8 +151,7 @@ def closed_form(
     """
     graph = Graph(_checked(m, largest=CLOSED_UP_TO), LAST)
     ending = Ending(certificate, uncertified, opset)
-    scaled = equilibrate(graph.input("A"))
-    ending.finish(graph, scaled, cofactor_inverse(graph, scaled.B))
+    ending.finish(graph, *invert_by_cofactors(graph, graph.input("A")))
     return ending.model(graph, f"Inverses of {m} x {m} matrices, by cofactors", {})
 
 
@@ -197,8 +196,7 @@ def export_certificate(m: int | None = None, *, opset: int | None = None) -> onn
 def _by_steps(graph: Graph, condition: Any, ending: Ending) -> None:
     if isinstance(condition, bool) or not isinstance(condition, Real) or not 1 <= float(condition) < math.inf:
         raise ValueError(f"condition={condition!r}; expected a number of at least 1, the condition number to serve.")
-    scaled, X = invert_by_steps(graph, graph.input("A"), start=TRANSPOSE, condition=float(condition))
-    ending.finish(graph, scaled, X)
+    ending.finish(graph, *invert_by_steps(graph, graph.input("A"), start=TRANSPOSE, condition=float(condition)))
 
 
 def _checked(m: Any, largest: int = CERTIFIED_UP_TO) -> int:

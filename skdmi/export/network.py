@@ -31,7 +31,7 @@ Source: TypeAlias = InverterResNet | Combination
 """What a file is made from."""
 
 
-def invert(graph: Graph, source: Source, A: Value) -> tuple[Scaled, Value]:
+def invert(graph: Graph, A: Value, *, source: Source) -> tuple[Scaled, Value]:
     """Return a scale, and the inverse of A in that scale that a network or an ensemble finds."""
     if isinstance(source, InverterResNet):
         core = _CORES[type(source.core)]
@@ -40,7 +40,7 @@ def invert(graph: Graph, source: Source, A: Value) -> tuple[Scaled, Value]:
             return scaled, scaled.scaled_inverse(core(graph, source.core, graph.op("Clip", A, -_LIMIT, _LIMIT)))
         scaled = normalize(A)
         return scaled, core(graph, source.core, scaled.B)
-    (scaled, first), *others = (invert(graph, member, A) for member in source.members)
+    (scaled, first), *others = (invert(graph, A, source=member) for member in source.members)
     found = [first, *(scaled.scaled_inverse(other.restored(X)) for other, X in others)]
     if source.combine == "mean":
         return scaled, graph.op("Sum", *found) * (1 / len(found))

@@ -8,7 +8,8 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import onnx
 
-from skdmi.export.graph import Graph, Value
+from skdmi.export.cofactors import CLOSED_UP_TO, cofactor_inverse
+from skdmi.export.graph import FIRST, LAST, Graph, Layout, Value
 from skdmi.export.network import Source, invert
 from skdmi.export.scale import Scaled, equilibrate, equilibrate_symmetric, normalize
 from skdmi.export.starts import begin, combine
@@ -33,6 +34,7 @@ class Plan(NamedTuple):
 
     words: str
     inversion: Inversion
+    layout: Layout = FIRST
 
 
 class Choice(NamedTuple):
@@ -54,14 +56,23 @@ def invert_by_steps(graph: Graph, A: Value, *, start: Start, condition: float) -
     return scaled, take_steps(graph, scaled.B, X, begun.R, alphas, scale)
 
 
-def plans(source: Source) -> Iterator[Plan]:
+def invert_by_cofactors(graph: Graph, A: Value) -> tuple[Scaled, Value]:
+    """Invert in closed form, along the stack."""
+    scaled = equilibrate(A)
+    return scaled, cofactor_inverse(graph, scaled.B)
+
+
+def plans(source: Source, m: int | None) -> Iterator[Plan]:
     """Yield ways to refine what a network or an ensemble finds, each of a step more than the one before.
 
     Of a network that iterates only the start is kept: at equal time its own steps do not reach as far, in a graph, as
-    steps with fixed coefficients, learned or not (``benchmarks/export.py``).
+    steps with fixed coefficients, learned or not, nor these as far as the closed form, where there is one
+    (``benchmarks/export.py``).
     """
     start = _start(source)
     if isinstance(start, Start):
+        if m is not None and m <= CLOSED_UP_TO:
+            yield from 2 * [Plan("cofactors", invert_by_cofactors, LAST)]
         for doublings in range(1, MAX_DOUBLINGS + 1):
             condition = 2.0**doublings
             words = f"fixed steps for condition numbers up to {condition:.0f}"
@@ -77,6 +88,7 @@ def plans(source: Source) -> Iterator[Plan]:
 
 def choose(
     source: Source,
+    m: int | None,
     build: Callable[[Plan], onnx.ModelProto],
     stacks: Sequence[np.ndarray],
     *,
@@ -90,6 +102,7 @@ def choose(
     Parameters
     ----------
     source : InverterResNet or Combination
+    m : int or None
     build : callable
         Returns the file of a plan, with ``rho`` among its outputs.
     stacks : sequence of arrays of shape (n_matrices, m, m)
@@ -104,7 +117,7 @@ def choose(
         If none does.
     """
     best = 0.0
-    for (plan, rho), (_, further) in pairwise((plan, _bounds(build(plan), stacks)) for plan in plans(source)):
+    for (plan, rho), (_, further) in pairwise((plan, _bounds(build(plan), stacks)) for plan in plans(source, m)):
         certified = rho < 1
         served = certified & ((rho <= 2 * further) | (rho <= tol))
         if served.mean() >= share:
@@ -131,7 +144,7 @@ def _from_family(graph: Graph, A: Value, *, start: FamilyStart, n_steps: int) ->
 
 
 def _after_network(graph: Graph, A: Value, *, source: Source, n_steps: int) -> tuple[Scaled, Value]:
-    scaled, X = invert(graph, source, A)
+    scaled, X = invert(graph, A, source=source)
     return scaled, take_steps(graph, scaled.B, X, None, [2.0] * n_steps)
 
 

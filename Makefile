@@ -35,6 +35,7 @@ lint: .venv/.installed-lint ## check style, formatting and types
 
 docs: .venv/.installed-docs ## build docs/_build/html
 	$(BIN)/sphinx-build -W -b html docs docs/_build/html
+	$(BIN)/python -m scripts.build_demo docs/_build/html/demo
 
 bench: .venv/.installed-test ## run every benchmark
 	set -e; for script in $(filter-out __init__,$(notdir $(basename $(wildcard benchmarks/*.py)))); do $(BIN)/python -m benchmarks.$$script; done

@@ -10,6 +10,8 @@ from skdmi.cli.options import example
 from skdmi.lanes.kernels import KERNELS, describe
 from skdmi.persistence import member_directories, trained_sizes
 
+EXPORTED = ".onnx"
+
 
 @click.command(epilog=example("skdmi info uniform-3x3-short"))
 @click.argument("model", required=False)
@@ -18,19 +20,22 @@ from skdmi.persistence import member_directories, trained_sizes
 def info(model: str | None, as_json: bool, compiles: bool) -> None:
     """List the models that come with skdmi and the compiled kernels, or describe MODEL.
 
-    MODEL is the name of a shipped model or a model directory; of an ensemble the members are listed.
+    MODEL is the name of a shipped model, a model directory, or a file that was exported; of an ensemble the members are
+    listed.
     """
     if compiles:
         for kernel in KERNELS.values():
             kernel.compile()
+    if model is not None and model.endswith(EXPORTED):
+        _describe_exported(model, as_json)
+        return
     members = member_directories(model) if model is not None else []
     cards = [ModelCard.read(str(path)) for path in members] if model is not None else shipped_cards()
     if model is not None and not cards:
         card = ModelCard.read(model)
         figures = _figures(card)
         content, rows = card.content | figures, _rows(card, figures)
-        width = max(map(len, rows)) + 2
-        lines = [f"{name:{width}}{text}" for name, text in rows.items()]
+        lines = _aligned(rows)
     else:
         content = {card.name: card.content for card in cards}
         lines = [f"{card.name}: " + "{matrices}, {network}, {training}".format(**card.texts) for card in cards]
@@ -38,6 +43,36 @@ def info(model: str | None, as_json: bool, compiles: bool) -> None:
     if model is None:
         lines.append(describe())
     click.echo(json.dumps(content, indent=1) if as_json else "\n".join(lines))
+
+
+def _describe_exported(path: str, as_json: bool) -> None:
+    """Print what an exported file says of itself."""
+    try:
+        from skdmi.export import describe_file  # imports onnx
+    except ImportError as error:
+        raise click.UsageError(str(error)) from error
+    about = describe_file(path)
+    if as_json:
+        click.echo(json.dumps(about, indent=1))
+        return
+    shapes = {
+        kind: ", ".join(f"{name} ({' x '.join(map(str, shape))})" for name, shape in about[kind].items())
+        for kind in ("inputs", "outputs")
+    }
+    rows = {"file": path, "what": about["description"], **shapes}
+    if "steps" in about:
+        rows["certified"] = "{certified:.2%} of {certified_of:,} matrices".format(**about)
+    for number, member in enumerate(about.get("members", []), 1):
+        name = "trained on" if len(about["members"]) == 1 else f"member {number}"
+        rows[name] = "{trained_on}, {n_matrices_seen:,} matrices; {network}".format(**member)
+    rows["graph"] = "{n_nodes} nodes, {n_bytes:,} bytes, opset {opset}".format(**about)
+    rows["exported by"] = f"skdmi {about['version']}"
+    click.echo("\n".join(_aligned(rows)))
+
+
+def _aligned(rows: dict[str, str]) -> list[str]:
+    width = max(map(len, rows)) + 2
+    return [f"{name:{width}}{text}" for name, text in rows.items()]
 
 
 def _figures(card: ModelCard) -> dict[str, int]:

@@ -4,7 +4,7 @@
 ``pip install "skdmi[export]"``.
 """
 
-from skdmi.export.files import save
+from skdmi.export.files import describe_file, save
 from skdmi.export.forms import any_size, closed_form, export_certificate, fixed
 
-__all__ = ["any_size", "closed_form", "export_certificate", "fixed", "save"]
+__all__ = ["any_size", "closed_form", "describe_file", "export_certificate", "fixed", "save"]

@@ -27,11 +27,11 @@ def certify(graph: Graph, scaled: Scaled, X: Value) -> Certified:
        g = (m + 2 k + 2)\, u\, s, \quad s = 1 + (m^2 + 16)\, u,
 
     where :math:`u = 2^{-24}`, k is the number of roundings on the way from A to B, which the scales' own product counts
-    in, and :math:`\sigma` the largest scale or inverse of a scale (:meth:`~skdmi.export.scale.Scaled.spread`).
+    in, and :math:`\sigma` the largest scale or inverse of a scale (:attr:`~skdmi.export.scale.Scaled.spread`).
 
-    **What is proved.** If the runtime computes in float32, in any order of summation, with or without fused
-    operations, and keeps subnormal numbers or flushes them to zero, in each place as it pleases, then in exact
-    arithmetic and for :math:`m \le 4096`
+    **What is proved.** If the runtime computes in float32, each operation rounded to nearest, sums in any order, with
+    or without fused multiplications and additions within the product, and keeps subnormal numbers or flushes them to
+    zero, in each place as it pleases, then in exact arithmetic and for :math:`m \le 4096`
 
     .. math:: \|D_1^{-1} (I - A X_r) D_1\|_F \le \rho \quad\text{wherever}\quad \rho < 1.
 
@@ -51,11 +51,12 @@ def certify(graph: Graph, scaled: Scaled, X: Value) -> Certified:
        plus what underflow does: the last of the units in the bracket covers all terms of second order.
     4. *Norms.* The root of a sum of :math:`m^2` squares loses at most :math:`(m^2 / 2 + 2)\, u \le 0.51` of itself;
        s makes up for it, :math:`s^2` for a product of two.
-    5. *Underflow.* Scales are made so that :math:`1 / (2 \sqrt m) \le \|B\|_F \le m^{3/2}`. Where :math:`\rho < 1`,
-       therefore, :math:`\|X\|_F \le 2^{25} / \sqrt m`, and the terms with :math:`\lambda` in 1 and 2 are less than
-       :math:`5 \lambda \sigma m (\|B\|_F + \|X\|_F) \le 2^{-87} \sigma`. Squares that underflow take at most
-       :math:`2^{-63} m` from a norm: of a residual of 1/2 or more that is nothing beside the 16 u in s; where the
-       residual is smaller, :math:`\|B\|_F \|X\|_F \ge \|B X\|_F \ge 1/2`, and it is nothing beside u times that.
+    5. *Underflow.* Scales are made so that :math:`1 / (2 \sqrt m) \le \|B\|_F \le 2 m^{3/2}`, or :math:`\sigma` holds
+       :math:`\|B\|_F` as a factor. Where :math:`\rho < 1`, therefore, :math:`\|X\|_F \le 2^{25} / \sqrt m`, and the
+       terms with :math:`\lambda` in 1 and 2 are less than :math:`5 \lambda \sigma m (\|B\|_F + \|X\|_F) \le 2^{-90}
+       \sigma`. Squares that underflow take at most :math:`2^{-63} m` from a norm: of a residual of 1/2 or more that is
+       nothing beside the 16 u in s; where the residual is smaller, :math:`\|B\|_F \|X\|_F \ge \|B X\|_F \ge 1/2`,
+       and it is nothing beside u times that.
     6. *Range.* Where :math:`2^{-86} \sigma < 1`, no entry of :math:`X_r` exceeds :math:`2^{25} \sigma < 2^{127}`.
        Whatever overflows makes R, a norm or :math:`\sigma` infinite or NaN, as a NaN does: then :math:`\rho < 1` is
        false.
@@ -80,8 +81,8 @@ def certify(graph: Graph, scaled: Scaled, X: Value) -> Certified:
     slack = m * m * UNIT + (1 + 16 * UNIT)
     weight = (m + (2 * scaled.n_factors + 2)) * slack * UNIT
     R = graph.identity - scaled.B @ X
-    rounding = X.norm() * (scaled.norm * weight)
-    rho = graph.op("Sum", R.norm(), rounding, scaled.spread() * 2.0**-86) * slack
+    rounding = scaled.B.norm() * X.norm() * weight
+    rho = graph.op("Sum", R.norm(), rounding, scaled.spread * 2.0**-86) * slack
     if graph.m is None:
         rho = rho + graph.op("Relu", m - float(CERTIFIED_UP_TO))
     return Certified(rho, scaled.residual_norm(R))

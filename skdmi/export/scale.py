@@ -18,8 +18,9 @@ class Scaled(NamedTuple):
     """The products of an entry of D1 and one of D2, in the shape of A; or one number a matrix."""
     rows: Value | None
     """The diagonal of D1; None for one number a matrix."""
-    norm: Value | float
-    r"""An upper bound on :math:`\|B\|_F`, but for roundings of sums."""
+    spread: Value
+    r"""How far units are from 1: the largest of them or of their inverses, or up to twice that, one number a matrix;
+    times the norm of B, unless that is at most :math:`2 m^{3/2}` for every A."""
     n_factors: int
     """How many multiplications, each with its rounding, lead from A to B, and at most as many from the inverse of B
     to that of A, those within ``units`` included."""
@@ -32,16 +33,12 @@ class Scaled(NamedTuple):
         """Return the inverse of B for one of A."""
         return X * self._of_inverse()
 
-    def _of_inverse(self) -> Value:
-        return self.units if self.rows is None else self.units.graph.as_inverse(self.units)
-
     def residual_norm(self, R: Value) -> Value:
         """Return ``||I - A X||_F`` for ``R = I - B X_B``."""
         return (R if self.rows is None else R * self.rows / self.rows.mT).norm()
 
-    def spread(self) -> Value:
-        """Return how far units are from 1: the largest of them or of their inverses, or up to twice that."""
-        return (self.units + self.units.graph.op("Reciprocal", self.units)).reduce("Max")
+    def _of_inverse(self) -> Value:
+        return self.units if self.rows is None else self.units.graph.as_inverse(self.units)
 
 
 def power_of_two(x: Value) -> Value:
@@ -67,21 +64,24 @@ def equilibrate(A: Value) -> Scaled:
     rows = power_of_two(A.reduce("L1", layout.row_sums, keep=True))
     columns = power_of_two((A / rows).reduce("L1", layout.column_sums, keep=True))
     units = rows * columns
+    return Scaled(A / units, units, rows, _distance_from_one(units), 2)
+
+
+def equilibrate_symmetric(A: Value) -> Scaled:
+    """Bring the diagonal to [1, 4) by powers of two, the same for rows and columns; NaN unless it is positive."""
+    diagonal = (A * A.graph.identity).reduce("Sum", A.graph.layout.row_sums, keep=True)
+    rows = power_of_two(A.graph.op("Sqrt", diagonal))
+    units = rows * rows.mT
     B = A / units
-    return Scaled(B, units, rows, B.norm(), 2)
+    return Scaled(B, units, rows, _distance_from_one(units) * B.norm(), 2)
 
 
 def normalize(A: Value) -> Scaled:
     r"""Bring the Frobenius norm to :math:`\sqrt m`, as a network sees its matrices: for norms from 1e-18 to 1e18."""
     units = A.norm(keep=True) / A.graph.root
-    return Scaled(A / units, units, None, A.graph.root, 1)
+    return Scaled(A / units, units, None, _distance_from_one(units), 1)
 
 
-def equilibrate_symmetric(A: Value) -> Scaled:
-    """Bring the diagonal to [1, 4) by powers of two, the same for rows and columns; NaN unless it is positive."""
-    graph = A.graph
-    diagonal = (A * graph.identity).reduce("Sum", graph.layout.row_sums, keep=True)
-    rows = power_of_two(graph.op("Sqrt", diagonal))
-    units = rows * rows.mT
-    B = A / units
-    return Scaled(B, units, rows, B.norm(), 2)
+def _distance_from_one(units: Value) -> Value:
+    """Return the largest of positive numbers, or of their inverses, or up to twice that."""
+    return (units + units.graph.op("Reciprocal", units)).reduce("Max")

@@ -92,7 +92,7 @@ def feedback(graph: Graph, core: Any, A: Value) -> Value:
         h = seen if h is None else h + seen
         h = _mixed(graph, h, mix)
         written = graph.op("Reshape", linear(graph, h, write), [0, m, m])
-        X_new = X + C * float(gain) + written
+        X_new = X + C * float(gain.detach()) + written
         R_new = graph.identity - A @ X_new
         sound = graph.op("LessOrEqual", _norm(R_new), norms * 1.5)
         X, R = graph.where(sound, X_new, X), graph.where(sound, R_new, R)

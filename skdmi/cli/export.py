@@ -9,8 +9,8 @@ import click
 import skdmi
 from skdmi.cli.options import INPUT_FILE, POSITIVE, SuffixedFile, example
 
-FORMS = ("any-size", "fixed", "closed-form", "certificate")
-"""What nothing was learned for; the size is asked of the middle two, and may be given for the last."""
+FORMS = ("any-size", "fixed", "closed-form", "elimination", "certificate")
+"""What nothing was learned for; the size is asked of those between, and may be given for the last."""
 
 
 @click.command(epilog=example("skdmi export kernel-grid-4x4 inverse.onnx --refine"))
@@ -24,7 +24,7 @@ FORMS = ("any-size", "fixed", "closed-form", "certificate")
 )
 @click.option("--share", type=click.FloatRange(0, 1, min_open=True), help="See --refine.  [default: 0.999]")
 @click.option("--tol", type=click.FloatRange(min=0), help="A bound that is small enough for --refine.")
-@click.option("--size", type=POSITIVE, metavar="M", help="Of the matrices, for fixed, closed-form and certificate.")
+@click.option("--size", type=POSITIVE, metavar="M", help="Of the matrices, for what is not any-size.")
 @click.option("--condition", type=click.FloatRange(min=1), help="Condition number to serve, for fixed and any-size.")
 @click.option(
     "--uncertified",
@@ -37,10 +37,10 @@ FORMS = ("any-size", "fixed", "closed-form", "certificate")
 def export(model: str, file: Path, **options: Any) -> None:
     """Write an inverse as one ONNX file, which runs without skdmi, torch or LAPACK.
 
-    MODEL is the name of a shipped model, or a directory of a model or an ensemble; or any-size, fixed, closed-form
-    (sizes to 4), for which nothing was learned, or certificate, which certifies inverses that come from elsewhere. The
-    file takes A, float32, of shape (n_matrices, m, m), and returns inverse, rho, which proves a matrix nonsingular
-    where it is below 1, and residual_norm.
+    MODEL is the name of a shipped model, or a directory of a model or an ensemble. Or it is a form for which nothing was
+    learned: any-size, fixed, closed-form (sizes to 4), elimination (5 to 12); or certificate, which certifies inverses
+    that come from elsewhere. The file takes A, float32, of shape (n_matrices, m, m), and returns inverse, rho, which
+    proves a matrix nonsingular where it is below 1, and residual_norm.
     """
     given = {name: value for name, value in options.items() if value not in (None, False)}
     if given.pop("no_certificate", False):
@@ -62,18 +62,19 @@ def export(model: str, file: Path, **options: Any) -> None:
 
 def _export_form(name: str, file: Path, given: dict[str, Any]) -> None:
     """Write a file for which nothing was learned."""
-    from skdmi.export import any_size, closed_form, export_certificate, fixed, save
+    from skdmi.export import any_size, closed_form, elimination, export_certificate, fixed, save
 
     forms: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
         "any-size": (any_size, ("condition", "certificate", "uncertified", "opset")),
         "fixed": (fixed, ("size", "condition", "certificate", "uncertified", "opset")),
         "closed-form": (closed_form, ("size", "certificate", "uncertified", "opset")),
+        "elimination": (elimination, ("size", "certificate", "uncertified", "opset")),
         "certificate": (export_certificate, ("size", "opset")),
     }
     make, allowed = forms[name]
     _refuse_others(name, given, allowed)
     size = given.pop("size", None)
-    if size is None and name in ("fixed", "closed-form"):
+    if size is None and name in FORMS[1:-1]:
         raise click.UsageError(f"{name} needs the size of the matrices: --size M.")
     save(make(**given) if size is None else make(size, **given), file)
 

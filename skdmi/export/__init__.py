@@ -5,6 +5,6 @@
 """
 
 from skdmi.export.files import describe_file, save
-from skdmi.export.forms import any_size, closed_form, export_certificate, fixed
+from skdmi.export.forms import any_size, closed_form, elimination, export_certificate, fixed
 
-__all__ = ["any_size", "closed_form", "describe_file", "export_certificate", "fixed", "save"]
+__all__ = ["any_size", "closed_form", "describe_file", "elimination", "export_certificate", "fixed", "save"]

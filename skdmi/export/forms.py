@@ -8,9 +8,10 @@ import onnx
 
 from skdmi.export.certificate import CERTIFIED_UP_TO, certify
 from skdmi.export.cofactors import CLOSED_UP_TO
+from skdmi.export.elimination import ELIMINATED_UP_TO
 from skdmi.export.finish import Ending
 from skdmi.export.graph import FIRST, LAST, Graph
-from skdmi.export.refined import invert_by_cofactors, invert_by_steps
+from skdmi.export.refined import invert_along_stack, invert_by_steps
 from skdmi.export.scale import equilibrate
 from skdmi.iteration import TRANSPOSE
 
@@ -149,10 +150,46 @@ def closed_form(
     array([[[-1.  ,  1.  ],
             [ 0.5 , -0.25]]], dtype=float32)
     """
-    graph = Graph(_checked(m, largest=CLOSED_UP_TO), LAST)
-    ending = Ending(certificate, uncertified, opset)
-    ending.finish(graph, *invert_by_cofactors(graph, graph.input("A")))
-    return ending.model(graph, f"Inverses of {m} x {m} matrices, by cofactors", {})
+    return _along_stack(_checked(m, 1, CLOSED_UP_TO), "cofactors", Ending(certificate, uncertified, opset))
+
+
+def elimination(
+    m: int, *, certificate: bool = True, uncertified: str = "keep", opset: int | None = None
+) -> onnx.ModelProto:
+    """Return a file that inverts by Gauss-Jordan elimination with partial pivoting, for m from 5 to 12.
+
+    Rows and columns are equilibrated before as in :func:`fixed`, and operations run along the stack as in
+    :func:`closed_form`. Faster than :func:`fixed` for stacks of a hundred matrices or more, and accurate whatever the
+    condition number; slower for one matrix, since there are more nodes.
+
+    Parameters
+    ----------
+    m : int
+    certificate, uncertified, opset
+        As for :func:`fixed`.
+
+    Returns
+    -------
+    model : onnx.ModelProto
+        As of :func:`fixed`.
+
+    Raises
+    ------
+    ValueError
+        If an argument is not allowed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import onnxruntime
+    >>> from skdmi.export import elimination
+    >>> session = onnxruntime.InferenceSession(elimination(5).SerializeToString())
+    >>> P = np.eye(5, dtype=np.float32)[[3, 0, 4, 1, 2]]
+    >>> bool((session.run(["inverse"], {"A": P[None]})[0] == P.T).all())
+    True
+    """
+    smallest = CLOSED_UP_TO + 1
+    return _along_stack(_checked(m, smallest, ELIMINATED_UP_TO), "elimination", Ending(certificate, uncertified, opset))
 
 
 def export_certificate(m: int | None = None, *, opset: int | None = None) -> onnx.ModelProto:
@@ -193,13 +230,19 @@ def export_certificate(m: int | None = None, *, opset: int | None = None) -> onn
     return Ending(True, "keep", opset).model(graph, "Certificates for inverses", {})
 
 
+def _along_stack(m: int, how: str, ending: Ending) -> onnx.ModelProto:
+    graph = Graph(m, LAST)
+    ending.finish(graph, *invert_along_stack(graph, graph.input("A")))
+    return ending.model(graph, f"Inverses of {m} x {m} matrices, by {how}", {})
+
+
 def _by_steps(graph: Graph, condition: Any, ending: Ending) -> None:
     if isinstance(condition, bool) or not isinstance(condition, Real) or not 1 <= float(condition) < math.inf:
         raise ValueError(f"condition={condition!r}; expected a number of at least 1, the condition number to serve.")
     ending.finish(graph, *invert_by_steps(graph, graph.input("A"), start=TRANSPOSE, condition=float(condition)))
 
 
-def _checked(m: Any, largest: int = CERTIFIED_UP_TO) -> int:
-    if isinstance(m, bool) or not isinstance(m, Integral) or not 1 <= int(m) <= largest:
-        raise ValueError(f"m={m!r}; expected a whole number from 1 to {largest}, the size of the matrices.")
+def _checked(m: Any, smallest: int = 1, largest: int = CERTIFIED_UP_TO) -> int:
+    if isinstance(m, bool) or not isinstance(m, Integral) or not smallest <= int(m) <= largest:
+        raise ValueError(f"m={m!r}; expected a whole number from {smallest} to {largest}, the size of the matrices.")
     return int(m)

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 
 from skdmi.export.cofactors import CLOSED_UP_TO, cofactor_inverse
+from skdmi.export.elimination import ELIMINATED_UP_TO, eliminated_inverse
 from skdmi.export.graph import FIRST, LAST, Graph, Layout, Value
 from skdmi.export.network import Source, invert
 from skdmi.export.scale import Scaled, equilibrate, equilibrate_symmetric, normalize
@@ -56,23 +57,26 @@ def invert_by_steps(graph: Graph, A: Value, *, start: Start, condition: float) -
     return scaled, take_steps(graph, scaled.B, X, begun.R, alphas, scale)
 
 
-def invert_by_cofactors(graph: Graph, A: Value) -> tuple[Scaled, Value]:
-    """Invert in closed form, along the stack."""
+def invert_along_stack(graph: Graph, A: Value) -> tuple[Scaled, Value]:
+    """Invert entry by entry: in closed form, or by elimination, whatever the condition number."""
     scaled = equilibrate(A)
-    return scaled, cofactor_inverse(graph, scaled.B)
+    assert graph.m is not None
+    invert = cofactor_inverse if graph.m <= CLOSED_UP_TO else eliminated_inverse
+    return scaled, invert(graph, scaled.B)
 
 
 def plans(source: Source, m: int | None) -> Iterator[Plan]:
     """Yield ways to refine what a network or an ensemble finds, each of a step more than the one before.
 
     Of a network that iterates only the start is kept: at equal time its own steps do not reach as far, in a graph, as
-    steps with fixed coefficients, learned or not, nor these as far as the closed form, where there is one
+    steps with fixed coefficients, learned or not; nor do these, for the smallest matrices, as far as elimination
     (``benchmarks/export.py``).
     """
     start = _start(source)
     if isinstance(start, Start):
-        if m is not None and m <= CLOSED_UP_TO:
-            yield from 2 * [Plan("cofactors", invert_by_cofactors, LAST)]
+        if m is not None and m <= ELIMINATED_UP_TO:
+            words = "cofactors" if m <= CLOSED_UP_TO else "elimination"
+            yield from 2 * [Plan(words, invert_along_stack, LAST)]
         for doublings in range(1, MAX_DOUBLINGS + 1):
             condition = 2.0**doublings
             words = f"fixed steps for condition numbers up to {condition:.0f}"

@@ -37,7 +37,7 @@ FORMS = ("any-size", "fixed", "closed-form", "elimination", "certificate")
 def export(model: str, file: Path, **options: Any) -> None:
     """Write an inverse as one ONNX file, which runs without skdmi, torch or LAPACK.
 
-    MODEL is the name of a shipped model, or a directory of a model or an ensemble. Or it is a form for which nothing was
+    MODEL is the name of a shipped model, or a directory of a model or an ensemble; or a form for which nothing was
     learned: any-size, fixed, closed-form (sizes to 4), elimination (5 to 12); or certificate, which certifies inverses
     that come from elsewhere. The file takes A, float32, of shape (n_matrices, m, m), and returns inverse, rho, which
     proves a matrix nonsingular where it is below 1, and residual_norm.

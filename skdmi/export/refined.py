@@ -76,7 +76,7 @@ def plans(source: Source, m: int | None) -> Iterator[Plan]:
     if isinstance(start, Start):
         if m is not None and m <= ELIMINATED_UP_TO:
             words = "cofactors" if m <= CLOSED_UP_TO else "elimination"
-            yield from 2 * [Plan(words, invert_along_stack, LAST)]
+            yield Plan(words, invert_along_stack, LAST)
         for doublings in range(1, MAX_DOUBLINGS + 1):
             condition = 2.0**doublings
             words = f"fixed steps for condition numbers up to {condition:.0f}"
@@ -101,7 +101,7 @@ def choose(
 ) -> Choice:
     """Return the first plan that serves a share of matrices: certified, and as well as float32 allows.
 
-    That is, with a bound that is at most ``tol``, or that a step more would not halve.
+    That is, with a bound that is at most ``tol``, or that the plan after it would not halve.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ def choose(
     best = 0.0
     for (plan, rho), (_, further) in pairwise((plan, _bounds(build(plan), stacks)) for plan in plans(source, m)):
         certified = rho < 1
-        served = certified & ((rho <= 2 * further) | (rho <= tol))
+        served = certified & (~(rho > 2 * further) | (rho <= tol))  # a bound may be NaN
         if served.mean() >= share:
             return Choice(plan, float(certified.mean()))
         best = max(best, float(certified.mean()))

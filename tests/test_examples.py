@@ -116,6 +116,15 @@ def learn_a_family(names):
     assert names["outside"].mean() > 0.99
 
 
+def export_a_family(names):
+    certified = names["certified"]
+    assert certified["members"].mean() > 0.99
+    assert max(certified[name].mean() for name in ("Wishart", "uniform")) < 0.5
+    for name, answer in names["answers"].items():
+        assert np.all(names["errors"][name][certified[name]] <= answer["rho"][certified[name]])
+    assert names["finished"].stdout.endswith("torch is imported: False\n")
+
+
 CLAIMS = [
     train_and_invert,
     grid_search,
@@ -129,6 +138,7 @@ CLAIMS = [
     mimo_zero_forcing,
     memorising_against_generating,
     learn_a_family,
+    export_a_family,
 ]
 
 

@@ -8,8 +8,8 @@ import onnx
 
 from skdmi.export.certificate import CERTIFIED_UP_TO, certify
 from skdmi.export.cofactors import CLOSED_UP_TO
-from skdmi.export.elimination import ELIMINATED_UP_TO
 from skdmi.export.finish import Ending
+from skdmi.export.gauss_jordan import ELIMINATED_UP_TO
 from skdmi.export.graph import FIRST, LAST, Graph
 from skdmi.export.refined import invert_along_stack, invert_by_steps
 from skdmi.export.scale import equilibrate

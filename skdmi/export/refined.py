@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 
 from skdmi.export.cofactors import CLOSED_UP_TO, cofactor_inverse
-from skdmi.export.elimination import ELIMINATED_UP_TO, eliminated_inverse
+from skdmi.export.gauss_jordan import ELIMINATED_UP_TO, eliminated_inverse
 from skdmi.export.graph import FIRST, LAST, Graph, Layout, Value
 from skdmi.export.network import Source, invert
 from skdmi.export.scale import Scaled, equilibrate, equilibrate_symmetric, normalize

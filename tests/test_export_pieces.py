@@ -105,7 +105,7 @@ def test_a_step_of_least_residual(kind, m):
         return {"X": X, "R": R}
 
     found = evaluate(m, build, A)
-    X, R = take_step(*TRANSPOSE.function(torch.from_numpy(A).double()), least_residual)
+    X, R = take_step(*TRANSPOSE.function(torch.from_numpy(A)), least_residual)
     # Where directions nearly depend on each other, as at small m, coefficients are rounding: half of them have none.
     difference = np.linalg.norm(found["X"] - X.numpy(), axis=(1, 2)) / np.linalg.norm(X.numpy(), axis=(1, 2))
     assert np.median(difference) < 2e-5

@@ -24,6 +24,8 @@ __all__ = [
     "modules",
 ]
 
+_BESIDE = ["export"]
+"""What needs an extra, so that ``import *`` leaves it out."""
 _HOMES = {
     "BlockInverter": "skdmi.estimators.block",
     "EnsembleInverter": "skdmi.estimators.ensemble",
@@ -37,6 +39,7 @@ _HOMES = {
 
 if TYPE_CHECKING:
     from skdmi import distributions, exceptions, inspection, io, iteration, linalg, metrics, modules
+    from skdmi import export as export
     from skdmi.api import inv, load_pretrained
     from skdmi.estimators.block import BlockInverter
     from skdmi.estimators.ensemble import EnsembleInverter
@@ -49,10 +52,10 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
-    if name in __all__:
+    if name in __all__ or name in _BESIDE:
         return import_module(f"skdmi.{name}")
     raise AttributeError(f"module 'skdmi' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+    return [*__all__, *_BESIDE, "__version__"]

@@ -8,7 +8,7 @@ import pytest
 
 import skdmi
 
-HEAVY = ("torch", "matplotlib", "pandas", "dask", "sklearn", "skorch", "scipy", "numpy")
+HEAVY = ("onnx", "onnxruntime", "torch", "matplotlib", "pandas", "dask", "sklearn", "skorch", "scipy", "numpy")
 
 
 def run(code):
@@ -86,3 +86,23 @@ def test_unknown_attributes_raise(name):
     with pytest.raises(AttributeError, match=f"module 'skdmi' has no attribute '{name}'"):
         getattr(skdmi, name)
     assert not hasattr(skdmi, name)
+
+
+WITHOUT_ONNX = """
+import sys
+sys.modules["onnx"] = None  # as if it were not installed
+import skdmi
+for ask in (lambda: skdmi.export, lambda: skdmi.load_pretrained("uniform-3x3-short").export("inverse.onnx")):
+    try:
+        ask()
+    except ImportError as error:
+        print(error)
+"""
+
+
+def test_without_onnx_export_says_what_to_install(tmp_path):
+    said = subprocess.run(
+        [sys.executable, "-c", WITHOUT_ONNX], capture_output=True, text=True, check=True, cwd=tmp_path
+    ).stdout
+    assert said == 2 * 'Exporting needs onnx. Try pip install "skdmi[export]".\n'
+    assert list(tmp_path.iterdir()) == []

@@ -4,6 +4,13 @@
 ``pip install "skdmi[export]"``.
 """
 
+from importlib import import_module
+
+try:
+    import_module("onnx")
+except ImportError as error:
+    raise ImportError('Exporting needs onnx. Try pip install "skdmi[export]".') from error
+
 from skdmi.export.files import describe_file, save
 from skdmi.export.forms import any_size, closed_form, elimination, export_certificate, fixed
 

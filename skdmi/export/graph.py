@@ -7,14 +7,10 @@ from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
+import onnx
+from onnx import TensorProto, defs, helper, numpy_helper
 
 from skdmi import __version__
-
-try:
-    import onnx
-    from onnx import TensorProto, defs, helper, numpy_helper
-except ImportError as error:  # pragma: no cover
-    raise ImportError('Exporting needs onnx. Try pip install "skdmi[export]".') from error
 
 OPSET = 18
 """The oldest version of the operators that is written, and the default: the first in which all reductions take their

@@ -290,3 +290,24 @@ def test_figures_of_families_in_the_docs_are_those_that_are_kept():
     machine, figures = load_records(RESULTS / "families.json")
     assert (ROOT / "docs" / "tables" / "families.txt").read_text().startswith(spell(machine))
     assert {row["family"] for row in figures} == {family.name for family in LEARNED}
+
+
+@pytest.mark.slow
+def test_the_script_of_exports_keeps_what_it_measured(tmp_path):
+    file = tmp_path / "figures.json"
+    command = [sys.executable, "-m", "benchmarks.export", "--quick", "--json", str(file)]
+    printed = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+    machine, figures = load_records(file)
+    assert printed.startswith(spell(machine))
+    assert not machine["tuned"]
+    assert all(row["ns_quartiles"][0] <= row["ns"] <= row["ns_quartiles"][1] for row in figures if "ns" in row)
+    judged = [row for row in figures if "false" in row]
+    assert {row["part"] for row in judged} == {"shares", "families"}
+    assert not sum(row["false"] for row in judged)
+
+
+def test_figures_of_exports_in_the_docs_are_those_that_are_kept():
+    machine, figures = load_records(RESULTS / "export.json")
+    text = (ROOT / "docs" / "tables" / "export.txt").read_text()
+    assert text.startswith(spell(machine))
+    assert all(row["method"] in text for row in figures if row["part"] in ("general", "networks", "shares"))

@@ -14,8 +14,9 @@ PAGES = [page for page in sorted(DOCS.glob("*.rst")) if ">>>" in page.read_text(
 
 
 @pytest.fixture(autouse=True)
-def as_before():
-    """Let no page leave anything to the tests after it."""
+def as_before(monkeypatch, tmp_path):
+    """Let no page leave anything to the tests after it, or files to the developer."""
+    monkeypatch.chdir(tmp_path)
     rows = dict(STARTS)
     with torch.random.fork_rng(devices=[]):
         yield

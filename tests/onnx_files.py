@@ -11,7 +11,8 @@ from onnx.reference import ReferenceEvaluator
 
 import skdmi
 from skdmi import export
-from skdmi.export.graph import OPERATORS
+from skdmi.export.certificate import certify
+from skdmi.export.graph import OPERATORS, Graph
 
 FORMS = {
     "closed_1": (partial(export.closed_form, 1), [1]),
@@ -33,6 +34,17 @@ CERTIFICATES = {
     "certificate_8": (partial(export.export_certificate, 8), [8]),
     "certificate_any": (export.export_certificate, [1, 2, 5, 16]),
 }
+
+
+@cache
+def certificate_in_units_of(scaling, m):
+    """Return a session that certifies an X as the files do that scale A by a function of skdmi.export.scale."""
+    graph = Graph(m)
+    scaled = scaling(graph.input("A"))
+    found = certify(graph, scaled, scaled.scaled_inverse(graph.input("X", inverse=True)))
+    graph.output("rho", found.rho)
+    graph.output("residual_norm", found.residual_norm)
+    return open_session(graph.model("A certificate.", {}))
 
 
 @cache

@@ -49,7 +49,7 @@ class Setting:
     n_members: int = 3_000
     atoms: tuple[int, ...] = (8, 12, 16, 20, 24, 32)
     entries: int = 2**18
-    repeats: int = 9
+    repeats: int = 15
 
 
 FULL, QUICK = Setting(), Setting(1_000, 1_000, (12, 24), 2**12, 1)

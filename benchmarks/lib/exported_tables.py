@@ -17,12 +17,12 @@ def print_speed(title: str, rows: Sequence[Record]) -> None:
     """Print what a matrix takes, by files and beside them, in calls with so many matrices."""
     print(f"\n{title}: us a matrix / over numpy.linalg.inv / over torch.linalg.inv")
     print(f"{'':44}{'nodes':>7}{'bytes':>9}", end="")
-    print("".join(f"{TIMES[batch]:>25}" for batch in BATCHES) + f"{'certified':>11}{'median rho':>12}")
+    print("".join(f"{TIMES[batch]:>25}" for batch in reversed(BATCHES)) + f"{'certified':>11}{'median rho':>12}")
     for (m, method), group in groupby(rows, key=lambda row: (row["m"], row["method"])):
         by_batch = {row["batch"]: row for row in group}
         one = by_batch[BATCHES[-1]]
         print(f"{f'{m} x {m}':9}{method:35}{_whole(one.get('nodes')):>7}{_whole(one.get('n_bytes')):>9}", end="")
-        print("".join(f"{_times(by_batch.get(batch)):>25}" for batch in BATCHES), end="")
+        print("".join(f"{_times(by_batch.get(batch)):>25}" for batch in reversed(BATCHES)), end="")
         print(f"{_share(one.get('certified')):>11}{_power(one.get('rho')):>12}")
 
 

@@ -70,24 +70,29 @@ def plans(source: Source, m: int | None) -> Iterator[Plan]:
 
     Of a network that iterates only the start is kept: at equal time its own steps do not reach as far, in a graph, as
     steps with fixed coefficients, learned or not; nor do these, for the smallest matrices, as far as elimination
-    (``benchmarks/export.py``).
+    (``benchmarks/export.py``). Where the start of a family is too far from the inverses of too many members, its plain
+    start follows.
     """
     start = _start(source)
-    if isinstance(start, Start):
-        if m is not None and m <= ELIMINATED_UP_TO:
-            words = "cofactors" if m <= CLOSED_UP_TO else "elimination"
-            yield Plan(words, invert_along_stack, LAST)
-        for doublings in range(1, MAX_DOUBLINGS + 1):
-            condition = 2.0**doublings
-            words = f"fixed steps for condition numbers up to {condition:.0f}"
-            yield Plan(words, partial(invert_by_steps, start=start, condition=condition))
-        return
-    for n_steps in range(MAX_STEPS + 1):
-        words = f"{n_steps} steps of Newton-Schulz"
-        if start is None:
-            yield Plan(words, partial(_after_network, source=source, n_steps=n_steps))
-        else:
-            yield Plan(words, partial(_from_family, start=start, n_steps=n_steps))
+    if not isinstance(start, Start):
+        for n_steps in range(MAX_STEPS + 1):
+            words = f"{n_steps} steps of Newton-Schulz"
+            if start is None:
+                yield Plan(words, partial(_after_network, source=source, n_steps=n_steps))
+            else:
+                yield Plan(words, partial(_from_family, start=start, n_steps=n_steps))
+    if start is not None:
+        yield from _from_nothing_learned(start.plain if isinstance(start, FamilyStart) else start, m)
+
+
+def _from_nothing_learned(start: Start, m: int | None) -> Iterator[Plan]:
+    if m is not None and m <= ELIMINATED_UP_TO:
+        words = "cofactors" if m <= CLOSED_UP_TO else "elimination"
+        yield Plan(words, invert_along_stack, LAST)
+    for doublings in range(1, MAX_DOUBLINGS + 1):
+        condition = 2.0**doublings
+        words = f"fixed steps for condition numbers up to {condition:.0f}"
+        yield Plan(words, partial(invert_by_steps, start=start, condition=condition))
 
 
 def choose(

@@ -85,4 +85,6 @@ def certify(graph: Graph, scaled: Scaled, X: Value) -> Certified:
     rho = graph.op("Sum", R.norm(), rounding, scaled.spread * 2.0**-86) * slack
     if graph.m is None:
         rho = rho + graph.op("Relu", m - float(CERTIFIED_UP_TO))
+    elif graph.m > CERTIFIED_UP_TO:
+        rho = rho + 1.0
     return Certified(rho, scaled.residual_norm(R))

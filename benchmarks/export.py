@@ -29,6 +29,7 @@ from scripts.train_pretrained import GRID
 from skdmi import NeuralMatrixInverter, RefinedInverter, load_pretrained
 from skdmi.distributions import Distribution, Uniform, Wishart
 from skdmi.export import any_size, closed_form, elimination, export_certificate, fixed
+from skdmi.iteration import IDENTITY
 
 N_FIT, SEED_FIT, SEED_TEST, SEED_OTHERS = 300, 1, 2, 3
 DOUBLINGS = range(1, 23)
@@ -52,7 +53,7 @@ class Setting:
     repeats: int = 15
 
 
-FULL, QUICK = Setting(), Setting(1_000, 1_000, (12, 24), 2**12, 1)
+FULL, QUICK = Setting(), Setting(1_000, 1_000, (12,), 2**12, 1)
 
 
 def uniform(n_matrices: int, m: int) -> np.ndarray:
@@ -99,7 +100,7 @@ def network_speed(m: int, inverters: Mapping[str, NeuralMatrixInverter], setting
     files, eager = [], {}
     for name, inverter in inverters.items():
         eager[f"{name}, torch"] = inverter.module_
-        files.append(written(f"{name}, as it answers", inverter, by_rows=False))
+        files.append(written(f"{name}, as it answers", inverter))
         refined = RefinedInverter(FrozenEstimator(inverter)).fit(uniform(2, m))
         files.append(written(f"{name}, refined", refined, uniform(4096, m)))
     return speed(files, uniform(setting.n_members, m), setting, **eager)
@@ -150,7 +151,7 @@ def peers_of(name: str, m: int) -> list[File]:
     for depth in (learned.depth + 1, learned.depth + 2):
         network = NeuralMatrixInverter(depth, matrix_size=m, max_epochs=0, random_state=0)
         inverters[f"untrained, depth {depth}"] = network.fit()
-    files = [written(title, inverter, by_rows=False) for title, inverter in inverters.items()]
+    files = [written(title, inverter) for title, inverter in inverters.items()]
     return files + ([File(f"closed_form({m})", closed_form(m))] if m <= 4 else [])
 
 
@@ -173,9 +174,10 @@ def families(m: int, setting: Setting) -> tuple[list[Record], list[Record]]:
     files, said = {}, {}
     for atoms in setting.atoms:
         network = NeuralMatrixInverter(start="family", n_atoms=atoms, max_epochs=0, random_state=0).fit(X)
+        plain_units = "diagonal" if network.module_.core.start.plain == IDENTITY else "rows"
         for tol in ("auto", 1e-2):
             name = f"{tables.FAMILY.format(m)}, {atoms} atoms, tol={tol}"
-            file = written(name, RefinedInverter(FrozenEstimator(network), tol=tol).fit(X), X, by_rows=False)
+            file = written(name, RefinedInverter(FrozenEstimator(network), tol=tol).fit(X), X, plain_units=plain_units)
             files[name], said[name] = file, {"atoms": atoms, "tol": tol} | prove(file, A, draws)
     rows = time_files(files, A, 1000, entries=setting.entries, repeats=setting.repeats)
     rows = [row | said[row["method"]] | {"n": len(A), "n_fit": N_FIT} for row in rows if row["method"] in files]
@@ -188,7 +190,7 @@ def prove(file: File, A: np.ndarray, others: Mapping[str, np.ndarray]) -> Record
     """Return the shares of members and of others that a file certifies, and how many of these falsely."""
     found = file.invert(A)
     row: Record = {
-        "steps": int(file.said["steps"].strip('"').split()[0]),
+        "steps": file.steps,
         "certified": found.certified.mean().item(),
         "rho": np.median(found.rho).item(),
         "false": count_false(file, A, found),

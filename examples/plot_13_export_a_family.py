@@ -29,9 +29,9 @@ X = family.sample(300, 16, random_state=1)
 network = NeuralMatrixInverter(start="family", n_atoms=12, max_epochs=0, random_state=0).fit(X)
 
 # %%
-# ``RefinedInverter`` makes the file: what the start proposes, then as many steps of Newton's as ``share`` of the
-# matrices need to be certified with a bound of 0.01, or as good a one as float32 allows. A file has no branches, so
-# every matrix takes these steps, and matrices are drawn to choose their number by.
+# ``RefinedInverter`` makes the file: what the start proposes, then as many steps as a ``share`` of the matrices need to
+# be certified with a bound of 0.01, or as good a one as float32 allows. A file has no branches, so every matrix takes
+# these steps, and matrices are drawn to choose their number by.
 
 folder = tempfile.TemporaryDirectory()
 path = Path(folder.name) / "kernels.onnx"

@@ -1,8 +1,9 @@
 """Files of inverses as onnxruntime runs them on one thread of a CPU: what they take, and what they prove."""
 
+import json
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +25,19 @@ MOST_CALLS = 100
 """Of a run: of single matrices not as many are inverted as of those in stacks."""
 
 
+def _power_of_two(x: np.ndarray) -> np.ndarray:
+    """Return the largest power of two that is at most x."""
+    return np.ldexp(1.0, np.frexp(x)[1] - 1)
+
+
+UNITS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "matrix": lambda A: np.ones((len(A), 1, 1)),
+    "rows": lambda A: _power_of_two(np.abs(A).sum(axis=2, keepdims=True)),
+    "diagonal": lambda A: _power_of_two(np.sqrt(A.diagonal(axis1=1, axis2=2)))[:, :, None],
+}
+"""Of the rows of a stack: one for a matrix, or powers of two."""
+
+
 class Answers(NamedTuple):
     """What a file finds of a stack."""
 
@@ -41,8 +55,8 @@ class File:
 
     name: str
     model: onnx.ModelProto
-    by_rows: bool = True
-    """Whether rows have units of their own, in which rho bounds the residual; else a matrix has one unit."""
+    units: str = "rows"
+    """In which rho bounds the residual, see `UNITS`."""
 
     @cached_property
     def session(self) -> onnxruntime.InferenceSession:
@@ -63,6 +77,16 @@ class File:
         """What the file says of itself."""
         return {row.key: row.value for row in self.model.metadata_props}
 
+    @property
+    def steps(self) -> str:
+        """What the file of a refined inverter does after its start, in words."""
+        return json.loads(self.said.get("steps", '""'))
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing that was learned is in the file of a refined inverter: else its steps have a number."""
+        return bool(self.steps) and not self.steps[0].isdigit()
+
     def feed(self, A: np.ndarray) -> dict[str, np.ndarray]:
         """Return inputs: A and, where a file only certifies, its inverses."""
         feed = {"A": A}
@@ -80,12 +104,13 @@ class File:
         return Answers(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
 
-def written(name: str, inverter: Any, *args: Any, by_rows: bool = True) -> File:
-    """Return the file that an inverter exports."""
+def written(name: str, inverter: Any, *args: Any, plain_units: str = "rows") -> File:
+    """Return the file that an inverter exports, which has its own units where it begins from nothing learned."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "inverse.onnx"
         inverter.export(path, *args)
-        return File(name, onnx.load(path), by_rows)
+        file = File(name, onnx.load(path))
+    return replace(file, units=plain_units if file.is_plain else "matrix")
 
 
 def lapack_inverse(A: np.ndarray) -> np.ndarray:
@@ -93,20 +118,17 @@ def lapack_inverse(A: np.ndarray) -> np.ndarray:
     return np.linalg.inv(A.astype(np.float64)).astype(np.float32)
 
 
-def residual_norms(A: np.ndarray, X: np.ndarray, *, by_rows: bool = False) -> np.ndarray:
-    """Return residual norms in float64, in the units of A or in those of a certificate."""
+def residual_norms(A: np.ndarray, X: np.ndarray, units: str = "matrix") -> np.ndarray:
+    """Return residual norms in float64, in the units of a certificate."""
     R = np.eye(A.shape[-1]) - A.astype(np.float64) @ X.astype(np.float64)
-    if by_rows:
-        _, exponents = np.frexp(np.abs(A).sum(axis=2, keepdims=True))
-        units = np.ldexp(1.0, exponents - 1)
-        R = R / units * units.mT
-    return np.linalg.norm(R, axis=(1, 2))
+    scale = UNITS[units](A)
+    return np.linalg.norm(R / scale * scale.mT, axis=(1, 2))
 
 
 def count_false(file: File, A: np.ndarray, found: Answers) -> int:
     """Return how many matrices have a rho below 1 that does not bound what is left."""
     A, X, rho = (part[found.certified] for part in (A, *found))
-    return int(np.count_nonzero(residual_norms(A, X, by_rows=file.by_rows) > rho))
+    return int(np.count_nonzero(~(residual_norms(A, X, file.units) <= rho)))
 
 
 def time_files(
@@ -137,7 +159,7 @@ def time_files(
                 call()
 
     runs = {name: partial(repeat, call) for name, call in calls.items()}
-    spent = {name: runs.per(n_calls * batch) for name, runs in in_turn(runs, [n_calls] * (repeats + 1)).items()}
+    spent = {name: runs.per(n_calls * len(A)) for name, runs in in_turn(runs, [n_calls] * (repeats + 1)).items()}
     beside = {"numpy": spent[NUMPY], "torch": spent[TORCH], "first": spent[first]}
     sizes = {name: file.size for name, file in files.items()}
     said = {"m": A.shape[-1], "batch": batch}

@@ -50,15 +50,13 @@ def print_families(rows: Sequence[Record]) -> None:
     one = rows[0]
     print(f"\nFamilies of kernels: fitted to {one['n_fit']:,}, tested on {one['n']:,} fresh members, 1,000 at once")
     print("Others are uniform and Wishart matrices; false: certified, but the residual norm in float64 is above rho")
-    print(
-        f"{'':9}{'atoms':>6}{'tol':>7}{'steps':>7}{'nodes':>7}{'bytes':>9}{'us':>8}{'/ numpy':>9}{'/ torch':>9}", end=""
-    )
-    print(f"{'certified':>11}{'median rho':>12}{'uniform':>10}{'Wishart':>10}{'false':>7}")
+    print(f"{'':9}{'atoms':>6}{'tol':>7}{'nodes':>7}{'bytes':>9}{'us':>8}{'/ numpy':>9}{'/ torch':>9}", end="")
+    print(f"{'certified':>11}{'median rho':>12}{'uniform':>10}{'Wishart':>10}{'false':>7}  after the start")
     for row in rows:
-        print(f"{_size(row):9}{row['atoms']:>6}{row['tol']!s:>7}{row['steps']:>7}{row['nodes']:>7}", end="")
+        print(f"{_size(row):9}{row['atoms']:>6}{row['tol']!s:>7}{row['nodes']:>7}", end="")
         print(f"{row['n_bytes']:>9,}{row['ns'] / 1e3:>8.2f}{row['over_numpy']:>9.2f}{row['over_torch']:>9.2f}", end="")
         print(f"{_share(row['certified']):>11}{_power(row['rho']):>12}", end="")
-        print(f"{_share(row['uniform']):>10}{_share(row['Wishart']):>10}{row['false']:>7}")
+        print(f"{_share(row['uniform']):>10}{_share(row['Wishart']):>10}{row['false']:>7}  {row['steps']}")
 
 
 def export_targets(speed: Sequence[Record], shares: Sequence[Record]) -> list[Target]:

@@ -44,7 +44,9 @@ def certify(graph: Graph, scaled: Scaled, X: Value) -> Certified:
     :math:`|\epsilon| \le \lambda = 2^{-126}`; an operand that is flushed is off by at most :math:`\lambda`.
 
     1. *Scaling.* Entry by entry :math:`B = D_1^{-1} A D_2^{-1} (1 + \delta)^k + E_B` and :math:`D_2 X_r D_1 = X (1 +
-       \delta)^k + E_X`, whatever numbers the scales are, with :math:`|E_B|, |E_X| \le 4 \lambda \sigma`.
+       \delta)^k + E_X`, whatever numbers the scales are, with :math:`|E_B|, |E_X| \le 4 \lambda \sigma`. A that is left
+       as it is, with k = 0, stands for B in the unit that :math:`\sigma` was taken from: products of A and X are the
+       same in any unit, and what is flushed, in this unit, is no more than that.
     2. *Product.* :math:`|\mathrm{fl}(B X) - B X| \le \gamma_m |B| |X| + 3 m \lambda (1 + |B| + |X|)`,
        :math:`\gamma_m = m u / (1 - m u)` [1]_.
     3. Hence :math:`\|D_1^{-1} (I - A X_r) D_1\|_F \le \|R\|_F / (1 - u) + (m + 2 k + 2)\, u\, \|B\|_F \|X\|_F`

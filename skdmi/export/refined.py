@@ -12,15 +12,21 @@ from skdmi.export.cofactors import CLOSED_UP_TO, cofactor_inverse
 from skdmi.export.gauss_jordan import ELIMINATED_UP_TO, eliminated_inverse
 from skdmi.export.graph import FIRST, LAST, Graph, Layout, Value
 from skdmi.export.network import Source, invert
-from skdmi.export.scale import Scaled, equilibrate, equilibrate_symmetric, normalize
+from skdmi.export.scale import Scaled, equilibrate, equilibrate_symmetric, leave
 from skdmi.export.starts import begin, combine
-from skdmi.export.steps import equalizing_steps, largest_eigenvalue, take_steps
+from skdmi.export.steps import (
+    equalizing_steps,
+    hyperpower_orders,
+    largest_eigenvalue,
+    take_hyperpower_steps,
+    take_steps,
+)
 from skdmi.iteration import IDENTITY, FamilyStart, Start
 from skdmi.iteration.learned import PolynomialInverse
 from skdmi.modules import InverterResNet
 
-MAX_STEPS = 16
-"""Of Newton's, from a network's inverse: what needs more is as well begun without it."""
+MAX_PRODUCTS = 24
+"""Of hyperpower steps from a network's inverse: what needs more is as well begun without it."""
 MAX_DOUBLINGS = 22
 """Of the condition number, each for one step more: beyond 4e6 float32 proves nothing."""
 LARGEST_OF_ANY = 64
@@ -75,12 +81,13 @@ def plans(source: Source, m: int | None) -> Iterator[Plan]:
     """
     start = _start(source)
     if not isinstance(start, Start):
-        for n_steps in range(MAX_STEPS + 1):
-            words = f"{n_steps} steps of Newton-Schulz"
+        for n_products in (0, *range(2, MAX_PRODUCTS + 1)):
+            orders = hyperpower_orders(n_products)
+            words = f"{len(orders)} hyperpower steps, of {n_products} products"
             if start is None:
-                yield Plan(words, partial(_after_network, source=source, n_steps=n_steps))
+                yield Plan(words, partial(_after_network, source=source, orders=orders))
             else:
-                yield Plan(words, partial(_from_family, start=start, n_steps=n_steps))
+                yield Plan(words, partial(_from_family, start=start, orders=orders))
     if start is not None:
         yield from _from_nothing_learned(start.plain if isinstance(start, FamilyStart) else start, m)
 
@@ -146,15 +153,15 @@ def _start(source: Source) -> Start | FamilyStart | None:
     return None
 
 
-def _from_family(graph: Graph, A: Value, *, start: FamilyStart, n_steps: int) -> tuple[Scaled, Value]:
+def _from_family(graph: Graph, A: Value, *, start: FamilyStart, orders: Sequence[int]) -> tuple[Scaled, Value]:
     """Invert from what a family's start proposes, unguarded: from a plain start so few steps would prove nothing."""
-    scaled = normalize(A)
-    return scaled, take_steps(graph, scaled.B, combine(graph, start, scaled.B), None, [2.0] * n_steps)
+    scaled, units = leave(A)
+    return scaled, take_hyperpower_steps(graph, A, combine(graph, start, A, units), orders)
 
 
-def _after_network(graph: Graph, A: Value, *, source: Source, n_steps: int) -> tuple[Scaled, Value]:
+def _after_network(graph: Graph, A: Value, *, source: Source, orders: Sequence[int]) -> tuple[Scaled, Value]:
     scaled, X = invert(graph, A, source=source)
-    return scaled, take_steps(graph, scaled.B, X, None, [2.0] * n_steps)
+    return scaled, take_hyperpower_steps(graph, scaled.B, X, orders)
 
 
 def _bounds(model: onnx.ModelProto, stacks: Sequence[np.ndarray]) -> np.ndarray:

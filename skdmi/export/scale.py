@@ -14,8 +14,8 @@ class Scaled(NamedTuple):
     r"""A stack in other units, :math:`B = D_1^{-1} A D_2^{-1}`, and the way back, :math:`D_2^{-1} X_B D_1^{-1}`."""
 
     B: Value
-    units: Value
-    """The products of an entry of D1 and one of D2, in the shape of A; or one number a matrix."""
+    units: Value | None
+    """The products of an entry of D1 and one of D2, in the shape of A; or one number a matrix; None for ones."""
     rows: Value | None
     """The diagonal of D1; None for one number a matrix."""
     spread: Value
@@ -27,18 +27,18 @@ class Scaled(NamedTuple):
 
     def restored(self, X: Value) -> Value:
         """Return the inverse of A for one of B."""
-        return X / self._of_inverse()
+        return X if self.units is None else X / self._of_inverse(self.units)
 
     def scaled_inverse(self, X: Value) -> Value:
         """Return the inverse of B for one of A."""
-        return X * self._of_inverse()
+        return X if self.units is None else X * self._of_inverse(self.units)
 
     def residual_norm(self, R: Value) -> Value:
         """Return ``||I - A X||_F`` for ``R = I - B X_B``."""
         return (R if self.rows is None else R * self.rows / self.rows.mT).norm()
 
-    def _of_inverse(self) -> Value:
-        return self.units if self.rows is None else self.units.graph.as_inverse(self.units)
+    def _of_inverse(self, units: Value) -> Value:
+        return units if self.rows is None else units.graph.as_inverse(units)
 
 
 def power_of_two(x: Value) -> Value:
@@ -78,8 +78,21 @@ def equilibrate_symmetric(A: Value) -> Scaled:
 
 def normalize(A: Value) -> Scaled:
     r"""Bring the Frobenius norm to :math:`\sqrt m`, as a network sees its matrices: for norms from 1e-18 to 1e18."""
-    units = A.norm(keep=True) / A.graph.root
+    units = _network_units(A)
     return Scaled(A / units, units, None, _distance_from_one(units), 1)
+
+
+def leave(A: Value) -> tuple[Scaled, Value]:
+    """Leave A as it is, and return the units in which a network would see it, ``(n, 1, 1)``.
+
+    Products of A and its inverse are the same in any one unit; so is the proof, with the unit's distance from 1.
+    """
+    units = _network_units(A)
+    return Scaled(A, None, None, _distance_from_one(units), 0), units
+
+
+def _network_units(A: Value) -> Value:
+    return A.norm(keep=True) / A.graph.root
 
 
 def _distance_from_one(units: Value) -> Value:

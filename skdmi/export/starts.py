@@ -102,46 +102,52 @@ def _estimate(graph: Graph, start: FamilyStart, S: Value) -> Value:
     return (probes - S * c).norm(keep=True)
 
 
-def combine(graph: Graph, start: FamilyStart, A: Value) -> Value:
-    """Return the constant plus the atoms in their weights."""
+def combine(graph: Graph, start: FamilyStart, A: Value, units: Value | None = None) -> Value:
+    """Return the constant plus the atoms in their weights; of A in other units, ``(n, 1, 1)``, for A as it is."""
     constant, m = _array(start.constant), len(start.constant)
     k = len(start.atoms)
     if k == 0:
-        return graph.constant(constant[None])
+        return graph.constant(constant[None]) if units is None else constant / units
     read = graph.op("Gather", graph.op("Reshape", A, [0, m * m]), start.places.numpy(), axis=1)
+    if units is not None:
+        read = read / graph.op("Squeeze", units, [2])
     # The right side goes last, so that one product makes the normal equations and their right side.
     equations = np.roll(_array(start.equations), -1, axis=1)
     n_equations = equations.shape[2]
     known = equations.reshape(len(equations), -1)
-    system = graph.op("Gemm", read, known[1:], known[0])
-    system = graph.op("Reshape", system, [0, k + 1, n_equations])
-    weights = _least_squares(graph, system, k)
-    combined = graph.op("Gemm", weights, _array(start.atoms).reshape(k, m * m), constant.reshape(-1), transA=1)
-    return graph.op("Reshape", combined, [0, m, m])
+    system = graph.op("Reshape", graph.op("Gemm", read, known[1:], known[0]), [0, k + 1, n_equations])
+    weights, atoms = _least_squares(graph, system, k), _array(start.atoms).reshape(k, m * m)
+    if units is None:
+        flat = graph.op("Gemm", graph.op("Squeeze", weights, [0]), atoms, constant.reshape(-1), transA=1)
+    else:
+        factor = graph.along_stack(graph.op("Reciprocal", units), "ij")
+        weights = graph.op("Squeeze", graph.op("Concat", weights * factor, factor, axis=1), [0])
+        flat = graph.op("Gemm", weights, np.vstack([atoms, constant.reshape(1, -1)]), transA=1)
+    return graph.op("Reshape", flat, [0, m, m])
 
 
 def _least_squares(graph: Graph, system: Value, k: int) -> Value:
-    """Return the weights, ``(k, n)``, by elimination along the stack: :func:`skdmi.iteration.family.least_squares`."""
-    normal = system.part(0, k, 1) @ system.mT
-    diagonal = np.eye(k, k + 1)
-    ridge = (normal * (diagonal * (_EPS / k))).reduce("Sum", keep=True)
-    ridge = graph.op("Max", ridge, _TINY)
-    rest = graph.along_stack(normal + ridge * diagonal, "ij")
-    least = graph.along_stack(ridge, "ij")
+    """Return the weights, ``(1, k, n)``: :func:`skdmi.iteration.family.least_squares`, by elimination along the stack.
+
+    The last row of the system is the right side, and so is that of its Gram matrix, which is eliminated for nothing.
+    """
+    gram = system @ system.mT
+    trace = (gram * np.diag([*np.ones(k), 0])).reduce("Sum", keep=True)
+    ridge = graph.along_stack(graph.op("Max", trace * (_EPS / k), _TINY), "ij")
+    rest = graph.along_stack(gram, "ij")
     rows = []
     for size in range(k, 0, -1):
         row = rest.part(0, 1, 0)
-        row = row.part(1, size + 1, 1) / graph.op("Max", row.part(0, 1, 1), least)
-        rows.append(row)
-        if size > 1:
-            below = rest.part(1, size, 0)
-            rest = below.part(1, size + 1, 1) - below.part(0, 1, 1) * row
+        pivot = graph.op("Max", row.part(0, 1, 1) + ridge, ridge)
+        rows.append(row.part(1, size + 1, 1) / pivot)
+        below = rest.part(1, size + 1, 0)
+        rest = below.part(1, size + 1, 1) - below.part(0, 1, 1) * rows[-1]
     w = rows[-1]
     for size in range(2, k + 1):
         row = rows[k - size]
         known = (row.part(0, size - 1, 1) * w).reduce("Sum", [1], keep=True)
         w = graph.op("Concat", row.part(size - 1, size, 1) - known, w, axis=1)
-    return graph.op("Squeeze", w, [0])
+    return w
 
 
 def _array(value: Tensor) -> np.ndarray:

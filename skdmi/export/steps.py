@@ -26,6 +26,34 @@ def take_steps(graph: Graph, B: Value, X: Value, R: Value | None, alphas: Sequen
     return X
 
 
+def hyperpower_orders(n_products: int) -> list[int]:
+    r"""Return the orders, 2 or 3, of steps that reach furthest with so many products: :math:`R \to R^{o_1 o_2 \cdots}`.
+
+    >>> [hyperpower_orders(n) for n in (0, 2, 3, 4, 5, 7)]
+    [[], [2], [3], [2, 2], [3, 2], [3, 2, 2]]
+    """
+    n_squares = -n_products % 3
+    return [3] * ((n_products - 2 * n_squares) // 3) + [2] * n_squares
+
+
+def take_hyperpower_steps(graph: Graph, B: Value, X: Value, orders: Sequence[int]) -> Value:
+    r"""Return X after steps of order 2, :math:`X (2 I - P)`, or 3, :math:`X (3 I - P (3 I - P))`, with :math:`P = B X`.
+
+    As many products as the order each; :math:`R = I - P` becomes :math:`R^2` or :math:`R^3`.
+
+    References
+    ----------
+    Altman, "An optimum cubically convergent iterative method of inverting a linear bounded operator in Hilbert space",
+    Pacific J. Math. 10, 1960.
+    """
+    for order in orders:
+        P = B @ X
+        if order == 3:
+            P = P @ (graph.multiple_of_identity(3.0) - P)
+        X = X @ (graph.multiple_of_identity(float(order)) - P)
+    return X
+
+
 def equalizing_steps(ratio: float, largest: float) -> tuple[float, list[float]]:
     r"""Return coefficients that bring all eigenvalues of B X near 1: a scale for X, and an alpha a step.
 

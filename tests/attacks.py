@@ -95,8 +95,9 @@ def candidates(B, rng):
     yield pinv
     for power in (5, 6, 7, 8):
         noise = 10.0**-power * rng.standard_normal((n, m, m))
-        yield _inverse(B + noise)
-    yield _inverse(B.swapaxes(1, 2) @ B + 10.0 ** rng.uniform(-14, -2, (n, 1, 1)) * np.eye(m)) @ B.swapaxes(1, 2)
+        yield inverse_or_pseudo_inverse(B + noise)
+    ridge = 10.0 ** rng.uniform(-14, -2, (n, 1, 1)) * np.eye(m)
+    yield inverse_or_pseudo_inverse(B.swapaxes(1, 2) @ B + ridge) @ B.swapaxes(1, 2)
     for largest in (4, 7, 9):
         size = 10.0 ** rng.uniform(largest - 3, largest, (n, 1, 1))
         yield pinv + size * (v @ y.swapaxes(1, 2))
@@ -107,10 +108,11 @@ def candidates(B, rng):
     yield np.round(X)
 
 
-def _inverse(B):
-    """Return inverses; of what is singular in float64 too, those of a neighbour."""
-    singular = np.linalg.svd(B, compute_uv=False)[:, -1] < 1e-300
-    return np.linalg.inv(B + 1e-12 * singular[:, None, None] * np.eye(B.shape[-1]))
+def inverse_or_pseudo_inverse(B):
+    """Return inverses; pseudo-inverses of what is singular in float64 too."""
+    values = np.linalg.svd(B, compute_uv=False)
+    singular = (values[:, -1] <= 1e-14 * values[:, 0])[:, None, None]
+    return np.where(singular, np.linalg.pinv(B), np.linalg.inv(np.where(singular, np.eye(B.shape[-1]), B)))
 
 
 def residuals_in_float32(B, X):

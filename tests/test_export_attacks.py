@@ -12,13 +12,23 @@ import torch
 
 from benchmarks.lib.arithmetic_settings import flush_to_zero
 from benchmarks.lib.exact_arithmetic import is_singular
-from tests.attacks import FAMILIES, UNIT, broken_weights, candidates, conspiracy, equilibrated, singular_stack
+from tests.attacks import (
+    FAMILIES,
+    UNIT,
+    broken_weights,
+    candidates,
+    conspiracy,
+    equilibrated,
+    inverse_or_pseudo_inverse,
+    singular_stack,
+)
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 from skdmi import export  # noqa: E402
-from tests.onnx_files import FORMS, open_session, run, session_of  # noqa: E402
+from skdmi.export.scale import normalize  # noqa: E402
+from tests.onnx_files import FORMS, certificate_in_units_of, open_session, run, session_of  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
@@ -100,6 +110,22 @@ def test_no_file_certifies_its_own_inverse_of_a_singular_matrix(name, m, setting
         with SETTINGS[setting]():
             found = run(session_of(name), A)
         assert not (found["rho"] < 1).any()
+
+
+@each_size
+def test_what_the_rounding_of_a_scale_makes_nonsingular_is_not_certified(m):
+    # In units that are no powers of two, B is nonsingular, and has an inverse of which no product sees an error.
+    rng = np.random.default_rng(m)
+    for family in FAMILIES:
+        A = singular_stack(family, rng, 500, m)
+        norms = np.linalg.norm(A.astype(np.float64), axis=(1, 2))
+        A = A[(norms > 1e-15) & (norms < 1e15)]
+        units = (np.linalg.norm(A, axis=(1, 2)) / np.float32(np.sqrt(m)))[:, None, None]
+        B = A / units
+        with np.errstate(over="ignore"):
+            X = (inverse_or_pseudo_inverse(B.astype(np.float64)) / units).astype(np.float32)
+        rho = run(certificate_in_units_of(normalize, m), A, X)["rho"]
+        assert not (rho < 1).any()
 
 
 @pytest.mark.parametrize("m", [2, 3, 5, 8])

@@ -53,13 +53,14 @@ def certify(graph: Graph, scaled: Scaled, X: Value) -> Certified:
        plus what underflow does: the last of the units in the bracket covers all terms of second order.
     4. *Norms.* The root of a sum of :math:`m^2` squares loses at most :math:`(m^2 / 2 + 2)\, u \le 0.51` of itself;
        s makes up for it, :math:`s^2` for a product of two.
-    5. *Underflow.* Scales are made so that :math:`1 / (2 \sqrt m) \le \|B\|_F \le 2 m^{3/2}`, or :math:`\sigma` holds
-       :math:`\|B\|_F^2` as a factor, or the square of the unit in which A was left. Where :math:`\rho < 1`, therefore,
-       :math:`\|X\|_F \le 2^{25} / \sqrt m`, and the terms with :math:`\lambda` in 1 and 2 are less than :math:`5
-       \lambda \sigma m (\|B\|_F + \|X\|_F) \le 2^{-90} \sigma`. Squares that underflow take at most :math:`2^{-63} m`
-       from a norm: of a residual of 1/2 or more that is nothing beside the 16 u in s; where the residual is smaller,
-       :math:`\|B\|_F \|X\|_F \ge \|B X\|_F \ge 1/2`, and it is nothing beside u times that, or beside
-       :math:`2^{-86} \sigma` where B or X is so large that it counts.
+    5. *Underflow.* Scales are made so that :math:`1 / (2 \sqrt m) \le \|B\|_F \le 2 m^{3/2}`; or :math:`\sigma` holds
+       :math:`\|B\|_F^2` as a factor, or :math:`2^{30}` where A was left in a unit of its own. Where :math:`\rho < 1`,
+       therefore, :math:`\|X\|_F \le 2^{25} / \sqrt m`, and the terms with :math:`\lambda` in 1 and 2 are less than
+       :math:`5 \lambda \sigma m (\|B\|_F + \|X\|_F) \le 2^{-90} \sigma`. Squares that underflow take at most
+       :math:`\mu = 2^{-63} m` from a norm. Of a residual of 1/2 or more that is nothing beside the 16 u in s; where the
+       residual is smaller, :math:`\|B\|_F \|X\|_F \ge \|B X\|_F \ge 1/2`, and the
+       :math:`g \mu (\|B\|_F + \|X\|_F)` that the product may lack is nothing beside them, or, in a unit of its own, at
+       most :math:`2^{-56}` times the unit or its inverse.
     6. *Range.* Where :math:`2^{-86} \sigma < 1`, no entry of :math:`X_r` exceeds :math:`2^{25} \sigma < 2^{127}`.
        Whatever overflows makes R, a norm or :math:`\sigma` infinite or NaN, as a NaN does: then :math:`\rho < 1` is
        false.

@@ -20,8 +20,8 @@ class Scaled(NamedTuple):
     """The diagonal of D1; None for one number a matrix."""
     spread: Value
     r"""How far units are from 1: the largest of them or of their inverses, or up to twice that, one number a matrix;
-    times the square of the norm of B, unless that is at most :math:`2 m^{3/2}` for every A; of the squares of units
-    that were not taken out of B."""
+    times the square of the norm of B, unless that is at most :math:`2 m^{3/2}` for every A; times :math:`2^{30}` where
+    units were not taken out of B."""
     n_factors: int
     """How many multiplications, each with its rounding, lead from A to B, and at most as many from the inverse of B
     to that of A, those within ``units`` included."""
@@ -86,11 +86,11 @@ def normalize(A: Value) -> Scaled:
 def leave(A: Value) -> tuple[Scaled, Value]:
     """Leave A as it is, and return the units in which a network would see it, ``(n, 1, 1)``.
 
-    Products of A and its inverse are the same in any one unit; so is the proof, with the distance from 1 of the
-    unit's square, since norms are roots of sums of squares.
+    Products of A and its inverse are the same in any one unit, and so is the proof, except that more squares underflow:
+    for norms from 1e-16 to 1e16.
     """
     units = _network_units(A)
-    return Scaled(A, None, None, _distance_from_one(units * units), 0), units
+    return Scaled(A, None, None, _distance_from_one(units) * 2.0**30, 0), units
 
 
 def _network_units(A: Value) -> Value:

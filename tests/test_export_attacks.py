@@ -27,7 +27,7 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 from skdmi import export  # noqa: E402
-from skdmi.export.scale import normalize  # noqa: E402
+from skdmi.export.scale import equilibrate_symmetric, leave, normalize  # noqa: E402
 from tests.onnx_files import FORMS, certificate_in_units_of, open_session, run, session_of  # noqa: E402
 
 pytestmark = pytest.mark.slow
@@ -54,6 +54,10 @@ def attacks_of(m):
             with np.errstate(over="ignore", under="ignore"):
                 inverses.append((X / units.swapaxes(1, 2)).astype(np.float32))
     return np.concatenate(matrices), np.concatenate(inverses)
+
+
+def left(A):
+    return leave(A)[0]
 
 
 @cache
@@ -99,6 +103,16 @@ def test_no_would_be_inverse_of_a_singular_matrix_is_certified(m, setting):
             rho = run(session, A, X)["rho"]
         assert not (rho < 1).any()
         assert m == 1 or np.isfinite(rho).mean() > 0.3
+
+
+@both_settings
+@each_size
+def test_no_would_be_inverse_is_certified_in_other_units(m, setting):
+    A, X = attacks_of(m)
+    for scaling in (normalize, left, equilibrate_symmetric):
+        with SETTINGS[setting]():
+            rho = run(certificate_in_units_of(scaling, m), A, X)["rho"]
+        assert not (rho < 1).any()
 
 
 @both_settings
@@ -173,7 +187,8 @@ def test_no_certificate_is_false_where_the_runtime_flushes_by_an_option(m, tmp_p
 
 @pytest.mark.parametrize("m", [2, 3, 4, 5, 6, 8, 12, 16])
 def test_with_half_a_unit_for_all_rounding_there_are_false_proofs(m):
-    B, X = conspiracy(np.random.default_rng(m), m)
+    found = [conspiracy(np.random.default_rng([m, i]), m) for i in range(6)]
+    B, X = max(found, key=lambda pair: broken_weights(*pair)[0])
     assert is_singular(torch.from_numpy(B[0]))
     broken = broken_weights(B, X).max()
     assert 0.5 < broken < m + 6

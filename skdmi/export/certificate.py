@@ -65,7 +65,8 @@ def certify(graph: Graph, scaled: Scaled, X: Value) -> Certified:
        Whatever overflows makes R, a norm or :math:`\sigma` infinite or NaN, as a NaN does: then :math:`\rho < 1` is
        false.
 
-    What it does *not* survive: products in TF32, bfloat16 or float16 with or without float32 sums, and Strassen's.
+    What it does *not* survive: products in TF32, bfloat16 or float16, with or without float32 sums, Strassen's, and
+    divisions and roots that are not rounded to nearest.
 
     Parameters
     ----------

@@ -241,3 +241,12 @@ def test_an_inverter_and_its_module_agree_in_half_precision(dtype, tiny_network)
     A = members(3, m=tiny_network.matrix_size_, dtype=dtype)
     tolerance = 2 * torch.finfo(dtype).eps
     torch.testing.assert_close(tiny_network.invert(A), tiny_network.module_(A), rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("options", KINDS)
+def test_any_leading_axes_are_taken_and_mapped(options):
+    network, A = network_of(**options), members(6)
+    with torch.no_grad():
+        expected = network(A)
+        assert_equal(network(A.reshape(2, 3, M, M)).reshape(A.shape), expected)
+        assert_near(vmap(network)(A), expected)

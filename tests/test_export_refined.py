@@ -10,13 +10,15 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.preprocessing import FunctionTransformer
 
 from skdmi import EnsembleInverter, ExactInverter, NeuralMatrixInverter, RefinedInverter
-from skdmi.distributions import Affine, Uniform
+from skdmi.distributions import Affine, Uniform, Wishart
+from skdmi.estimators.exporting import drawn
 from tests.matrices import make_stack
 from tests.models import untrained
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
+from skdmi.export import refined as choosing  # noqa: E402
 from tests.onnx_files import check_file, open_session, relative_differences, run, said  # noqa: E402
 
 
@@ -184,13 +186,51 @@ def test_no_fit_is_needed_where_the_inner_inverter_is_fitted(path):
     assert (run(open_session(path), stack_for("closed form", 10))["rho"] < 1).all()
 
 
+@pytest.mark.parametrize(("own", "expected"), [("exact", "nan"), ("nan", "nan"), ("raise", "nan"), ("keep", "keep")])
+def test_what_is_not_certified_is_returned_only_where_the_inverter_returns_it(own, expected, path):
+    inverter = RefinedInverter(FrozenEstimator(fitted(matrix_size=3)), uncertified=own)
+    A = np.concatenate([stack_for("closed form", 10), make_stack("singular", 10, 3, dtype=np.float32)])
+    inverter.export(path, A[:10])
+    found = run(open_session(path), A)
+    assert (np.isnan(found["inverse"]).all((1, 2)) == (expected == "nan") * ~(found["rho"] < 1)).all()
+    inverter.export(path, A[:10], certificate=False)
+    assert list(run(open_session(path), A)) == ["inverse"]
+
+
+def test_steps_are_chosen_by_what_every_member_was_trained_on():
+    members = [
+        NeuralMatrixInverter(2, matrix_size=5, max_epochs=0, distribution=one, random_state=0).fit()
+        for one in (Uniform(), Wishart())
+    ]
+    stacks = drawn(EnsembleInverter.from_fitted([*members, members[0]]))
+    assert [stack.shape for stack in stacks] == [(2048, 5, 5)] * 2
+    assert (stacks[1] == stacks[1].mT).all()
+
+
+def test_bounds_that_further_steps_would_lower_are_not_called_uncertified(monkeypatch):
+    bounds = iter(10.0 ** -np.arange(1, 20))
+    monkeypatch.setattr(choosing, "_bounds", lambda model, stacks: np.full(50, next(bounds)))
+    source, plan_of = fitted(matrix_size=3, block="feedback").module_, lambda plan: None
+    monkeypatch.setattr(choosing, "MAX_PRODUCTS", 5)
+    with pytest.raises(ValueError, match=r"50 of 50 matrices are certified, but the bounds of only 0 .* larger tol"):
+        choosing.choose(source, 3, plan_of, [GOOD], share=1)
+    bounds = iter(10.0 ** -np.arange(1, 20))
+    assert choosing.choose(source, 3, plan_of, [GOOD], share=1, tol=0.01).share == 1
+
+
 # Errors
 
 
 GOOD = stack_for("closed form", 50)
 SINGULAR = make_stack("singular", 50, 3, dtype=np.float32)
 REFUSED = {
-    "share beyond reach": (lambda: refined(fitted(matrix_size=3)), (SINGULAR,), {}, ValueError, "certified at"),
+    "share beyond reach": (
+        lambda: refined(fitted(matrix_size=3)),
+        (SINGULAR,),
+        {},
+        ValueError,
+        "no more than 0 of 50 .* certified",
+    ),
     "no data to draw from": (
         lambda: refined(fitted(GOOD, depth=1)),
         (),
@@ -199,20 +239,26 @@ REFUSED = {
         r"export\(path, X\)",
     ),
     "no inner inverter": (lambda: RefinedInverter().fit(GOOD), (GOOD,), {}, TypeError, "cannot be exported"),
-    "an exact inner inverter": (lambda: RefinedInverter(ExactInverter()), (GOOD,), {}, TypeError, "An? ExactInverter"),
+    "an exact inner inverter": (
+        lambda: RefinedInverter(ExactInverter()),
+        (GOOD,),
+        {},
+        TypeError,
+        "ExactInverter cannot",
+    ),
     "a foreign inner inverter": (
         lambda: RefinedInverter(FunctionTransformer(np.linalg.inv)),
         (GOOD,),
         {},
         TypeError,
-        "A FunctionTransformer cannot",
+        "FunctionTransformer cannot",
     ),
     "an ensemble of exact ones": (
         lambda: RefinedInverter(EnsembleInverter.from_fitted([ExactInverter(), fitted(matrix_size=3)])),
         (GOOD,),
         {},
         TypeError,
-        "An? ExactInverter cannot",
+        "ExactInverter cannot",
     ),
     "matrices of another size": (
         lambda: RefinedInverter(fitted(matrix_size=4)).fit(),
@@ -242,6 +288,20 @@ REFUSED = {
         ValueError,
         "uncertified='raise'",
     ),
+    "matrices beyond float32": (
+        lambda: refined(fitted(matrix_size=3)),
+        (GOOD.astype(np.float64) * 1e60,),
+        {},
+        ValueError,
+        "beyond the range of float32",
+    ),
+    "a certificate that is neither true nor false": (
+        lambda: refined(fitted(matrix_size=3)),
+        (GOOD,),
+        {"certificate": "no"},
+        ValueError,
+        "certificate='no'",
+    ),
     "a policy without a certificate": (
         lambda: refined(fitted(matrix_size=3)),
         (GOOD,),
@@ -257,7 +317,7 @@ REFUSED = {
             ValueError,
             "share=.*expected a number above 0",
         )
-        for share in (0, -1, 1.5, "1", None, float("nan"))
+        for share in (0, -1, 1.5, "1", None, True, float("nan"))
     },
     **{
         f"opset={opset}": (

@@ -84,8 +84,8 @@ class File:
 
     @property
     def is_plain(self) -> bool:
-        """Whether nothing that was learned is in the file of a refined inverter: else its steps have a number."""
-        return bool(self.steps) and not self.steps[0].isdigit()
+        """Whether nothing that was learned is in the file of a refined inverter."""
+        return self.steps.startswith(("cofactors", "elimination", "fixed steps"))
 
     def feed(self, A: np.ndarray) -> dict[str, np.ndarray]:
         """Return inputs: A and, where a file only certifies, its inverses."""
@@ -104,11 +104,11 @@ class File:
         return Answers(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
 
-def written(name: str, inverter: Any, *args: Any, plain_units: str = "rows") -> File:
+def written(name: str, inverter: Any, *args: Any, plain_units: str = "rows", **options: Any) -> File:
     """Return the file that an inverter exports, which has its own units where it begins from nothing learned."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "inverse.onnx"
-        inverter.export(path, *args)
+        inverter.export(path, *args, **options)
         file = File(name, onnx.load(path))
     return replace(file, units=plain_units if file.is_plain else "matrix")
 

@@ -57,7 +57,7 @@ function wordsOf(rho) {
   }
   const why = Number.isNaN(rho)
     ? "The matrix has a row or column of zeros, or entries too large, too small or too far apart for float32."
-    : "The matrix is singular, or too near to that for float32, or its entries lie too far apart.";
+    : "The matrix is singular, or too near to that for float32, or its entries are too small or too far apart.";
   return ["unproved", "Not proved", why];
 }
 

@@ -44,6 +44,8 @@ def export(model: str, file: Path, **options: Any) -> None:
     """
     given = {name: value for name, value in options.items() if value not in (None, False)}
     if given.pop("no_certificate", False):
+        if given.get("uncertified", "keep") != "keep":
+            raise click.UsageError("--uncertified goes by the certificate; leave out --no-certificate.")
         given["certificate"] = False
     try:
         from skdmi.export import describe_file  # imports onnx

@@ -26,7 +26,7 @@ def info(model: str | None, as_json: bool, compiles: bool) -> None:
     if compiles:
         for kernel in KERNELS.values():
             kernel.compile()
-    if model is not None and model.endswith(EXPORTED):
+    if model is not None and model.lower().endswith(EXPORTED):
         _describe_exported(model, as_json)
         return
     members = member_directories(model) if model is not None else []
@@ -60,6 +60,8 @@ def _describe_exported(path: str, as_json: bool) -> None:
         for kind in ("inputs", "outputs")
     }
     rows = {"file": path, "what": about["description"], **shapes}
+    if "condition" in about:
+        rows["condition"] = "numbers up to {condition:g}".format(**about)
     if "steps" in about:
         rows["certified"] = "{certified:.2%} of {certified_of:,} matrices".format(**about)
     for number, member in enumerate(about.get("members", []), 1):

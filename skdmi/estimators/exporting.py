@@ -36,8 +36,10 @@ class Exportable:
         path : path
             Replaced if it is there, whole or not at all.
         certificate : bool, default=True
-            Whether the file also returns, for each matrix, ``rho``, which proves it nonsingular and bounds the relative
-            error where it is below 1 (:func:`~skdmi.export.certificate.certify`), and the ``residual_norm``.
+            Whether the file also returns, for each matrix, ``rho`` and ``residual_norm``. Where ``rho`` is below 1, the
+            matrix is proved nonsingular, and ``rho`` bounds the relative error in the units in which the file inverts:
+            here those of the matrix (:func:`~skdmi.export.certificate.certify`). ``residual_norm`` is
+            ``||I - A X||_F`` as float32 computes it: no proof, and no bound.
         uncertified : {"keep", "nan", "mask"}, default="keep"
             What becomes of inverses that are not proved: returned nonetheless; NaN; or returned with a further output,
             ``certified``, of bool.
@@ -58,7 +60,9 @@ class Exportable:
         Notes
         -----
         Input ``A``, float32, shape ``(n_matrices, m, m)``, any number of matrices, m as fitted; for several sizes m is
-        free. Matrices that are not finite, zero, or beyond about 1e-18 to 1e18 have a rho that is not below 1.
+        free. Matrices that are not finite, zero, or beyond about 1e-18 to 1e18 have a rho that is not below 1. As the
+        network itself, the file takes out one scale for the whole matrix, so that rows of different units cost
+        certificates; :meth:`RefinedInverter.export` equilibrates, save from the start of a family.
 
         Examples
         --------
@@ -92,10 +96,10 @@ def source_of(inverter: Any) -> Any:
     """
     inverter = unfrozen(inverter)
     if not isinstance(inverter, Exportable):
-        name = "An elimination" if inverter is None else f"A {type(inverter).__name__}"
+        name = "RefinedInverter() without an inverter" if inverter is None else type(inverter).__name__
         raise TypeError(
-            f"{name} cannot be exported: a NeuralMatrixInverter, an ensemble of them, and a RefinedInverter around "
-            f"either can. skdmi.export.fixed(m) makes a file for which nothing need be learned."
+            f"{name} cannot be exported: NeuralMatrixInverter, EnsembleInverter and RefinedInverter around either can. "
+            f"skdmi.export.fixed(m) and elimination(m) make files for which nothing need be learned."
         )
     return inverter._source()
 
@@ -125,27 +129,40 @@ def describe(inverter: Any) -> dict[str, Any]:
 
 
 def drawn(inverter: Any) -> list[Tensor]:
-    """Return matrices of the distribution that an inverter was trained on, a stack a size.
+    """Return matrices of the distributions that an inverter was trained on, a stack for each of them and each size.
 
     Raises
     ------
     ValueError
         If they cannot be drawn without the data that the fit saw.
     """
-    network = networks_of(inverter)[0]
-    distribution = network.distribution_
-    if distribution is None or getattr(distribution, "uses_data", False):
-        raise ValueError(
-            f"The number of steps is chosen by matrices like those to invert, and {distribution!r} draws none without "
-            f"its data. Give some: export(path, X)."
-        )
-    smallest, largest = trained_sizes(network._architecture)
-    sizes = sorted({smallest, largest} if inverter._size() is None else {inverter._size()})
-    generator = torch.Generator().manual_seed(stream_seed("export", network._seed))
-    where = {"generator": generator, "device": torch.device("cpu"), "dtype": torch.float32}
-    return [draw_stack(distribution, N_MATRICES // len(sizes), m, **where) for m in sizes]
+    networks = {repr(network.distribution_): network for network in networks_of(inverter)}
+    stacks = []
+    for network in networks.values():
+        distribution = network.distribution_
+        if distribution is None or getattr(distribution, "uses_data", False):
+            raise ValueError(
+                f"The number of steps is chosen by matrices like those to invert, and {distribution!r} draws none "
+                f"without its data. Give some: export(path, X)."
+            )
+        sizes = set(trained_sizes(network._architecture)) if inverter._size() is None else {inverter._size()}
+        generator = torch.Generator().manual_seed(stream_seed("export", network._seed))
+        where = {"generator": generator, "device": torch.device("cpu"), "dtype": torch.float32}
+        n_matrices = N_MATRICES // (len(sizes) * len(networks))
+        stacks += [draw_stack(distribution, n_matrices, m, **where) for m in sorted(sizes)]
+    return stacks
 
 
 def as_float32(stack: Tensor) -> np.ndarray:
-    """Return a stack as a file reads it."""
-    return stack.detach().cpu().numpy().astype(np.float32)
+    """Return a stack as a file reads it.
+
+    Raises
+    ------
+    ValueError
+        If an entry is beyond the range.
+    """
+    with np.errstate(over="ignore"):
+        array = stack.detach().cpu().numpy().astype(np.float32)
+    if not np.isfinite(array).all():
+        raise ValueError("X has entries beyond the range of float32, in which files compute. Scale it.")
+    return array

@@ -189,14 +189,16 @@ class RefinedInverter(MetaInverter):
         *,
         share: float = 0.999,
         certificate: bool = True,
-        uncertified: str = "keep",
+        uncertified: str | None = None,
         opset: int | None = None,
     ) -> None:
         """Write the inverter as one ONNX file, with a fixed number of steps, in float32.
 
         Without branches every matrix takes the same steps, after the inner network, or after the start of one that
-        iterates. They are as few as serve a share of matrices: certified in float32, with a bound that is at most
-        ``tol`` or that one step more would not halve. Nothing goes to an exact method.
+        iterates. They are as few as serve a share of matrices: certified in float32, with a bound ``rho`` that is at
+        most ``tol`` or that one step more would not halve. Nothing goes to an exact method, and ``max_steps`` and
+        ``singular`` have no part in it. The start of a family goes without its guard: so few steps from another start
+        would not certify the matrices that a guard refuses.
 
         Parameters
         ----------
@@ -206,8 +208,11 @@ class RefinedInverter(MetaInverter):
             Matrices to choose the number of steps by; a thousand or more for the default share. By default 4,096 of the
             distribution that the inner inverter was trained on, which must be one that needs no data.
         share : float, default=0.999
-            Of these matrices, to be served.
-        certificate, uncertified, opset
+            Of these matrices, to be served. Of fresh ones a little less may be, as of any sample.
+        uncertified : {"keep", "nan", "mask"}, optional
+            As for :meth:`NeuralMatrixInverter.export`. By default NaN, as in ``transform``, or where the inverter
+            itself keeps what is uncertified, that.
+        certificate, opset
             As for :meth:`NeuralMatrixInverter.export`.
 
         Raises
@@ -239,8 +244,10 @@ class RefinedInverter(MetaInverter):
         from skdmi.export.finish import Ending
         from skdmi.export.fitted import refined
 
+        if uncertified is None:
+            uncertified = "nan" if certificate and self.uncertified != "keep" else "keep"
         ending = Ending(certificate, uncertified, opset)
-        if not (isinstance(share, Real) and 0 < share <= 1):
+        if isinstance(share, bool) or not (isinstance(share, Real) and 0 < share <= 1):
             raise ValueError(f"share={share!r}; expected a number above 0 and at most 1.")
         self._check_ready()
         source = source_of(*self._wrapped() or [None])

@@ -62,8 +62,8 @@ def certify(graph: Graph, scaled: Scaled, X: Value) -> Certified:
        :math:`g \mu (\|B\|_F + \|X\|_F)` that the product may lack is nothing beside them, or, in a unit of its own, at
        most :math:`2^{-56}` times the unit or its inverse.
     6. *Range.* Where :math:`2^{-86} \sigma < 1`, no entry of :math:`X_r` exceeds :math:`2^{25} \sigma < 2^{127}`.
-       Whatever overflows makes R, a norm or :math:`\sigma` infinite or NaN, as a NaN does: then :math:`\rho < 1` is
-       false.
+       Whatever overflows makes a norm or :math:`\sigma` infinite or NaN: then :math:`\rho < 1` is false. So it is where
+       an entry of B or X is NaN, which some row of R inherits; a largest entry may leave out a NaN, a sum does not.
 
     What it does *not* survive: products in TF32, bfloat16 or float16, with or without float32 sums, Strassen's, and
     divisions and roots that are not rounded to nearest.

@@ -34,6 +34,8 @@ class Ending:
     opset: int | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.certificate, bool):
+            raise ValueError(f"certificate={self.certificate!r}; expected True or False.")
         if self.uncertified not in UNCERTIFIED:
             raise ValueError(f"uncertified={self.uncertified!r}; expected one of {UNCERTIFIED}.")
         if not self.certificate and self.uncertified != "keep":

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Integral
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -303,7 +304,7 @@ class Graph:
     def model(self, description: str, metadata: Mapping[str, str], opset: int | None = None) -> onnx.ModelProto:
         """Return the model, checked."""
         self._prune()
-        versions = [helper.make_opsetid("", OPSET if opset is None else opset)]
+        versions = [helper.make_opsetid("", OPSET if opset is None else int(opset))]
         model = helper.make_model(
             helper.make_graph(self._nodes, "inverse", self._inputs, self._outputs, list(self._constants.values())),
             producer_name="skdmi",
@@ -355,5 +356,6 @@ def check_opset(opset: Any) -> None:
         If it is neither None nor a version from 18 to the newest that onnx knows.
     """
     newest = defs.onnx_opset_version()
-    if opset is not None and (isinstance(opset, bool) or not isinstance(opset, int) or not OPSET <= opset <= newest):
+    is_number = isinstance(opset, Integral) and not isinstance(opset, bool)
+    if opset is not None and not (is_number and OPSET <= opset <= newest):
         raise ValueError(f"opset={opset!r}; expected a whole number from {OPSET} to {newest}.")

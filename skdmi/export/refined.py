@@ -1,5 +1,6 @@
 """What finishes an inverse: as many steps as the matrices at hand need."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import pairwise
@@ -83,11 +84,11 @@ def plans(source: Source, m: int | None) -> Iterator[Plan]:
     if not isinstance(start, Start):
         for n_products in (0, *range(2, MAX_PRODUCTS + 1)):
             orders = hyperpower_orders(n_products)
-            words = f"{len(orders)} hyperpower steps, of {n_products} products"
+            words = f"hyperpower steps of {n_products} products"
             if start is None:
-                yield Plan(words, partial(_after_network, source=source, orders=orders))
+                yield Plan(f"what was trained, and {words}", partial(_after_network, source=source, orders=orders))
             else:
-                yield Plan(words, partial(_from_family, start=start, orders=orders))
+                yield Plan(f"the start of a family, and {words}", partial(_from_family, start=start, orders=orders))
     if start is not None:
         yield from _from_nothing_learned(start.plain if isinstance(start, FamilyStart) else start, m)
 
@@ -132,17 +133,24 @@ def choose(
     ValueError
         If none does.
     """
-    best = 0.0
+    most_certified = most_served = 0
     for (plan, rho), (_, further) in pairwise((plan, _bounds(build(plan), stacks)) for plan in plans(source, m)):
         certified = rho < 1
         served = certified & (~(rho > 2 * further) | (rho <= tol))  # a bound may be NaN
         if served.mean() >= share:
             return Choice(plan, float(certified.mean()))
-        best = max(best, float(certified.mean()))
+        most_certified = max(most_certified, int(certified.sum()))
+        most_served = max(most_served, int(served.sum()))
+    n_matrices = sum(map(len, stacks))
+    if most_certified >= share * n_matrices:
+        raise ValueError(
+            f"share={share:g}, and {most_certified:,} of {n_matrices:,} matrices are certified, but the bounds of only "
+            f"{most_served:,} are as small as float32 allows. Try a larger tol."
+        )
     raise ValueError(
-        f"share={share:g}, but no number of steps serves so many of {sum(map(len, stacks)):,} matrices: {best:.4g} are "
-        f"certified at most. A proof in float32 reaches condition numbers of some 1e5. Try a smaller share or a larger "
-        f"tol; or matrices, X, that the inverter is for."
+        f"share={share:g}, but no more than {most_certified:,} of {n_matrices:,} matrices are certified. A proof in "
+        f"float32 reaches condition numbers of some 1e5, and norms from 1e-16 to 1e16. Try "
+        f"share={math.floor(1000 * most_served / n_matrices) / 1000}, or matrices, X, that the inverter is for."
     )
 
 

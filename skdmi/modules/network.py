@@ -35,7 +35,7 @@ PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 
 
 class InverterResNet(nn.Module):
-    r"""A residual network from matrices to approximate inverses, ``(n, m, m)`` to ``(n, m, m)``.
+    r"""A residual network from matrices to approximate inverses, ``(..., m, m)`` to ``(..., m, m)``.
 
     The scale of A is taken out exactly, so that it is never learned: with :math:`A = 2^e B`, the largest entry of B in
     [1/2, 1), and :math:`s = \sqrt m / \|B\|_F`, the network sees :math:`s B`, in the dtype of its parameters, and its
@@ -138,17 +138,18 @@ class InverterResNet(nn.Module):
         return self.core.n_products(m)
 
     def forward(self, A: Tensor) -> Tensor:
-        """Return the approximate inverses of A, finite and of real floating dtype, ``(n, m, m)``, in that dtype.
+        """Return the approximate inverses of A, finite and of real floating dtype, ``(..., m, m)``, in that dtype.
 
         Raises
         ------
         ValueError
             If A does not hold square matrices.
         """
-        if A.ndim != 3 or A.shape[-1] != A.shape[-2]:
-            raise ValueError(
-                f"Expected a stack of square matrices, shape (n_matrices, m, m), got shape {tuple(A.shape)}."
-            )
+        if A.ndim < 2 or A.shape[-1] != A.shape[-2]:
+            raise ValueError(f"Expected square matrices, shape (..., m, m), got shape {tuple(A.shape)}.")
+        if A.ndim != 3:
+            stack: Tensor = self(A.reshape(-1, *A.shape[-2:]))
+            return stack.reshape(A.shape)
         with torch.autocast(A.device.type, enabled=False):
             if self.normalize == "none":
                 limit = torch.finfo(self.dtype).max ** 0.25

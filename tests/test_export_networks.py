@@ -9,12 +9,17 @@ from sklearn.frozen import FrozenEstimator
 
 from skdmi import EnsembleInverter, NeuralMatrixInverter
 from skdmi.distributions import Affine
+from skdmi.iteration.learned import PolynomialInverse
+from skdmi.modules import InverterResNet
 from skdmi.persistence import pretrained_names
 from tests.matrices import make_stack
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
+from skdmi.export.finish import Ending  # noqa: E402
+from skdmi.export.fitted import as_it_is  # noqa: E402
+from skdmi.export.network import Combination  # noqa: E402
 from tests.onnx_files import (  # noqa: E402
     check_file,
     float64_residuals,
@@ -274,3 +279,21 @@ def test_an_export_changes_nothing_in_the_inverter(tmp_path):
     first = (tmp_path / "inverse.onnx").read_bytes()
     inverter.export(tmp_path / "inverse.onnx")
     assert (tmp_path / "inverse.onnx").read_bytes() == first
+
+
+def test_what_is_of_ones_own_is_refused(tmp_path):
+    class Network(InverterResNet):
+        pass
+
+    class Core(PolynomialInverse):
+        pass
+
+    own_network, own_core = untrained(3, departs=False), untrained(3, departs=False)
+    own_network.module_.__class__, own_core.module_.core.__class__ = Network, Core
+    for inverter, name in ((own_network, "Network"), (own_core, "Core")):
+        with pytest.raises(ValueError, match=f"A network of your own, {name}, cannot be exported"):
+            inverter.export(tmp_path / "inverse.onnx")
+    two = Combination("first", (untrained(3).module_,))
+    with pytest.raises(ValueError, match="combine='first', a way of your own"):
+        as_it_is(two, 3, Ending(), {})
+    assert list(tmp_path.iterdir()) == []

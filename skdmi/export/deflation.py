@@ -4,9 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skdmi.export.graph import Graph, Value
-
-_EPS = float(np.finfo(np.float32).eps)
+from skdmi.export.graph import EPS, Graph, Value
 
 
 class Column(NamedTuple):
@@ -36,9 +34,9 @@ def orthonormalize(graph: Graph, columns: list[Column]) -> list[Column]:
     done: list[Column] = []
     for column in columns:
         square = column.w.reduce("SumSquare", keep=True)
-        least: Value | float = _EPS**3.5
+        least: Value | float = EPS**3.5
         if done:
-            least = graph.op("Max", square, _EPS**2) * _EPS**1.5
+            least = graph.op("Max", square, EPS**2) * EPS**1.5
             for other in done:
                 column = _minus(column, (other.w * column.w).reduce("Sum", keep=True), other)
             square = column.w.reduce("SumSquare", keep=True)

@@ -70,6 +70,8 @@ OPERATORS = frozenset(
 )
 """All operators that a file may hold, each of the standard set ``ai.onnx``."""
 
+EPS, TINY = (float(getattr(np.finfo(np.float32), name)) for name in ("eps", "tiny"))
+
 Operand: TypeAlias = "Value | np.ndarray | np.int64 | float | int | Sequence[int]"
 
 

@@ -1,15 +1,11 @@
 """The learned rule inside a graph: what :class:`skdmi.iteration.learned.PolynomialInverse` departs by."""
 
-import math
 from typing import Any
 
-import numpy as np
-
-from skdmi.export.graph import Graph, Value
+from skdmi.export.graph import TINY, Graph, Value
+from skdmi.export.layers import array, gelu, linear, normalized
 from skdmi.export.minimal import RIDGE, LeastSquares, Rule, least_residual
 from skdmi.iteration.learned import PolynomialInverse
-
-_TINY = float(np.finfo(np.float32).tiny)
 
 
 def rule_of(graph: Graph, core: PolynomialInverse, accepted: Value | None) -> Rule:
@@ -56,7 +52,7 @@ def _is_learned(graph: Graph, smallest: int, largest: int | None) -> Value:
 
 def _scalars(graph: Graph, problem: LeastSquares) -> Value:
     """Return what a step reads beside ``1 / m``, ``(n, 13)``: :func:`skdmi.iteration.learned.residual_scalars`."""
-    norm = graph.op("Max", problem.norm, _TINY**0.5)
+    norm = graph.op("Max", problem.norm, TINY**0.5)
     mean_square = norm * norm / graph.side
     root = graph.op("Sqrt", mean_square)
     ratio = problem.cosines.part(2, 3, 1) / problem.scale.part(2, 3, 1) + 1.0
@@ -82,24 +78,5 @@ def _read(graph: Graph, h: Value | None, scalars: Value, reader: Any) -> tuple[V
     read = graph.op("Gemm", scalars, weight[:, 1:], 1.0 / graph.side * weight[:, 0] + bias, transB=1)
     h = read if h is None else h + read
     up = linear(graph, normalized(graph, h, reader.norm), reader.up)
-    h = h + linear(graph, _gelu(graph, up), reader.down)
+    h = h + linear(graph, gelu(graph, up), reader.down)
     return h, linear(graph, normalized(graph, h, reader.norm_out), reader.write)
-
-
-def linear(graph: Graph, x: Value, layer: Any) -> Value:
-    """Return the output of a linear layer, of rows."""
-    return graph.op("Gemm", x, array(layer.weight), array(layer.bias), transB=1)
-
-
-def normalized(graph: Graph, h: Value, layer: Any) -> Value:
-    """Return the output of a layer normalisation, of rows."""
-    return graph.op("LayerNormalization", h, array(layer.weight), array(layer.bias), axis=-1, epsilon=layer.eps)
-
-
-def _gelu(graph: Graph, x: Value) -> Value:
-    return x * 0.5 * (graph.op("Erf", x * math.sqrt(0.5)) + 1.0)
-
-
-def array(parameter: Any) -> np.ndarray:
-    """Return a parameter as float32."""
-    return parameter.detach().cpu().numpy().astype(np.float32)

@@ -5,10 +5,9 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from skdmi.export.graph import Graph, Value
+from skdmi.export.graph import EPS, TINY, Graph, Value
 
-RIDGE = 8 * float(np.finfo(np.float32).eps)
-_TINY = float(np.finfo(np.float32).tiny)
+RIDGE = 8 * EPS
 _K = 3
 """Directions of a step."""
 
@@ -56,7 +55,7 @@ def _factorise(graph: Graph, vectors: Value) -> LeastSquares:
     gram = vectors @ vectors.mT
     squares = (gram * np.eye(_K + 1)).reduce("Sum", [2], keep=True)
     last = squares.part(_K, _K + 1, 1)
-    norms = graph.op("Sqrt", graph.op("Max", squares, graph.op("Max", last, _TINY / RIDGE**2) * RIDGE**2))
+    norms = graph.op("Sqrt", graph.op("Max", squares, graph.op("Max", last, TINY / RIDGE**2) * RIDGE**2))
     unit = gram / (norms * norms.mT)
     norm = norms.part(_K, _K + 1, 1)
     rows = unit.part(0, _K, 1)

@@ -6,12 +6,12 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from skdmi.export.deflation import deflate
+from skdmi.export.entrywise import dense, feedback
 from skdmi.export.graph import Graph, Value
-from skdmi.export.learned import linear, normalized, rule_of
+from skdmi.export.learned import rule_of
 from skdmi.export.minimal import take_step
 from skdmi.export.scale import Scaled, equilibrate, normalize
 from skdmi.export.starts import begin
-from skdmi.iteration import TRANSPOSE
 from skdmi.iteration.learned import PolynomialInverse
 from skdmi.iteration.loop import GROWTH, recomputation_schedule
 from skdmi.modules import DenseInverse, FeedbackInverse, InverterResNet
@@ -32,21 +32,32 @@ Source: TypeAlias = InverterResNet | Combination
 
 
 def invert(graph: Graph, A: Value, *, source: Source) -> tuple[Scaled, Value]:
-    """Return a scale, and the inverse of A in that scale that a network or an ensemble finds."""
+    """Return a scale, and the inverse of A in that scale that a network or an ensemble finds.
+
+    Raises
+    ------
+    ValueError
+        If a network, its blocks or the combination are the user's own, which may do anything.
+    """
     if isinstance(source, InverterResNet):
-        core = _CORES[type(source.core)]
+        core = _CORES.get(type(source.core))
+        if core is None or type(source) is not InverterResNet:
+            kind = source.core if core is None else source
+            raise ValueError(f"A network of your own, {type(kind).__name__}, cannot be exported.")
         if source.normalize == "none":
             scaled = equilibrate(A)
             return scaled, scaled.scaled_inverse(core(graph, source.core, graph.op("Clip", A, -_LIMIT, _LIMIT)))
         scaled = normalize(A)
         return scaled, core(graph, source.core, scaled.B)
+    if source.combine not in ("mean", "best"):
+        raise ValueError(f"combine={source.combine!r}, a way of your own, cannot be exported.")
     (scaled, first), *others = (invert(graph, A, source=member) for member in source.members)
     found = [first, *(scaled.scaled_inverse(other.restored(X)) for other, X in others)]
     if source.combine == "mean":
         return scaled, graph.op("Sum", *found) * (1 / len(found))
-    best, norm = first, _norm(graph.identity - scaled.B @ first)
+    best, norm = first, (graph.identity - scaled.B @ first).norm(keep=True)
     for X in found[1:]:
-        other = _norm(graph.identity - scaled.B @ X)
+        other = (graph.identity - scaled.B @ X).norm(keep=True)
         best, norm = graph.where(graph.op("Less", other, norm), X, best), graph.op("Min", other, norm)
     return scaled, best
 
@@ -69,7 +80,8 @@ def polynomial(graph: Graph, core: PolynomialInverse, A: Value) -> Value:
         X, R = take_step(graph, X, R, rule, step, diagonal=begun.diagonal and step == 1)
         if step in recomputed:
             R = graph.identity - A @ X
-            better = graph.op("LessOrEqual", norm := _norm(R), best_norm := _norm(best[1]))
+            norm, best_norm = R.norm(keep=True), best[1].norm(keep=True)
+            better = graph.op("LessOrEqual", norm, best_norm)
             best = graph.where(better, X, best[0]), graph.where(better, R, best[1])
             if step < core.depth:
                 reached = graph.op("Min", norm, best_norm)
@@ -78,55 +90,8 @@ def polynomial(graph: Graph, core: PolynomialInverse, A: Value) -> Value:
     return best[0]
 
 
-def feedback(graph: Graph, core: Any, A: Value) -> Value:
-    """Return the inverses of A by a :class:`~skdmi.modules.entrywise.FeedbackInverse`."""
-    m = graph.m
-    assert m is not None
-    begun = begin(graph, TRANSPOSE, A)
-    X, R = best = begun.X, begun.R
-    h: Value | None = None
-    for read, mix, write, gain in zip(core.read, core.mix, core.write, core.gain, strict=True):
-        C, norms = X @ R, _norm(R)
-        seen = graph.op("Concat", R, C, X, axis=1) / (norms / graph.root + 1.0)
-        seen = linear(graph, graph.op("Reshape", seen, [0, 3 * m * m]), read)
-        h = seen if h is None else h + seen
-        h = _mixed(graph, h, mix)
-        written = graph.op("Reshape", linear(graph, h, write), [0, m, m])
-        X_new = X + C * float(gain.detach()) + written
-        R_new = graph.identity - A @ X_new
-        sound = graph.op("LessOrEqual", _norm(R_new), norms * 1.5)
-        X, R = graph.where(sound, X_new, X), graph.where(sound, R_new, R)
-        better = graph.op("LessOrEqual", _norm(R), _norm(best[1]))
-        best = graph.where(better, X, best[0]), graph.where(better, R, best[1])
-    return best[0]
-
-
-def dense(graph: Graph, core: Any, A: Value) -> Value:
-    """Return the inverses of A by a :class:`~skdmi.modules.entrywise.DenseInverse`."""
-    m = graph.m
-    assert m is not None
-    first, _, *blocks, last = core.layers
-    h = graph.op("Relu", linear(graph, graph.op("Reshape", A, [0, m * m]), first))
-    for block in blocks:
-        seen = h
-        for layer in block.layers:
-            seen = graph.op("Concat", seen, graph.op("Relu", linear(graph, seen, layer)), axis=1)
-        h = h + linear(graph, seen, block.collect)
-    return graph.op("Reshape", linear(graph, h, last), [0, m, m])
-
-
 _CORES: dict[type, Callable[[Graph, Any, Value], Value]] = {
     PolynomialInverse: polynomial,
     FeedbackInverse: feedback,
     DenseInverse: dense,
 }
-
-
-def _mixed(graph: Graph, h: Value, unit: Any) -> Value:
-    """Return h plus products of learned features."""
-    up, gate = graph.split(linear(graph, normalized(graph, h, unit.norm), unit.up_and_gate), 2, 1)
-    return h + linear(graph, up * gate, unit.down)
-
-
-def _norm(R: Value) -> Value:
-    return R.norm(keep=True)

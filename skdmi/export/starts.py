@@ -4,13 +4,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from torch import Tensor
 
-from skdmi.export.graph import Graph, Value
+from skdmi.export.graph import EPS, TINY, Graph, Value
+from skdmi.export.layers import array
 from skdmi.iteration import IDENTITY, TRANSPOSE, FamilyStart, Start
-
-_EPS = float(np.finfo(np.float32).eps)
-_TINY = float(np.finfo(np.float32).tiny)
 
 
 class Begun(NamedTuple):
@@ -57,7 +54,7 @@ _STARTS: dict[Start, Callable[[Graph, Value], Begun]] = {TRANSPOSE: _transpose, 
 
 def _scaled(graph: Graph, Y: Value, P: Value, trace: Value) -> tuple[Value, Value]:
     """Return c Y and I - c P with the best c, where ``P = A Y``."""
-    c = trace / graph.op("Max", P.square_norm(keep=True), _TINY)
+    c = trace / graph.op("Max", P.square_norm(keep=True), TINY)
     return Y * c, graph.identity - P * c
 
 
@@ -68,14 +65,14 @@ def _trace(P: Value) -> Value:
 def _inverse_diagonal(graph: Graph, A: Value) -> Value:
     """Return ``1 / a_ii``, ``(n, m, 1)``; ones where one of the entries is not positive."""
     diagonal = (A * graph.identity).reduce("Sum", [2], keep=True)
-    is_usable = graph.op("Greater", diagonal.reduce("Min", [1], keep=True), _TINY**0.5)
+    is_usable = graph.op("Greater", diagonal.reduce("Min", [1], keep=True), TINY**0.5)
     return graph.op("Reciprocal", graph.where(is_usable, diagonal, 1.0))
 
 
 def _family(graph: Graph, start: FamilyStart, A: Value) -> Begun:
     """Return the learned start where the guard allows it, the plain one elsewhere."""
     learned = combine(graph, start, A)
-    seen = graph.constant(_array(start.probes)) @ A
+    seen = graph.constant(array(start.probes)) @ A
     is_plain_diagonal = start.plain == IDENTITY
     plain = _inverse_diagonal(graph, A) if is_plain_diagonal else A.mT
     mine = _estimate(graph, start, seen @ learned)
@@ -97,14 +94,14 @@ def _family(graph: Graph, start: FamilyStart, A: Value) -> Begun:
 
 def _estimate(graph: Graph, start: FamilyStart, S: Value) -> Value:
     """Estimate ``||I - c A Y||_F`` from what the probes see of ``A Y``."""
-    probes = _array(start.probes)
-    c = (S * probes).reduce("Sum", keep=True) / graph.op("Max", S.square_norm(keep=True), _TINY)
+    probes = array(start.probes)
+    c = (S * probes).reduce("Sum", keep=True) / graph.op("Max", S.square_norm(keep=True), TINY)
     return (probes - S * c).norm(keep=True)
 
 
 def combine(graph: Graph, start: FamilyStart, A: Value, units: Value | None = None) -> Value:
     """Return the constant plus the atoms in their weights; of A in other units, ``(n, 1, 1)``, for A as it is."""
-    constant, m = _array(start.constant), len(start.constant)
+    constant, m = array(start.constant), len(start.constant)
     k = len(start.atoms)
     if k == 0:
         return graph.constant(constant[None]) if units is None else constant / units
@@ -112,11 +109,11 @@ def combine(graph: Graph, start: FamilyStart, A: Value, units: Value | None = No
     if units is not None:
         read = read / graph.op("Squeeze", units, [2])
     # The right side goes last, so that one product makes the normal equations and their right side.
-    equations = np.roll(_array(start.equations), -1, axis=1)
+    equations = np.roll(array(start.equations), -1, axis=1)
     n_equations = equations.shape[2]
     known = equations.reshape(len(equations), -1)
     system = graph.op("Reshape", graph.op("Gemm", read, known[1:], known[0]), [0, k + 1, n_equations])
-    weights, atoms = _least_squares(graph, system, k), _array(start.atoms).reshape(k, m * m)
+    weights, atoms = _least_squares(graph, system, k), array(start.atoms).reshape(k, m * m)
     if units is None:
         flat = graph.op("Gemm", graph.op("Squeeze", weights, [0]), atoms, constant.reshape(-1), transA=1)
     else:
@@ -133,7 +130,7 @@ def _least_squares(graph: Graph, system: Value, k: int) -> Value:
     """
     gram = system @ system.mT
     trace = (gram * np.diag([*np.ones(k), 0])).reduce("Sum", keep=True)
-    ridge = graph.along_stack(graph.op("Max", trace * (_EPS / k), _TINY), "ij")
+    ridge = graph.along_stack(graph.op("Max", trace * (EPS / k), TINY), "ij")
     rest = graph.along_stack(gram, "ij")
     rows = []
     for size in range(k, 0, -1):
@@ -148,7 +145,3 @@ def _least_squares(graph: Graph, system: Value, k: int) -> Value:
         known = (row.part(0, size - 1, 1) * w).reduce("Sum", [1], keep=True)
         w = graph.op("Concat", row.part(size - 1, size, 1) - known, w, axis=1)
     return w
-
-
-def _array(value: Tensor) -> np.ndarray:
-    return value.detach().cpu().numpy().astype(np.float32)

@@ -136,6 +136,11 @@ class Value:
         """Return a slice without its axis, or several with it."""
         return self.graph.op("Gather", self, np.array(index, np.int64), axis=axis)
 
+    def block(self, rows: tuple[int, int], columns: tuple[int, int]) -> "Value":
+        """Return what lies between two indices along the first axis and two along the second."""
+        (top, bottom), (left, right) = rows, columns
+        return self.graph.op("Slice", self, [top, left], [bottom, right], [0, 1])
+
     def part(self, start: int, end: int, *axes: int) -> "Value":
         """Return what lies between two indices along axes."""
         n_axes = len(axes)

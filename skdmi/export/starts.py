@@ -134,11 +134,10 @@ def _least_squares(graph: Graph, system: Value, k: int) -> Value:
     rest = graph.along_stack(gram, "ij")
     rows = []
     for size in range(k, 0, -1):
-        row = rest.part(0, 1, 0)
-        pivot = graph.op("Max", row.part(0, 1, 1) + ridge, ridge)
-        rows.append(row.part(1, size + 1, 1) / pivot)
-        below = rest.part(1, size + 1, 0)
-        rest = below.part(1, size + 1, 1) - below.part(0, 1, 1) * rows[-1]
+        first, others = (0, 1), (1, size + 1)
+        pivot = graph.op("Max", rest.block(first, first) + ridge, ridge)
+        rows.append(rest.block(first, others) / pivot)
+        rest = rest.block(others, others) - rest.block(others, first) * rows[-1]
     w = rows[-1]
     for size in range(2, k + 1):
         row = rows[k - size]

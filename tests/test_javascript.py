@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import tempfile
 from functools import cache, partial
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import numpy as np
 import pytest
 
 from scripts.npm_packages import Unavailable, install
+from skdmi import RefinedInverter, load_pretrained
 from tests.certificates import agree
 from tests.matrices import make_stack
 
+onnx = pytest.importorskip("onnx")
 export = pytest.importorskip("skdmi.export")
 onnxruntime = pytest.importorskip("onnxruntime")
 
@@ -37,6 +40,26 @@ FILES = {
     "fixed_8_nan": (partial(export.fixed, 8, uncertified="nan", **ALL), [8]),
     "any_size_mask": (partial(export.any_size, uncertified="mask", **ALL), [4]),
 }
+
+
+@cache
+def shipped(name):
+    return load_pretrained(name)
+
+
+def file_of(inverter):
+    """Return the file that an inverter exports."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "inverse.onnx"
+        inverter.export(path)
+        return onnx.load(path)
+
+
+SHIPPED = ("kernel-grid-4x4", "diffusion-6x6", "eeg-covariance")
+"""Models of families, all of whose members are proved after refinement."""
+for name in SHIPPED:
+    FILES[name] = partial(file_of, RefinedInverter(shipped(name))), [shipped(name).matrix_size_]
+
 BATCHES = (0, 1, 5, 1000)
 CASES = [(name, m, n) for name, (_, sizes) in FILES.items() for m in sizes for n in BATCHES]
 WITHOUT_INVERSE = {"singular", "zero", "nan", "infinite"}
@@ -49,12 +72,33 @@ def each_case(choose=lambda name: True):
     return pytest.mark.parametrize("case", cases, ids=lambda case: "-".join(map(str, case)))
 
 
-def matrices(m, n):
+def matrices(file, m, n):
     """Return a stack of every kind in turn, and the kind of each: no matrix may spoil its neighbours."""
+    kinds = members(file, m, n) if file in SHIPPED else of_all_units(m, n)
+    stacks = np.stack([*kinds.values()])[np.arange(n) % len(kinds), np.arange(n)]
+    return stacks.astype(np.float32), np.resize([*kinds], n)
+
+
+def members(name, m, n):
+    """Return members of the family that a model was made for, and others."""
+    A = shipped(name).distribution_.sample(max(n, 1), m, random_state=1)[:n]
+    corner = np.arange(m * m).reshape(m, m) == 0
+    return {
+        "well": A,
+        "singular": A * (np.arange(m) > 0),
+        "large": 2.0**30 * A,
+        "nan": np.where(corner, np.nan, A),
+        "zero": 0 * A,
+        "small": 2.0**-30 * A,
+        "infinite": np.where(corner, np.inf, A),
+    }
+
+
+def of_all_units(m, n):
     rng = np.random.default_rng([m, n])
     uniform = make_stack("uniform", n, m, seed=m)
     corner = np.arange(m * m).reshape(m, m) == 0
-    kinds = {
+    return {
         "uniform": uniform,
         "singular": make_stack("singular", n, m, seed=m),
         "rows": 2.0 ** rng.integers(-30, 31, (n, m, 1)) * uniform,
@@ -67,13 +111,11 @@ def matrices(m, n):
         "tiny": 1e-42 * uniform,
         "well": make_stack("well", n, m, seed=m),
     }
-    stacks = np.stack([*kinds.values()])[np.arange(n) % len(kinds), np.arange(n)]
-    return stacks.astype(np.float32), np.resize([*kinds], n)
 
 
 @cache
 def feeds_of(name, m, n):
-    A, _ = matrices(m, n)
+    A, _ = matrices(name, m, n)
     return {"A": A, "X": in_python("any_size", m, n)["inverse"]} if name.startswith("certificate") else {"A": A}
 
 
@@ -140,9 +182,8 @@ def read_outputs(folder, answer):
 
 @each_case()
 def test_matrices_leave_no_verdict_to_rounding(case):
-    _, m, n = case
     rho = in_python(*case)["rho"]
-    assert (np.isin(matrices(m, n)[1], [*WITHOUT_INVERSE]) | (rho < 0.5) | ~(rho < 2)).all()
+    assert (np.isin(matrices(*case)[1], [*WITHOUT_INVERSE]) | (rho < 0.5) | ~(rho < 2)).all()
 
 
 @each_case()
@@ -156,21 +197,21 @@ def test_outputs_are_those_of_python(case, in_javascript):
 
 @each_case()
 def test_verdicts_are_those_of_python(case, in_javascript):
-    _, m, n = case
     proved = in_javascript[case]["rho"] < 1
     np.testing.assert_array_equal(proved, in_python(*case)["rho"] < 1)
-    kinds = matrices(m, n)[1]
+    kinds = matrices(*case)[1]
     assert not proved[np.isin(kinds, [*WITHOUT_INVERSE])].any()
     assert proved[np.isin(kinds, ["well", "rows", "large", "small"])].all()
 
 
 @each_case(lambda name: not name.startswith("certificate"))
 def test_inverses_are_those_of_python_but_for_what_the_certificates_allow(case, in_javascript):
-    _, m, n = case
     here, there = in_python(*case), in_javascript[case]
     proved = (here["rho"] < 1) & (there["rho"] < 1)
     one, other = ({name: outputs[name][proved] for name in ("inverse", "rho")} for outputs in (here, there))
-    assert agree(matrices(m, n)[0][proved], one, other).all()
+    A = matrices(*case)[0][proved]
+    # Files of families have one unit for all rows and columns, as that of the identity is.
+    assert agree(np.broadcast_to(np.eye(A.shape[-1]), A.shape) if case[0] in SHIPPED else A, one, other).all()
 
 
 @each_case(lambda name: name.endswith("nan"))

@@ -11,10 +11,10 @@ ELIMINATED_UP_TO = 12
 def eliminated_inverse(graph: Graph, B: Value) -> Value:
     r"""Return the inverse by Gauss-Jordan elimination with partial pivoting, of stacks whose last axis is the stack.
 
-    .. math:: [B \mid I] \to [E^T \mid E^T X]
+    .. math:: [B \mid I] \to [E \mid E X], \qquad X = E^T (E X)
 
-    Rows are not exchanged, since each matrix of a stack would exchange others: the row of largest pivot, among those
-    that were none yet, is told by ones in a column of E, and rows are put in order in the end.
+    Rows are not exchanged, since each matrix of a stack would exchange others: column j of E has its one in the row of
+    the largest pivot of column j, among rows that were none yet, and rows are put in order in the end.
 
     References
     ----------

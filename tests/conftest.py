@@ -20,9 +20,8 @@ def pytest_configure(config):
 @pytest.fixture(scope="session")
 def tiny_network():
     """A fitted network, of use for everything but accuracy; tests that change it change a deep copy."""
-    return NeuralMatrixInverter(
-        depth=2, width=8, matrix_size=3, max_epochs=2, batches_per_epoch=4, batch_size=64, random_state=0
-    ).fit()
+    training = {"max_epochs": 3, "batches_per_epoch": 8, "batch_size": 64, "learning_rate": 1e-2}
+    return NeuralMatrixInverter(depth=2, width=8, matrix_size=3, random_state=0, **training).fit()
 
 
 @pytest.fixture(params=["exact", "network"])

@@ -6,12 +6,10 @@ ratios to both. Files return certificates where nothing else is said. What is ce
 lines are the targets that were set before the work began.
 """
 
-import argparse
 import copy
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +22,7 @@ from benchmarks.lib import exported_tables as tables
 from benchmarks.lib.exported import File, count_false, residual_norms, time_files, written
 from benchmarks.lib.families import FAMILIES
 from benchmarks.lib.machine import facts, spell, start_as_it_is
-from benchmarks.lib.records import Record, save_records
+from benchmarks.lib.records import Record, figures_parser, save_records
 from scripts.train_pretrained import GRID
 from skdmi import NeuralMatrixInverter, RefinedInverter, load_pretrained
 from skdmi.distributions import Distribution, Uniform, Wishart
@@ -208,9 +206,7 @@ def prove(file: File, A: np.ndarray, others: Mapping[str, np.ndarray]) -> Record
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="few matrices, few runs")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="save the figures")
+    parser = figures_parser(__doc__, "few matrices, few runs")
     options = parser.parse_args()
     setting = QUICK if options.quick else FULL
     machine: dict[str, Any] = facts() | {"onnxruntime": onnxruntime.__version__, "onnx": onnx.__version__}

@@ -7,7 +7,6 @@ fitted network does harm to matrices that are not of its family; and how long a 
 takes to the accuracy of LAPACK. The last lines are the targets that were set before the work began.
 """
 
-import argparse
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -38,7 +37,7 @@ from benchmarks.lib.family_plots import save_plots
 from benchmarks.lib.family_tables import print_family, print_guard, print_race, print_targets
 from benchmarks.lib.machine import facts, spell, start_as_it_is
 from benchmarks.lib.peers import CHOLESKY, LAPACK, cholesky_inverse, unit_scale
-from benchmarks.lib.records import Record, save_records
+from benchmarks.lib.records import Record, figures_parser, save_records
 from benchmarks.lib.timing import in_turn
 from skdmi import NeuralMatrixInverter
 from skdmi.iteration import STARTS, FamilyStart, iterate, newton_schulz
@@ -330,12 +329,10 @@ def polish(A: Tensor, start: Any, n_steps: int) -> Tensor:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = figures_parser(__doc__, "few matrices, hardly trained: tries the script")
     names = [family.name for family in FAMILIES]
     parser.add_argument("families", nargs="*", default=names, metavar="NAME", help=f"of {', '.join(names)}; all")
-    parser.add_argument("--quick", action="store_true", help="few matrices, hardly trained: tries the script")
     parser.add_argument("--seeds", type=int, help="of trainings; 3 by default, 1 with --quick")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="save the figures")
     parser.add_argument("--plot", metavar="DIRECTORY", type=Path, help="draw a plot a family")
     options = parser.parse_args()
     machine = facts()

@@ -6,7 +6,6 @@ over one that calls ``numpy.linalg.inv``; and what compiling the kernels takes, 
 the wall and, for ratios, processor time, that of processes included.
 """
 
-import argparse
 import os
 import subprocess
 import sys
@@ -14,7 +13,6 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +21,7 @@ import torch
 import skdmi
 from benchmarks.lib.inverses import INV, NUMPY, WITHOUT_NUMBA
 from benchmarks.lib.machine import facts, spell, start_as_it_is
-from benchmarks.lib.records import Record, save_records
+from benchmarks.lib.records import Record, figures_parser, save_records
 from benchmarks.lib.routes import by_route
 from benchmarks.lib.timing import Spent, in_turn
 from skdmi import ExactInverter, RefinedInverter
@@ -109,9 +107,7 @@ def _table(title: str, spent: Mapping[str, Spent], first: str, unit: float, **sa
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="few runs, nothing compiled")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="save the figures")
+    parser = figures_parser(__doc__, "few runs, nothing compiled")
     options = parser.parse_args()
     machine = facts()
     print(spell(machine))

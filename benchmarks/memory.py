@@ -5,7 +5,6 @@ most while a call runs, its output taken off: in MB, and over the size of the in
 stack before, so that libraries and kernels are loaded. Only on Linux.
 """
 
-import argparse
 import json
 import subprocess
 import sys
@@ -19,7 +18,7 @@ import numpy as np
 import skdmi
 from benchmarks.lib.inverses import INV, NUMPY, TORCH, WITHOUT_NUMBA, torch_inverse
 from benchmarks.lib.machine import facts, spell, start_as_it_is
-from benchmarks.lib.records import Record, save_records
+from benchmarks.lib.records import Record, figures_parser, save_records
 from benchmarks.lib.routes import by_route
 from skdmi import RefinedInverter, load_pretrained
 from skdmi.exceptions import SingularMatrixWarning
@@ -92,9 +91,7 @@ def print_all(cases: list[tuple[int, int, str]]) -> list[Record]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help=f"{QUICK_N_MATRICES:,} matrices")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="save the figures")
+    parser = figures_parser(__doc__, f"{QUICK_N_MATRICES:,} matrices")
     parser.add_argument("--child", nargs=4, metavar=("CALL", "N", "M", "DTYPE"), help="measure in this process")
     options = parser.parse_args()
     if options.child:

@@ -6,17 +6,15 @@ in runs that alternate with numpy and torch: medians. A route's inverses are cer
 where it leaves that.
 """
 
-import argparse
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
 import skdmi
 from benchmarks.lib.inverses import NUMPY, TORCH, torch_inverse
 from benchmarks.lib.machine import facts, spell, start_as_it_is
-from benchmarks.lib.records import Record, save_records
+from benchmarks.lib.records import Record, figures_parser, save_records
 from benchmarks.lib.routes import by_route, working_routes
 from benchmarks.lib.timing import in_turn
 from skdmi.distributions import Uniform
@@ -56,9 +54,7 @@ def time_sizes(sizes: Sequence[int], dtype: str, entries: int, repeats: int) -> 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="few sizes, small stacks, few runs")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="save the figures")
+    parser = figures_parser(__doc__, "few sizes, small stacks, few runs")
     options = parser.parse_args()
     machine = facts()
     print(spell(machine))

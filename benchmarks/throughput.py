@@ -5,12 +5,10 @@ time for a matrix, and times over those of ``numpy.linalg.inv`` in the same turn
 of both. Every inverse of ``skdmi.inv`` is certified; those of networks, and of others but crlin, are not.
 """
 
-import argparse
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
@@ -30,7 +28,7 @@ from benchmarks.lib.inverses import (
 )
 from benchmarks.lib.kalman import Bank
 from benchmarks.lib.machine import facts, spell, start_as_it_is
-from benchmarks.lib.records import Record, save_records
+from benchmarks.lib.records import Record, figures_parser, save_records
 from benchmarks.lib.timing import in_turn
 from skdmi.distributions import Uniform, Wishart
 
@@ -163,10 +161,8 @@ PARTS = {"stacks": stacks, "large": large, "kalman": kalman}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = figures_parser(__doc__, "small stacks, few runs")
     parser.add_argument("parts", nargs="*", default=list(PARTS), help=f"of {', '.join(PARTS)}; all by default")
-    parser.add_argument("--quick", action="store_true", help="small stacks, few runs")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="save the figures")
     options = parser.parse_args()
     machine = facts()
     print(spell(machine))

@@ -69,6 +69,17 @@ def trained_sizes(architecture: dict[str, Any]) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else (min(size), max(size))
 
 
+def network_in_words(architecture: dict[str, Any]) -> str:
+    """Return what a network of a card is; its start, where that is not the usual one.
+
+    >>> network_in_words({"block": "polynomial", "depth": 2, "width": 8, "start": "family"})
+    'polynomial, depth 2, width 8, start family'
+    """
+    words = "{block}, depth {depth}, width {width}".format(**architecture)
+    start = architecture.get("start", "transpose")
+    return words if start == "transpose" else f"{words}, start {start}"
+
+
 def find_model(name_or_directory: str | os.PathLike[str]) -> Path:
     """Return the directory of a model: the name of a shipped one, or a directory itself.
 

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from tests.attacks import equilibrated
+
 
 def agree(A, one, other):
     r"""Return whether inverses, each with its rho below 1, differ by no more than both may be off.
@@ -15,10 +17,8 @@ def agree(A, one, other):
     one, other : dict
         With ``"inverse"`` and ``"rho"``.
     """
-    A = A.astype(np.float64)
-    rows = 2.0 ** np.floor(np.log2(np.abs(A).sum(2, keepdims=True)))
-    columns = 2.0 ** np.floor(np.log2(np.abs(A / rows).sum(1, keepdims=True)))
-    X, Y = (columns.swapaxes(1, 2) * outputs["inverse"] * rows.swapaxes(1, 2) for outputs in (one, other))
+    units = equilibrated(A)[1].swapaxes(1, 2)
+    X, Y = (units * outputs["inverse"] for outputs in (one, other))
     largest = _norms(X) / (1 - one["rho"].astype(np.float64))
     return _norms(X - Y) <= (one["rho"] + other["rho"]) * largest
 

@@ -16,7 +16,9 @@ from tests.matrices import make_stack
 
 onnx = pytest.importorskip("onnx")
 export = pytest.importorskip("skdmi.export")
-onnxruntime = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxruntime")
+
+from tests.onnx_files import open_session, run  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
@@ -122,18 +124,13 @@ def feeds_of(name, m, n):
 @cache
 def session_of(name):
     build, _ = FILES[name]
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(build().SerializeToString(), options)
+    return open_session(build())
 
 
 @cache
 def in_python(name, m, n):
     """Return the outputs of Python's runtime, by name."""
-    session = session_of(name)
-    return dict(
-        zip((output.name for output in session.get_outputs()), session.run(None, feeds_of(name, m, n)), strict=True)
-    )
+    return run(session_of(name), **feeds_of(name, m, n))
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,20 @@
 """The figures of one run as JSON, for plots and tables that quote them."""
 
+import argparse
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 Record = dict[str, Any]
+
+
+def figures_parser(description: str | None, quick: str) -> argparse.ArgumentParser:
+    """Return what reads the command line of a script whose figures are kept; ``quick`` says what it leaves out."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help=quick)
+    parser.add_argument("--json", metavar="FILE", type=Path, help="save the figures")
+    return parser
 
 
 def save_records(file: Path, machine: Mapping[str, Any], figures: Sequence[Record]) -> None:

@@ -47,6 +47,15 @@ def _usage_in_one_line() -> Iterator[None]:
         raise click.UsageError(f"{text} See '{error.ctx.command_path} --help'.") from error
 
 
+@contextmanager
+def needing_an_extra() -> Iterator[None]:
+    """Make a usage error of an ImportError, which says what to install."""
+    try:
+        yield
+    except ImportError as error:
+        raise click.UsageError(str(error)) from error
+
+
 def _one_line(error: object) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}."

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 import skdmi
+from skdmi.cli.errors import needing_an_extra
 from skdmi.cli.options import INPUT_FILE, POSITIVE, SuffixedFile, example
 
 FORMS = ("any-size", "fixed", "closed-form", "elimination", "certificate")
@@ -30,7 +31,7 @@ FORMS = ("any-size", "fixed", "closed-form", "elimination", "certificate")
     "--uncertified",
     type=click.Choice(["keep", "nan", "mask"]),
     help="What becomes of inverses that are not proved: kept; NaN; or kept, with an output `certified` beside. "
-    "[default: keep]",
+    "[default: keep; with --refine nan]",
 )
 @click.option("--no-certificate", is_flag=True, help="Return inverses alone.")
 @click.option("--opset", type=int, help="Version of ONNX's standard operators, 18 at least.  [default: 18]")
@@ -47,10 +48,8 @@ def export(model: str, file: Path, **options: Any) -> None:
         if given.get("uncertified", "keep") != "keep":
             raise click.UsageError("--uncertified goes by the certificate; leave out --no-certificate.")
         given["certificate"] = False
-    try:
+    with needing_an_extra():
         from skdmi.export import describe_file  # imports onnx
-    except ImportError as error:
-        raise click.UsageError(str(error)) from error
     if model in FORMS:
         _export_form(model, file, given)
     else:

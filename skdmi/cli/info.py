@@ -5,6 +5,7 @@ import json
 import click
 
 import skdmi
+from skdmi.cli.errors import needing_an_extra
 from skdmi.cli.models import ModelCard, shipped_cards
 from skdmi.cli.options import example
 from skdmi.lanes.kernels import KERNELS, describe
@@ -47,10 +48,8 @@ def info(model: str | None, as_json: bool, compiles: bool) -> None:
 
 def _describe_exported(path: str, as_json: bool) -> None:
     """Print what an exported file says of itself."""
-    try:
+    with needing_an_extra():
         from skdmi.export import describe_file  # imports onnx
-    except ImportError as error:
-        raise click.UsageError(str(error)) from error
     about = describe_file(path)
     if as_json:
         click.echo(json.dumps(about, indent=1))

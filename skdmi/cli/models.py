@@ -7,7 +7,7 @@ from typing import Any, Self
 import click
 
 import skdmi
-from skdmi.persistence import find_model, load_model, pretrained_names, read_card, shipped_directory
+from skdmi.persistence import find_model, load_model, network_in_words, pretrained_names, read_card, shipped_directory
 
 DEFAULT_DEPTH = 4
 
@@ -54,14 +54,11 @@ class ModelCard:
         """Its size, its network, where its training matrices came from, and whether it is trained, in words."""
         fitted = self.content["fitted"]
         m = fitted.get("matrix_size_")
-        network = "{block}, depth {depth}, width {width}".format(**fitted["_architecture"])
-        usual = "transpose"
-        start = fitted["_architecture"].get("start", usual)
         source = fitted["distribution_"]
         source = repr(skdmi.distributions.from_dict(source)) if source else "a function"
         return {
             "matrices": f"{m} x {m}" if m else "any size",
-            "network": network if start == usual else f"{network}, start {start}",
+            "network": network_in_words(fitted["_architecture"]),
             "source": source,
             "training": {
                 "untrained": "untrained",

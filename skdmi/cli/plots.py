@@ -9,6 +9,7 @@ import numpy as np
 
 import skdmi
 from skdmi.chunks import chunk_size
+from skdmi.cli.errors import needing_an_extra
 from skdmi.inspection.drawing import pyplot
 
 PLOT_SUFFIXES = (".png", ".pdf", ".svg", ".eps", ".jpg")
@@ -27,10 +28,8 @@ def check_plot_file(path: Path) -> Path:
     folder = Path(os.path.realpath(path)).parent
     if not os.access(folder, os.W_OK):
         raise click.UsageError(f"{path}: the directory {folder} is not there, or not writable; expected one that is.")
-    try:
+    with needing_an_extra():
         pyplot().switch_backend("agg")
-    except ImportError as error:
-        raise click.UsageError(str(error)) from error
     return path
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from skdmi.estimators.meta import unfrozen
 from skdmi.io.format import PathLike
-from skdmi.persistence import trained_sizes
+from skdmi.persistence import network_in_words, trained_sizes
 from skdmi.training.stream import draw_stack, stream_seed
 
 N_MATRICES = 4096
@@ -117,7 +117,7 @@ def describe(inverter: Any) -> dict[str, Any]:
     networks = networks_of(inverter)
     members = [
         {
-            "network": "{block}, depth {depth}, width {width}".format(**one._architecture) + f", start {one.start_}",
+            "network": network_in_words(one._architecture),
             "trained_on": repr(one.distribution_) if hasattr(one.distribution_, "to_dict") else "a function",
             "n_matrices_seen": one.n_matrices_seen_,
             "domain": one.domain_,

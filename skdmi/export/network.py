@@ -52,7 +52,7 @@ def invert(graph: Graph, A: Value, *, source: Source) -> tuple[Scaled, Value]:
     if source.combine not in ("mean", "best"):
         raise ValueError(f"combine={source.combine!r}, a way of your own, cannot be exported.")
     (scaled, first), *others = (invert(graph, A, source=member) for member in source.members)
-    found = [first, *(scaled.scaled_inverse(other.restored(X)) for other, X in others)]
+    found = [first, *(X if other == scaled else scaled.scaled_inverse(other.restored(X)) for other, X in others)]
     if source.combine == "mean":
         return scaled, graph.op("Sum", *found) * (1 / len(found))
     best, norm = first, (graph.identity - scaled.B @ first).norm(keep=True)

@@ -11,18 +11,16 @@ MARGIN = 1e-3
 """The part of an interval that an alpha lies above it, at least."""
 
 
-def take_steps(graph: Graph, B: Value, X: Value, R: Value | None, alphas: Sequence[float], scale: float = 1.0) -> Value:
-    r"""Return X after the steps :math:`X \leftarrow X (\alpha I - B X)`; ``alpha = 2`` is Newton's.
+def take_steps(graph: Graph, B: Value, X: Value, R: Value, alphas: Sequence[float], scale: float = 1.0) -> Value:
+    r"""Return X after the steps :math:`X \leftarrow X (\alpha I - B X)` from s X; ``alpha = 2`` is Newton's.
 
-    Where the residual ``R = I - B X`` of the first X is known, its step needs one product:
-    :math:`s X ((\alpha - s) I + s R)`, from s X with the ``scale`` s.
+    The first needs one product, since the residual ``R = I - B X`` is known: :math:`s X ((\alpha - s) I + s R)`, with
+    the ``scale`` s.
     """
-    for alpha in alphas:
-        if R is None:
-            X = X @ (graph.multiple_of_identity(alpha) - B @ X)
-        else:
-            first = R if scale == 1 else R * scale**2
-            X, R = X @ (graph.multiple_of_identity(scale * (alpha - scale)) + first), None
+    first, *others = alphas
+    X = X @ (graph.multiple_of_identity(scale * (first - scale)) + R * scale**2)
+    for alpha in others:
+        X = X @ (graph.multiple_of_identity(alpha) - B @ X)
     return X
 
 

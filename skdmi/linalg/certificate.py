@@ -160,7 +160,7 @@ def certify_equilibrated(A: Tensor, X: Tensor, equilibrated: Equilibrated, dtype
         error_bound.masked_fill_(error_bound.isnan(), torch.inf)
     certified = rho_of_all < 1
     error_bound = torch.where(certified, error_bound, torch.nan)
-    interval = _condition_interval(A, X, error_bound)
+    interval = condition_interval(A, X, error_bound)
     return Certificate(certified, rho_of_all, error_bound, *interval, rho < 1)
 
 
@@ -308,7 +308,7 @@ def _geometric(rho: Tensor) -> Tensor:
     return torch.where(rho < 1, rho / (1 - rho), torch.inf)
 
 
-def _condition_interval(A: Tensor, X: Tensor, error_bound: Tensor) -> tuple[Tensor, Tensor]:
+def condition_interval(A: Tensor, X: Tensor, error_bound: Tensor) -> tuple[Tensor, Tensor]:
     """Return the bounds on the condition number."""
     m = A.shape[-1]
     # Each near 1: the product may be in range where one of the norms is not.

@@ -230,7 +230,7 @@ def _judge(arrays, task, rooms, units, inside, balanced, steps, first, count):
     below_one = is_goal_below_one(units.rp, sums.pax, task.unit, m) & is_goal_below_one(units.q, sums.pxa, task.unit, m)
     proof = prove(A, X, R, right, norms, sums, units, room, task.unit, m)
     certified, bound, norm = proof.rho < one, proof.error_bound, square_root(right[1])
-    interval = _condition_interval(norms, bound, certified, m)
+    interval = condition_interval(norms, bound, certified, m)
     if task.is_single:
         rounded = _round(W, m)
         certified = certified & (rounded < splat(A, float("inf")))
@@ -317,7 +317,7 @@ def _round(W, m):
 
 
 @njit(**OPTIONS)
-def _condition_interval(norms, bound, certified, m):
+def condition_interval(norms, bound, certified, m):
     one, infinite = splat(bound, 1.0), splat(bound, float("inf"))
     product = norms.A_one * norms.X_one
     slack = rounded_up(splat(bound, float(m)) * bound, m)

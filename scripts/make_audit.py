@@ -9,6 +9,7 @@ import math
 import zlib
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,8 +23,8 @@ FILE = Path(__file__).parents[1] / "skdmi" / "datasets" / "audit.npz"
 LOW_BITS = 24
 Random = np.random.RandomState
 Rows = list[list[Fraction]]
-TENS = {True: 15, False: 10}
 TRIPLES = ((5, 12, 13), (3, 4, 5), (8, 15, 17))
+pairs = partial(zip, strict=True)
 FIBONACCI = {"float32": (10, 20, 28, 33), "float64": (10, 25, 35, 38, 45, 77)}
 
 
@@ -67,11 +68,11 @@ def leading_zeros(random: Random, m: int) -> np.ndarray:
 
 
 def graded(random: Random, m: int, *, rows: bool, columns: bool) -> np.ndarray:
-    span = TENS[not (rows and columns)]
+    span = 10 if rows and columns else 15
     members = []
     for B in uniform_entries(random, {4: 4, 8: 4, 16: 2}[m], m, m):
         units = [tens(random, span, m) if asked else [Fraction(1)] * m for asked in (rows, columns)]
-        members.append([[Fraction(b) * p * q for b, q in zip(row, units[1])] for row, p in zip(B, units[0])])
+        members.append([[Fraction(b) * p * q for b, q in pairs(row, units[1])] for row, p in pairs(B, units[0])])
     return in_float32(members)
 
 
@@ -86,8 +87,8 @@ def spread(random: Random, m: int) -> np.ndarray:
     B = uniform_entries(random, 4, m, m)
     return np.array(
         [
-            [[float(Fraction(b) * Fraction(10) ** e) for b, e in zip(*rows)] for rows in zip(*member)]
-            for member in zip(B, exponents)
+            [[float(Fraction(b) * Fraction(10) ** e) for b, e in pairs(*rows)] for rows in pairs(*member)]
+            for member in pairs(B, exponents)
         ]
     )
 
@@ -161,7 +162,7 @@ def unit_vectors(random: Random, n: int, step: int) -> list[list[Fraction]]:
 
 def chunk(keys: list[list[Fraction]], beta: list[Fraction]) -> Rows:
     def entry(i: int, j: int) -> Fraction:
-        return beta[i] * sum((a * b for a, b in zip(keys[i], keys[j])), Fraction(0)) if i > j else Fraction(i == j)
+        return beta[i] * sum((a * b for a, b in pairs(keys[i], keys[j])), Fraction(0)) if i > j else Fraction(i == j)
 
     return [[entry(i, j) for j in range(len(keys))] for i in range(len(keys))]
 

@@ -7,7 +7,7 @@ import click
 import skdmi
 from skdmi.cli.errors import CONTEXT_SETTINGS, OneLineErrors
 
-COMMANDS = ("train", "invert", "generate", "verify", "score", "export", "info")
+COMMANDS = ("train", "invert", "generate", "verify", "score", "audit", "export", "info")
 
 
 class CommandGroup(OneLineErrors, click.Group):

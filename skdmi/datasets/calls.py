@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from textwrap import shorten
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -59,7 +60,7 @@ def find_convention(call: Call, m: int, dtype: np.dtype) -> Convention:
                 X, _, said = _ask(call, A, container)
             except Exception as error:
                 what = "a stack" if takes_stacks else "a matrix"
-                errors.append(f"{container}, {what}: {type(error).__name__}: {error}")
+                errors.append(f"{container}, {what}: {type(error).__name__}: {shorten(str(error), 100)}")
                 continue
             fits.append(Convention(container, takes_stacks, said))
             if np.abs(X - A).max() < 0.5:  # No answer to another question, such as a stack taken for a matrix.

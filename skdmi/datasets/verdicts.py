@@ -12,7 +12,7 @@ from skdmi.datasets.cases import AuditCase, audit, audit_names
 from skdmi.datasets.families import FAMILIES
 
 VERDICTS = RIGHT, SAID_SO, SILENT = ("right", "wrong and said so", "wrong and silent")
-RAISES = "raises for the stack"
+RAISES, REFUSES = "raises for the stack", "raises for every matrix"
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,8 +31,9 @@ class CaseVerdict:
         How large it may be; 0 where there is no inverse.
     said_so : ndarray of bool
         Whether it was said, in whatever way, that there is no inverse, or that the answer is none.
-    raises_for_stack : bool
-        Whether the members had to be given one by one, because one of them raised an error for all.
+    note : str
+        ``"raises for the stack"`` where members had to be given one by one, because one of them raised an error for
+        all; ``"raises for every matrix"`` where even the identity of this size does; else empty.
     """
 
     name: str
@@ -41,7 +42,7 @@ class CaseVerdict:
     error: np.ndarray
     allowed: np.ndarray
     said_so: np.ndarray
-    raises_for_stack: bool
+    note: str
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -79,7 +80,7 @@ class AuditReport:
         """Return a pandas DataFrame, a row a matrix."""
         import pandas as pd
 
-        columns = ("verdict", "error", "allowed", "said_so")
+        columns = ("verdict", "error", "allowed", "said_so", "note")
         frames = [
             pd.DataFrame(
                 {"case": case.name, "family": case.family, "index": np.arange(len(case.verdict))}
@@ -91,7 +92,7 @@ class AuditReport:
 
     def __str__(self) -> str:
         families = list(dict.fromkeys(case.family for case in self.cases))
-        rows = [("family", "n", RIGHT, SAID_SO, SILENT.upper(), "largest error", "")]
+        rows: list[tuple[str, ...]] = [("family", "n", RIGHT, SAID_SO, SILENT.upper(), "largest error", "")]
         rows += [self._row(family, family) for family in families]
         rows += [self._row("all", None)] if len(families) > 1 else []
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -104,12 +105,16 @@ class AuditReport:
     def _row(self, title: str, family: str | None) -> tuple[str, ...]:
         counts = self.counts(family)
         error = self.largest_error(family)
-        note = RAISES if family and any(case.raises_for_stack for case in self._of(family)) else ""
+        notes = dict.fromkeys(case.note for case in self._of(family) if family and case.note)
         numbers = [str(n) for n in (sum(counts.values()), *counts.values())]
-        return (title, *numbers, "-" if np.isnan(error) else f"{error:.1e}", note)
+        return (title, *numbers, "-" if np.isnan(error) else f"{error:.1e}", ", ".join(notes))
 
     def _of(self, family: str | None) -> list[CaseVerdict]:
-        return [case for case in self.cases if family in (None, case.family)]
+        found = [case for case in self.cases if family in (None, case.family)]
+        if not found:
+            known = dict.fromkeys(case.family for case in self.cases)
+            raise ValueError(f"Got family {family!r}; expected one of {', '.join(known)}.")
+        return found
 
 
 def judge(call: Callable[[Any], Any], *, families: Iterable[str] | None = None, dtype: Any = "float64") -> AuditReport:
@@ -202,15 +207,14 @@ def _judge_case(call: Callable[[Any], Any], case: AuditCase) -> CaseVerdict:
         error[exists], allowed[exists], _ = measure(*parts)
     right = np.where(exists, error <= allowed, said_so)
     verdict = np.select([right, said_so], [RIGHT, SAID_SO], SILENT)
-    return CaseVerdict(case.name, case.family, verdict, error, allowed, said_so, raises)
+    return CaseVerdict(case.name, case.family, verdict, error, allowed, said_so, RAISES if raises else "")
 
 
 def _unanswered(case: AuditCase) -> CaseVerdict:
     """Return the verdict where a function takes no matrix of this size: it raises."""
     n = len(case)
     verdict = np.where(case.singular | case.out_of_range, RIGHT, SAID_SO)
-    nothing = np.full(n, np.nan)
-    return CaseVerdict(case.name, case.family, verdict, nothing, nothing.copy(), np.ones(n, bool), False)
+    return CaseVerdict(case.name, case.family, verdict, np.full(n, np.nan), np.zeros(n), np.ones(n, bool), REFUSES)
 
 
 def _spell(call: Any) -> str:

@@ -3,11 +3,17 @@
 from importlib.util import find_spec
 
 from skdmi.lanes.compiler import Kernel, count_lanes, processor
+from skdmi.lanes.determinants import DETERMINANT
 from skdmi.lanes.network import ITERATION
 from skdmi.lanes.passes import LARGE
 from skdmi.lanes.stack import INVERSE
 
-KERNELS: dict[str, Kernel] = {"inverses": INVERSE, "large matrices": LARGE, "networks": ITERATION}
+KERNELS: dict[str, Kernel] = {
+    "inverses": INVERSE,
+    "large matrices": LARGE,
+    "networks": ITERATION,
+    "determinants": DETERMINANT,
+}
 """By what they compute."""
 
 

@@ -148,10 +148,10 @@ def slogdet(A: Tensor) -> LogDeterminant:
         for known, found in zip(correction, closer, strict=True):
             known[loose] = torch.where(better, found, known[loose])
     exponent = rows.sum(dim=-1, dtype=torch.int64) + columns.sum(dim=-1, dtype=torch.int64)
-    found = _finish(factors, correction, exponent)
-    found.sign[is_lacking] = found.log_abs_det[is_lacking] = torch.nan
-    found.log_abs_det_bound[is_lacking] = torch.inf
-    return LogDeterminant(*(field.reshape(shape) for field in found))
+    sign, log_abs_det, bound = _finish(factors, correction, exponent)
+    sign[is_lacking] = log_abs_det[is_lacking] = torch.nan
+    bound[is_lacking] = torch.inf
+    return LogDeterminant(sign.reshape(shape), log_abs_det.reshape(shape), bound.reshape(shape))
 
 
 def _factor(A: Tensor) -> Factors:

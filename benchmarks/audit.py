@@ -25,13 +25,13 @@ DTYPES = ("float64", "float32")
 
 
 def records(method: str, report: AuditReport) -> list[Record]:
-    """Return counts and the largest error, family by family."""
-    return [
-        {"method": method, "dtype": report.dtype, "family": family}
-        | report.counts(family)
-        | {"largest error": report.largest_error(family)}
-        for family in dict.fromkeys(case.family for case in report.cases)
-    ]
+    """Return counts and the largest error, family by family; None where an answer stands for no inverse."""
+    rows = []
+    for family in dict.fromkeys(case.family for case in report.cases):
+        error = report.largest_error(family)
+        row = {"method": method, "dtype": report.dtype, "family": family, **report.counts(family)}
+        rows.append(row | {"largest error": error if np.isfinite(error) else None})
+    return rows
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """``skdmi audit``: what anybody's inverse makes of matrices that break inverses."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
@@ -54,7 +54,7 @@ def audit(function: str, families: tuple[str, ...], dtype: str) -> None:
 
 
 @contextmanager
-def importing_from_here() -> Any:
+def importing_from_here() -> Iterator[None]:
     """Let modules of the current directory be found, as ``python -m`` does."""
     sys.path.insert(0, "")
     try:
@@ -66,12 +66,11 @@ def importing_from_here() -> Any:
 def find(path: str, given: str) -> Callable[[Any], Any]:
     """Return the function ``module.function``, imported; ``given`` is what the user wrote."""
     if given not in BUILT_IN and not given.startswith(PREFIX):
-        names = ", ".join(BUILT_IN)
-        raise click.UsageError(f"Got {given!r}; expected {PREFIX}module.function, or one of {names}.")
+        short = ", ".join(BUILT_IN)
+        raise click.UsageError(f"Got {given!r}; expected {PREFIX}module.function, or one of {short}.")
     parts = path.split(".")
     if len(parts) < 2 or not all(part.isidentifier() for part in parts):
         raise click.UsageError(f"Got {given!r}; expected a module and a function, as in {PREFIX}numpy.linalg.inv.")
-    found: Any
     found, names = _import_longest(parts, given)
     for name in names:
         if not hasattr(found, name):

@@ -30,10 +30,10 @@ def measure(A: np.ndarray, X: np.ndarray, inverse: np.ndarray, inverse_low: np.n
        \qquad \epsilon \le \min(8\, m\, u\, \kappa_2(A'), 10^{-2})
 
     is allowed. A method that is backward stable for :math:`A'`, row by row or column by column, has an error of
-    :math:`c\, u\, \kappa_2(A')`, with a c of the order of 1 in practice. Neither side depends on the units of rows and
-    columns: an error that is small only beside entries in a larger unit is not small here. Of several scalings by
-    largest entries, the one with the smallest :math:`\kappa_2(A')` is taken: alone, rows or columns that are scaled so
-    come within a factor of about m of the least condition number that can be reached (van der Sluis 1969).
+    :math:`c\, u\, \kappa_2(A')`, with a c of the order of 1 in practice. Both sides are nearly the same in all units of
+    rows and columns: an error that is small only beside entries in a larger unit is not small here. Of several scalings
+    by largest entries, the one with the smallest :math:`\kappa_2(A')` is taken: alone, rows or columns that are scaled
+    so come within a factor of about m of the least condition number that can be reached (van der Sluis 1969).
 
     :math:`\eta`, the smallest subnormal number, is what gradual underflow may take from an entry; to lose all of a
     subnormal entry, as where a processor takes it for zero, counts as an error if it shows in these units.

@@ -11,7 +11,7 @@ FAMILIES = {
     "pascal": "Binomial coefficients as a symmetric matrix, its rows reversed, and with signs; integer inverses.",
     "kahan": "Kahan's triangular matrices: ill-conditioned, and no pivot shows it.",
     "growth": "Wilkinson's matrices, perturbed: well-conditioned, and partial pivoting doubles the pivots row by row.",
-    "delta-rule": "Chunks I + tril(diag(beta) K K^T, -1) of the delta rule: keys that drift, repeat or flip their signs.",
+    "delta-rule": "Chunks I + tril(diag(beta) K K^T, -1) of the delta rule: keys that drift, repeat, flip their signs.",
     "integers": "Integers whose determinant is 1 or -1: nearly singular, integer inverses.",
     "singular": "Members that are singular in their very bits, and among them some that are not.",
     "subnormal": "Entries at the lower end of the range; some inverses lie beyond its upper end.",

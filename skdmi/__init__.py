@@ -7,11 +7,14 @@ __version__ = "0.2.0.dev0"
 
 __all__ = [
     "BlockInverter",
+    "CertificateReport",
     "EnsembleInverter",
     "ExactInverter",
     "InversionReport",
     "NeuralMatrixInverter",
     "RefinedInverter",
+    "certify",
+    "datasets",
     "distributions",
     "exceptions",
     "inspection",
@@ -28,20 +31,23 @@ _BESIDE = ["export"]
 """What needs an extra, so that ``import *`` leaves it out."""
 _HOMES = {
     "BlockInverter": "skdmi.estimators.block",
+    "CertificateReport": "skdmi.estimators.certification",
     "EnsembleInverter": "skdmi.estimators.ensemble",
     "ExactInverter": "skdmi.estimators.exact",
     "InversionReport": "skdmi.estimators.report",
     "NeuralMatrixInverter": "skdmi.estimators.neural",
     "RefinedInverter": "skdmi.estimators.refined",
+    "certify": "skdmi.estimators.certification",
     "inv": "skdmi.api",
     "load_pretrained": "skdmi.api",
 }
 
 if TYPE_CHECKING:
-    from skdmi import distributions, exceptions, inspection, io, iteration, linalg, metrics, modules
+    from skdmi import datasets, distributions, exceptions, inspection, io, iteration, linalg, metrics, modules
     from skdmi import export as export
     from skdmi.api import inv, load_pretrained
     from skdmi.estimators.block import BlockInverter
+    from skdmi.estimators.certification import CertificateReport, certify
     from skdmi.estimators.ensemble import EnsembleInverter
     from skdmi.estimators.exact import ExactInverter
     from skdmi.estimators.neural import NeuralMatrixInverter

@@ -9,9 +9,10 @@ import numpy as np
 from skdmi.arrays import as_array, as_float_array
 from skdmi.estimators.direct import ROUTES, invert_directly
 from skdmi.estimators.policies import SINGULAR_POLICIES, UNCERTIFIED_POLICIES, settle_status
+from skdmi.estimators.tight import invert_tightly
 from skdmi.figures import CERTIFIED, is_sound
 from skdmi.kinds import is_dask, is_tensor
-from skdmi.validation import check_square
+from skdmi.validation import check_square, refuse_non_finite
 
 if TYPE_CHECKING:
     from sklearn.frozen import FrozenEstimator
@@ -21,7 +22,15 @@ if TYPE_CHECKING:
 __all__ = ["ROUTES", "certified_inverter", "inv", "load_pretrained"]
 
 
-def inv(A: Any, *, tol: Any = "auto", uncertified: str = "exact", singular: str = "warn", model: Any = "auto") -> Any:
+def inv(
+    A: Any,
+    *,
+    tol: Any = "auto",
+    uncertified: str = "exact",
+    singular: str = "warn",
+    model: Any = "auto",
+    tight: bool = False,
+) -> Any:
     """Invert matrices of any size and return only what is proved.
 
     By the fastest certified route for their size (:data:`skdmi.api.ROUTES`): eight at a time in the lanes of vector
@@ -45,6 +54,9 @@ def inv(A: Any, *, tol: Any = "auto", uncertified: str = "exact", singular: str 
         indices along the flattened leading axes; an error; or the pseudo-inverse.
     model : "auto", str, path or fitted inverter, default="auto"
         ``"auto"`` takes the direct routes; else a network: the name of a shipped one, a directory, or any inverter.
+    tight : bool, default=False
+        Whether X is to be the exact inverse of A as it is stored, rounded, or nearly that, up to condition numbers
+        beyond ``1 / u``, see :class:`~skdmi.RefinedInverter`.
 
     Returns
     -------
@@ -83,7 +95,7 @@ def inv(A: Any, *, tol: Any = "auto", uncertified: str = "exact", singular: str 
         A = (as_array if is_tensor(A) else as_float_array)(A, name="A", shape="(..., m, m)")
     check_square("A", A, nonempty=True)
     m = A.shape[-1]
-    policies = {"tol": tol, "uncertified": uncertified, "singular": singular}
+    policies = {"tol": tol, "uncertified": uncertified, "singular": singular, "tight": tight}
     if isinstance(A, np.ndarray) and isinstance(model, str) and model == "auto" and A.size > 0:
         X = _inv_directly(A.reshape(-1, m, m), **policies)
         if X is not None:
@@ -91,14 +103,18 @@ def inv(A: Any, *, tol: Any = "auto", uncertified: str = "exact", singular: str 
     return _inv_by_estimator(A, model, policies)
 
 
-def _inv_directly(A: np.ndarray, *, tol: Any, uncertified: Any, singular: Any) -> np.ndarray | None:
+def _inv_directly(A: np.ndarray, *, tol: Any, uncertified: Any, singular: Any, tight: Any) -> np.ndarray | None:
     """Return what a RefinedInverter would, without importing what it needs; None where that is wanted after all."""
     by_rounding = isinstance(tol, str) and tol == "auto"
     if not (by_rounding or (isinstance(tol, Real) and float(tol) >= 0)):
         return None
-    if uncertified not in UNCERTIFIED_POLICIES or singular not in SINGULAR_POLICIES:
+    if uncertified not in UNCERTIFIED_POLICIES or singular not in SINGULAR_POLICIES or tight not in (False, True):
         return None
-    X, found = invert_directly(A, tol=0.0 if by_rounding else float(tol), keeps=uncertified == "keep")
+    if tight:
+        refuse_non_finite(A)
+        X, found, _ = invert_tightly(A)
+    else:
+        X, found = invert_directly(A, tol=0.0 if by_rounding else float(tol), keeps=uncertified == "keep")
     if is_sound(found.status).all():
         return X
     absent = ~np.isfinite(X).all(axis=(1, 2)) if uncertified == "keep" else ~found.has(CERTIFIED)

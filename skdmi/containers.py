@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from skdmi.arrays import STACK, as_array, as_contiguous, check_dtypes, float_dtype, to_numpy
+from skdmi.chunks import chunk_size
 from skdmi.kinds import is_dask, is_tensor
 from skdmi.validation import refuse_empty, side_of
 
@@ -52,6 +53,11 @@ def computable(stack: Tensor) -> Tensor:
 def is_for_routes(A: Tensor) -> bool:
     """Return whether a tensor is one for the routes of numpy arrays: on the CPU, and float32 or float64."""
     return A.device.type == "cpu" and A.dtype.itemsize >= 4
+
+
+def in_parts(A: Tensor) -> tuple[Tensor, ...]:
+    """Return a stack in parts, so that what refinement and certificates need beside it does not grow with it."""
+    return A.split(chunk_size(A.shape[-1]))
 
 
 def as_stack(X: Any, *, name: str = "X", shape: str = STACK) -> Tensor:

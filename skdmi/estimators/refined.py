@@ -11,6 +11,7 @@ from torch import Tensor
 
 from skdmi.arrays import to_numpy
 from skdmi.containers import computable, is_for_routes
+from skdmi.estimators.determinants import slogdet_of
 from skdmi.estimators.direct import invert_directly
 from skdmi.estimators.exporting import as_float32, describe, drawn, source_of
 from skdmi.estimators.meta import MetaInverter, invert_with
@@ -27,6 +28,7 @@ from skdmi.estimators.solution import (
     on_device,
     rounding_goal,
 )
+from skdmi.estimators.tight import invert_tightly
 from skdmi.figures import CERTIFIED, CONVERGED, LOOSE, Figures
 from skdmi.io.format import PathLike
 from skdmi.linalg.certificate import rounded_error_bound
@@ -73,6 +75,11 @@ class RefinedInverter(MetaInverter):
         What to do with a matrix that has no certified inverse even then: return NaN and warn once, naming the indices;
         raise; or return the Moore-Penrose pseudo-inverse. ``invert`` neither warns, raises nor puts pseudo-inverses:
         there they are NaN.
+    tight : bool, default=False
+        Whether to refine by residuals in twice the precision, until X is the exact inverse rounded, or nearly, and to
+        bound every entry (:func:`skdmi.linalg.refine_tightly`). Then a matrix is certified as it is stored, not with
+        all that rounds to it, up to condition numbers beyond ``1 / u``: whether its last digits mean anything is for
+        the user to know. ``tol`` has no part in it. With ``max_steps=0`` nothing is refined, but bounded as it is.
 
     Attributes
     ----------
@@ -116,6 +123,7 @@ class RefinedInverter(MetaInverter):
         "max_steps": [Interval(Integral, 0, None, closed="left")],
         "uncertified": [StrOptions(set(UNCERTIFIED_POLICIES))],
         "singular": [StrOptions(set(SINGULAR_POLICIES))],
+        "tight": ["boolean"],
     }
 
     def __init__(
@@ -126,14 +134,16 @@ class RefinedInverter(MetaInverter):
         max_steps: int = 50,
         uncertified: str = "exact",
         singular: str = "warn",
+        tight: bool = False,
     ) -> None:
         self.inverter = inverter
         self.tol = tol
         self.max_steps = max_steps
         self.uncertified = uncertified
         self.singular = singular
+        self.tight = tight
 
-    def report(self, X: Any, *, left: bool = False) -> InversionReport:
+    def report(self, X: Any, *, left: bool = False, log_det: bool = False) -> InversionReport:
         """Return the inverses together with what is known of each.
 
         Parameters
@@ -142,6 +152,8 @@ class RefinedInverter(MetaInverter):
             A dask array is computed.
         left : bool, default=False
             Measure ``||I - X A||_F`` in place of ``||I - A X||_F``.
+        log_det : bool, default=False
+            Whether to report log-determinants, see :func:`skdmi.slogdet`.
 
         Returns
         -------
@@ -151,7 +163,11 @@ class RefinedInverter(MetaInverter):
         A, container, shape = self._open(X, reset=False)
         with torch.no_grad():
             is_direct = self._is_direct(A)
-            solution = self._report_directly(A) if is_direct else Solution.joined(list(self._solutions(A)))
+            bound = None
+            if self.tight:
+                solution, bound = self._solve_tightly(A)
+            else:
+                solution = self._report_directly(A) if is_direct else Solution.joined(list(self._solutions(A)))
             absent = self._absent(solution.outcome)
             solution = solution.without(absent)
             inverse = self._settle(A, solution.outcome, 0)
@@ -180,6 +196,8 @@ class RefinedInverter(MetaInverter):
                 converged=to_numpy(converged & (norm < 1) & ~is_pinv),
                 n_steps=to_numpy(solution.n_steps),
                 source=_names(to_numpy(torch.where(is_pinv, PINV, solution.source))),
+                entry_bound=None if bound is None else container.give(_where_known(bound, absent).reshape(shape)),
+                **(_log_determinants(A) if log_det else {}),
             )
 
     def export(
@@ -258,7 +276,9 @@ class RefinedInverter(MetaInverter):
 
     def _invert(self, A: Tensor) -> Outcome:
         """Start, refine, certify, fall back, in parts: what is needed beside the stack does not grow with it."""
-        if self._is_direct(A):
+        if self.tight:
+            outcome = self._solve_tightly(A)[0].outcome
+        elif self._is_direct(A):
             X, figures = self._directly(A)
             outcome = Outcome(torch.from_numpy(X), torch.from_numpy(figures.status))
         else:
@@ -280,6 +300,14 @@ class RefinedInverter(MetaInverter):
 
     def _report_directly(self, A: Tensor) -> Solution:
         return Solution.directly(*self._directly(A, details=True))
+
+    def _solve_tightly(self, A: Tensor) -> tuple[Solution, Tensor]:
+        """Return the solution and the bounds of its entries; ``max_steps=0`` leaves the inverses as they are."""
+        if self.max_steps > 0 and self._is_direct(A):
+            X, figures, bound = invert_tightly(A.contiguous().numpy())
+            return Solution.directly(X, figures), torch.from_numpy(bound)
+        solution = self._report_directly(A) if self._is_direct(A) else Solution.joined(list(self._solutions(A)))
+        return solution.tightened(A, steps=self.max_steps > 0, inverts_again=self.uncertified == "exact")
 
     def _solutions(self, A: Tensor) -> Iterator[Solution]:
         """Yield the solutions of parts of a stack."""
@@ -321,3 +349,13 @@ def _names(source: np.ndarray) -> np.ndarray:
     names = np.array(SOURCES)
     one: bool = (source == source[0]).all()
     return np.full(len(source), names[source[0]]) if one else names[source]
+
+
+def _where_known(bound: Tensor, absent: Tensor) -> Tensor:
+    """Return the bounds of entries, infinite where there is no inverse."""
+    return bound.masked_fill(absent.to(bound.device)[:, None, None], torch.inf)
+
+
+def _log_determinants(A: Tensor) -> dict[str, np.ndarray]:
+    """Return the fields of a report that say what is known of determinants."""
+    return {name: to_numpy(field) for name, field in slogdet_of(computable(A))._asdict().items()}

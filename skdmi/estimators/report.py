@@ -33,6 +33,12 @@ class InversionReport:
     source : ndarray of str, shape (n_matrices,)
         Where X comes from: ``"network"`` (the inner inverter, as it answered), ``"refined"``, ``"exact"`` (a direct
         route, or LAPACK), ``"pinv"`` or ``"none"``.
+    entry_bound : array of the shape and container of the stack, or None
+        Of a tight inverter: proved upper bounds on :math:`|X - A^{-1}|`, entry by entry, float64; infinite where
+        uncertified. The error bound is one in the Frobenius norm then.
+    sign, log_abs_det, log_abs_det_bound : ndarray of shape (n_matrices,) or None
+        If asked for: sign of the determinant, natural logarithm of its absolute value, and how far that may be off, see
+        :func:`skdmi.slogdet`.
     """
 
     inverse: Any
@@ -42,6 +48,10 @@ class InversionReport:
     converged: np.ndarray
     n_steps: np.ndarray
     source: np.ndarray
+    entry_bound: Any = None
+    sign: np.ndarray | None = None
+    log_abs_det: np.ndarray | None = None
+    log_abs_det_bound: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.source)
@@ -68,13 +78,11 @@ class InversionReport:
         counts = [f"{n} {name}" for name in SOURCES if (n := np.count_nonzero(self.source == name))]
         proved, converged = np.count_nonzero(self.certified), np.count_nonzero(self.converged)
         parts = [f"{proved} of {len(self)} certified, {converged} converged", ", ".join(counts)]
-        for name, values in (("residual norm", self.residual_norm), ("error bound", self.error_bound)):
-            if not np.isnan(values).all():
-                parts.append(f"largest {name} {np.nanmax(values):.1e}")
+        parts += largest_of({"residual norm": self.residual_norm, "error bound": self.error_bound})
         return "; ".join(parts)
 
     def to_frame(self) -> Any:
-        """Return all but the inverses as a pandas DataFrame, a row a matrix.
+        """Return all but the inverses and the bounds of their entries as a pandas DataFrame, a row a matrix.
 
         Examples
         --------
@@ -85,4 +93,16 @@ class InversionReport:
         """
         import pandas as pd
 
-        return pd.DataFrame({name: values for name, values in vars(self).items() if name != "inverse"})
+        stacks = ("inverse", "entry_bound")
+        known = {name: values for name, values in vars(self).items() if name not in stacks and values is not None}
+        return pd.DataFrame(known)
+
+
+def largest_of(figures: dict[str, np.ndarray]) -> list[str]:
+    """Return in words the largest of every figure that is known somewhere.
+
+    >>> largest_of({"error bound": np.array([1e-16, np.nan]), "residual norm": np.array([np.nan])})
+    ['largest error bound 1.0e-16']
+    """
+    known = {name: values for name, values in figures.items() if not np.isnan(values).all()}
+    return [f"largest {name} {np.nanmax(values):.1e}" for name, values in known.items()]

@@ -6,9 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skdmi.chunks import CHUNK_ENTRIES, chunk_size
-from skdmi.containers import computable, is_for_routes
+from skdmi.chunks import CHUNK_ENTRIES
+from skdmi.containers import computable, in_parts, is_for_routes
 from skdmi.estimators.policies import float64_hint, warn_inaccurate
+from skdmi.estimators.reference import checked_tightly, refined_tightly
 from skdmi.estimators.report import INACCURATE as INACCURATE_BOUND
 from skdmi.estimators.report import SOURCES
 from skdmi.figures import CERTIFIED, CONVERGED, INACCURATE, LOOSE, NONSINGULAR, OUTSIDE, Figures, is_sound
@@ -153,6 +154,23 @@ class Solution(NamedTuple):
         """Return the solutions of parts of a stack as one."""
         return parts[0] if len(parts) == 1 else cls(*map(torch.cat, zip(*parts, strict=True)))
 
+    def tightened(self, A: Tensor, *, steps: bool, inverts_again: bool) -> tuple[Self, Tensor]:
+        """Return the solution with inverses refined by residuals in twice the precision, and bounds of their entries.
+
+        Without steps the inverses stay, and are bounded; what is certified is A as it is stored.
+        """
+        if steps:
+            found = refined_tightly(A, self.inverse, inverts_again=inverts_again)
+        else:
+            found = checked_tightly(A, self.inverse)
+        proof, X = found.certificate, found.inverse.to(A)
+        certified = proof.nonsingular & ~missing(X)
+        status = certified.byte() * (CERTIFIED | NONSINGULAR | CONVERGED | LOOSE)
+        status = status | (~(proof.error_bound <= INACCURATE_BOUND)).byte() * INACCURATE
+        known = status, proof.error_bound, torch.full_like(self.residual_norm, torch.nan)
+        status, error_bound, norm = (field.to(A.device) for field in known)
+        return self._replace(inverse=X, status=status, error_bound=error_bound, residual_norm=norm), found.entry_bound
+
     def wanting(self, *, as_it_is: bool = False) -> Tensor:
         """Return which inverses another method might do better; ``as_it_is``, an unfinished one is no reason."""
         unfinished = ~self.has(CONVERGED) & (not as_it_is)
@@ -270,11 +288,6 @@ def invert_by_reference(A: np.ndarray, *, tol: float = 0.0, corrects: bool = Tru
         norm = frobenius_residuals(stack, found.inverse)
     figures = [field.numpy() for field in (found.status | LOOSE, found.error_bound, norm, found.n_steps)]
     return found.inverse.numpy(), Figures(*figures)
-
-
-def in_parts(A: Tensor) -> tuple[Tensor, ...]:
-    """Return a stack in parts, so that what refinement and certificates need beside it does not grow with it."""
-    return A.split(chunk_size(A.shape[-1]))
 
 
 def rounding_goal(A: Tensor, X: Tensor, *, left: bool = False) -> Tensor:

@@ -4,14 +4,14 @@ from collections import namedtuple
 
 from numba import njit, types
 
-from skdmi.lanes.certificate import Room, prove
+from skdmi.lanes.certificate import LOOSE, Room, prove
 from skdmi.lanes.elimination import eliminate
 from skdmi.lanes.exchange import pack, unpack
 from skdmi.lanes.inverse import APART, condition_interval
 from skdmi.lanes.layout import equilibrate, relative, scale_back, transposition
 from skdmi.lanes.measures import Sums, Units, measure, squares
-from skdmi.lanes.tiles import residual
 from skdmi.lanes.tight import Rows, bound_step, error_bound, is_close, refine
+from skdmi.lanes.tiles import residual
 from skdmi.lanes.vectors import (
     LANES,
     OPTIONS,
@@ -31,7 +31,9 @@ TINY = 2.0**-1022
 
 Arrays = namedtuple("Arrays", ["double", "single", "inverse", "single_inverse", "bound", "figures"])
 Task = namedtuple("Task", ["m", "n_figures", "is_single", "has_single_inverse", "is_tight", "refines", "unit"])
-Rooms = namedtuple("Rooms", ["A", "X", "R", "step", "rest", "low", "W", "figures", "p", "q", "vectors", "bases", "order"])
+Rooms = namedtuple(
+    "Rooms", ["A", "X", "R", "step", "rest", "low", "W", "figures", "p", "q", "vectors", "bases", "order"]
+)
 
 SIGNATURE = (
     types.CPointer(types.float64),
@@ -141,16 +143,24 @@ def _sums(rooms, m):
 def _judge(arrays, task, rooms, units, inside, first, count):
     """Prove by norms, as the kernel that inverts does."""
     m, A, X, R, sums = task.m, rooms.A, rooms.X, rooms.R, _sums(rooms, task.m)
-    zero, one = splat(A, 0.0), splat(A, 1.0)
+    one = splat(A, 1.0)
     residual(A, X, R, m)
     norms, right = measure(A, X, units, sums, m), squares(R, units.rp, units.p, m)
     room = Room(_vector(rooms, 17, m), _vector(rooms, 18, m), _vector(rooms, 19, m), _vector(rooms, 20, m))
     proof = prove(A, X, R, right, norms, sums, units, room, task.unit, m)
     nonsingular, certified = proof.rho_of_A < one, proof.rho < one
-    inside = inside | nonsingular
-    status = select(nonsingular, splat(A, 2.0), zero) + select(certified, one, zero) + select(inside, zero, splat(A, 8.0))
+    inside = inside | (nonsingular & (proof.error_bound <= splat(A, LOOSE)))
+    status = _status(nonsingular, certified, inside, one)
     bound = select(nonsingular, proof.error_bound, splat(A, float("nan")))
     _write(arrays, task, rooms, units, norms, (status, bound, square_root(right[1]), proof.rho_of_A), first, count)
+
+
+@njit(**OPTIONS)
+def _status(nonsingular, certified, inside, one):
+    """Return the bits of :mod:`skdmi.figures` as a sum."""
+    zero = one - one
+    two, eight = one + one, splat(one, 8.0)
+    return select(nonsingular, two, zero) + select(certified, one, zero) + select(inside, zero, eight)
 
 
 @njit(**OPTIONS)
@@ -181,7 +191,7 @@ def _judge_tightly(arrays, task, rooms, units, inside, first, count):
         inside = inside & (scale_back(X, rooms.p, rooms.q, rooms.W, m) ^ (one == one))
         unpack(rooms.W, rooms.order, arrays.inverse, False, rooms.bases, rooms.vectors, LANES, m)
     _write_bounds(arrays, rooms, rest, nonsingular, m)
-    status = select(nonsingular, splat(A, 2.0), zero) + select(certified, one, zero) + select(inside, zero, splat(A, 8.0))
+    status = _status(nonsingular, certified, inside, one)
     bound = select(nonsingular, bound, splat(A, float("nan")))
     _write(arrays, task, rooms, units, norms, (status, bound, norm, found.rho), first, count)
 

@@ -318,6 +318,7 @@ def _round(W, m):
 
 @njit(**OPTIONS)
 def condition_interval(norms, bound, certified, m):
+    """Return the bounds on the condition number, NaN and infinite where uncertified."""
     one, infinite = splat(bound, 1.0), splat(bound, float("inf"))
     product = norms.A_one * norms.X_one
     slack = rounded_up(splat(bound, float(m)) * bound, m)

@@ -2,6 +2,7 @@
 
 from importlib.util import find_spec
 
+from skdmi.lanes.checks import CHECK
 from skdmi.lanes.compiler import Kernel, count_lanes, processor
 from skdmi.lanes.determinants import DETERMINANT
 from skdmi.lanes.network import ITERATION
@@ -12,6 +13,7 @@ KERNELS: dict[str, Kernel] = {
     "inverses": INVERSE,
     "large matrices": LARGE,
     "networks": ITERATION,
+    "certificates": CHECK,
     "determinants": DETERMINANT,
 }
 """By what they compute."""

@@ -20,7 +20,7 @@ COARSE = 2.0**-7
 LARGEST = 2.0**100
 
 Rows = namedtuple("Rows", ["sums", "largest", "error", "W"])
-"""Pointers to m vectors each: row sums of ``|X|``; of columns of R the largest, and that of its error; row sums of W."""
+"""Pointers to m vectors each: row sums of ``|X|``; the largest of columns of R, and of its error; row sums of W."""
 Outcome = namedtuple("Outcome", ["rho", "rho_of_all", "is_close"])
 
 

@@ -137,17 +137,21 @@ def certify(A: Tensor, X: Tensor) -> Certificate:
 
 
 @torch.no_grad()
-def certify_equilibrated(A: Tensor, X: Tensor, equilibrated: Equilibrated, dtype: torch.dtype) -> Certificate:
+def certify_equilibrated(
+    A: Tensor, X: Tensor, equilibrated: Equilibrated, dtype: torch.dtype, bound: "ResidualBound | None" = None
+) -> Certificate:
     """Return what :func:`certify` does of A and X in float64, for every matrix that rounds to A in a dtype.
+
+    The bound of the equilibrated A and X is formed unless it is given.
 
     >>> I = torch.eye(2, dtype=torch.float64)
     >>> certify_equilibrated(I, I, equilibrate(I), torch.float32).certified
     tensor(True)
     """
-    m = A.shape[-1]
     scaled, rows, columns = equilibrated
-    bound = ResidualBound.of(scaled, scale_both(X, -columns, -rows))
-    h = (m + 3) * _UNIT
+    if bound is None:
+        bound = ResidualBound.of(scaled, scale_both(X, -columns, -rows))
+    h = bound.rounding()
     g = h + torch.finfo(dtype).eps / 2
     rho, rho_of_all = bound.spectral(h), bound.spectral(g)
     error_bound = bound.of_one_scale(rows, h)
@@ -209,6 +213,10 @@ class ResidualBound(NamedTuple):
         R.diagonal(dim1=-2, dim2=-1).add_(1)
         return cls(R.abs_(), A.abs() + _UNDERFLOW, X.abs())
 
+    def rounding(self) -> float:
+        """Return h: the g that covers the rounding of R."""
+        return (self.A.shape[-1] + 3) * _UNIT
+
     def times(self, z: Tensor, g: float) -> Tensor:
         """Return ``E z``, z of shape (..., m, 1)."""
         return self.R @ z + g * (z + self.A @ (self.X @ z))
@@ -245,7 +253,7 @@ def _look_closer(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return rho of A and of all that rounds to it, by row sums, and an error bound that holds in any units."""
     D1, D2 = _beside_largest(torch.stack([row_exponent, column_exponent])).unsqueeze(-1)
-    h = (D1.shape[-2] + 3) * _UNIT
+    h = bound.rounding()
     rho = bound.row_sum(h)
     z = bound.times(D1, h)
     v = torch.fmin(_geometric(rho) * z.amax(dim=(-2, -1)), _geometric(spectral) * matrix_norm(z))

@@ -133,7 +133,8 @@ def refine_tightly(
     A, X : Tensors of shape (..., m, m)
         float32 or float64: matrices and approximate inverses. Computed in float64.
     invert : callable, optional
-        Maps float64 matrices to approximate inverses. By default nothing is inverted again.
+        Maps float64 matrices to approximate inverses, with which a missing X (NaN) is begun, too. By default there is
+        none, and nothing is inverted again.
     dtype : torch.dtype, optional
         That of the inverses: they are rounded to it, and certified as they are then. By default float64.
 
@@ -161,11 +162,13 @@ def refine_tightly(
     scaled, rows, columns = equilibrated
     unit = torch.finfo(A.dtype).eps / 2
     start = scale_both(double(X), -columns, -rows)
+    if invert is not None and (absent := missing(start)).any():
+        start = start.index_put((absent,), invert(scaled[absent]))
     start = torch.where(missing(start)[..., None, None], 0.0, start)
     pair = _refine(scaled, start, torch.zeros_like(start), unit)
-    for _ in range(_MAX_INVERSIONS if invert is not None else 0):
+    for _ in range(_MAX_INVERSIONS):
         left = ~(pair.rho < 1)
-        if not left.any():
+        if invert is None or not left.any():
             break
         again = _invert_again(scaled[left], pair.high[left], pair.low[left], invert)
         found = _refine(scaled[left], *again, unit)

@@ -1,0 +1,65 @@
+"""What is proved of matrices and their alleged inverses: by a kernel, and where it does not reach by the reference."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from skdmi.figures import CERTIFIED, NONSINGULAR
+from skdmi.lanes import checks
+
+
+class Findings(NamedTuple):
+    """Arrays of shape (n_matrices,), but for the entry bounds; of a structure nobody named None."""
+
+    certified: np.ndarray
+    """bool: A as it is stored is proved to be nonsingular, and X to be near its inverse."""
+    robust: np.ndarray
+    """bool: so is every matrix that rounds to A."""
+    error_bound: np.ndarray
+    residual_norm: np.ndarray
+    left_residual_norm: np.ndarray
+    condition_lower: np.ndarray
+    condition_upper: np.ndarray
+    entry_bound: np.ndarray | None = None
+    positive_definite: np.ndarray | None = None
+    smallest_eigenvalue: np.ndarray | None = None
+
+
+def check(A: np.ndarray, X: np.ndarray, *, tight: bool, structure: str | None) -> Findings:
+    """Certify inverses, see :func:`skdmi.certify`.
+
+    Parameters
+    ----------
+    A, X : ndarrays of shape (n_matrices, m, m)
+        float32 or float64, contiguous.
+
+    Examples
+    --------
+    >>> check(2 * np.eye(2)[None], np.eye(2)[None] / 2, tight=False, structure=None).certified
+    array([ True])
+    """
+    n, m, _ = A.shape
+    if structure is not None or not checks.is_ready(m, n):
+        return _by_reference(A, X, tight, structure)
+    bound = np.empty((n, m, m)) if tight else None
+    found = checks.check(A, X, bound)
+    certified, robust = (found.status & NONSINGULAR) != 0, (found.status & CERTIFIED) != 0
+    interval = found.condition_lower, found.condition_upper
+    norms = found.residual_norm, found.left_residual_norm
+    findings = Findings(certified, robust & certified, found.error_bound, *norms, *interval, bound)
+    outside = found.outside
+    if outside.any():
+        theirs = _by_reference(A[outside], X[outside], tight, structure)
+        for kept, new in zip(findings, theirs, strict=True):
+            if kept is not None:
+                kept[outside] = new
+    return findings
+
+
+def _by_reference(A: np.ndarray, X: np.ndarray, tight: bool, structure: str | None) -> Findings:
+    import torch
+
+    from skdmi.estimators.reference import check_tensors  # imports torch
+
+    found = check_tensors(torch.from_numpy(A), torch.from_numpy(X), tight=tight, structure=structure)
+    return Findings._make(None if field is None else field.numpy() for field in found)

@@ -1,0 +1,164 @@
+"""What is proved of tensors and their alleged inverses, on their device, in parts."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from skdmi.containers import computable, in_parts
+from skdmi.linalg.certificate import Certificate, ResidualBound, certify_equilibrated
+from skdmi.linalg.positive_definite import certify_positive_definite
+from skdmi.linalg.residuals import double, missing, residual, wide_frobenius_norm
+from skdmi.linalg.scaling import equilibrate, scale_both
+from skdmi.linalg.tight import TightCertificate, certify_tightly, refine_tightly
+from skdmi.linalg.unit_lower_certificate import certify_unit_lower
+
+
+class Checked(NamedTuple):
+    """The fields of :class:`skdmi.estimators.checking.Findings` as tensors."""
+
+    certified: Tensor
+    robust: Tensor
+    error_bound: Tensor
+    residual_norm: Tensor
+    left_residual_norm: Tensor
+    condition_lower: Tensor
+    condition_upper: Tensor
+    entry_bound: Tensor | None = None
+    positive_definite: Tensor | None = None
+    smallest_eigenvalue: Tensor | None = None
+
+
+@torch.no_grad()
+def check_tensors(A: Tensor, X: Tensor, *, tight: bool, structure: str | None) -> Checked:
+    """Certify inverses, see :func:`skdmi.certify`; what is not finite is replaced by what is not certified.
+
+    Parameters
+    ----------
+    A, X : Tensors of shape (n_matrices, m, m)
+        float32 or float64, on one device.
+
+    Examples
+    --------
+    >>> I = torch.eye(2)[None]
+    >>> check_tensors(I, I, tight=False, structure=None).error_bound
+    tensor([...e-15], dtype=torch.float64)
+    """
+    check = _check_tightly if tight else _CHECKS[structure]
+    with torch.autocast(A.device.type, enabled=False):
+        parts = [_check_part(*part, check, structure) for part in _pairs(A, X)]
+    fields = zip(*parts, strict=True)
+    return Checked._make(None if field[0] is None else torch.cat(field) for field in fields)
+
+
+def _check_part(A: Tensor, X: Tensor, check: Callable[[Tensor, Tensor], Checked], structure: str | None) -> Checked:
+    is_absent = missing(A) | missing(X)
+    if not is_absent.any():
+        return _with_structure(check(A, X), A, X, structure)
+    nothing = torch.zeros_like(A[:1])
+    A, X = (torch.where(is_absent[:, None, None], nothing.to(T), T) for T in (A, X))
+    found = _with_structure(check(A, X), A, X, structure)
+    norms = (norm.masked_fill(is_absent.to(norm.device), torch.nan) for norm in found[3:5])
+    return found._replace(**dict(zip(Checked._fields[3:5], norms, strict=True)))
+
+
+def _check_plainly(A: Tensor, X: Tensor) -> Checked:
+    """Certify by two products."""
+    A64, X64 = double(A), double(X)
+    equilibrated = equilibrate(A64)
+    scaled, rows, columns = equilibrated
+    scaled_X = scale_both(X64, -columns, -rows)
+    bound = ResidualBound.of(scaled, scaled_X)
+    proof = certify_equilibrated(A64, X64, equilibrated, torch.float64, bound)
+    g = bound.rounding() + torch.finfo(A.dtype).eps / 2
+    robust = proof.certified & (torch.fmin(bound.spectral(g), bound.row_sum(g)) < 1)
+    norm = wide_frobenius_norm(scale_both(bound.R, -rows, rows))
+    left = wide_frobenius_norm(scale_both(residual(scaled, scaled_X, left=True), columns, -columns))
+    interval = proof.condition_lower, proof.condition_upper
+    return Checked(proof.certified, robust, proof.error_bound, norm, left, *interval)
+
+
+def _check_tightly(A: Tensor, X: Tensor) -> Checked:
+    """Certify entry by entry."""
+    found, A64 = certify_tightly(A, X), double(A)
+    scaled, rows, columns = equilibrate(A64)
+    left = residual(scaled, scale_both(found.inverse, -columns, -rows), left=True)
+    proof, left_norm = found.certificate, wide_frobenius_norm(scale_both(left, columns, -columns))
+    interval = proof.condition_lower, proof.condition_upper
+    norms = found.residual_norm, left_norm
+    return Checked(proof.nonsingular, proof.certified, proof.error_bound, *norms, *interval, found.entry_bound)
+
+
+def _check_unit_lower(A: Tensor, X: Tensor) -> Checked:
+    """Certify unit lower triangular matrices."""
+    found = certify_unit_lower(A, X, left=True)
+    interval = found.condition_lower, found.condition_upper
+    norms = found.residual_norm, found.left_residual_norm
+    return Checked(found.certified, found.certified, found.error_bound, *norms, *interval)
+
+
+_CHECKS = {None: _check_plainly, "spd": _check_plainly, "unit_lower": _check_unit_lower}
+"""What certifies matrices of a structure."""
+
+
+def _with_structure(found: Checked, A: Tensor, X: Tensor, structure: str | None) -> Checked:
+    """Return what was found, and what a structure lets be said beside."""
+    if structure != "spd":
+        return found
+    proof = certify_positive_definite(A, X, found.error_bound)
+    return found._replace(positive_definite=proof.proved, smallest_eigenvalue=proof.smallest_eigenvalue)
+
+
+@torch.no_grad()
+def refined_tightly(A: Tensor, start: Tensor | None = None, *, inverts_again: bool = True) -> TightCertificate:
+    """Return what :func:`skdmi.linalg.refine_tightly` finds, in parts.
+
+    Parameters
+    ----------
+    A : Tensor of shape (n_matrices, m, m)
+        Of float dtype, finite; its dtype is that of the inverses.
+    start : Tensor of shape (n_matrices, m, m), optional
+        By default the inverses of LAPACK.
+    inverts_again : bool, default=True
+        Whether LAPACK inverts what the start does not lead to.
+
+    Examples
+    --------
+    >>> refined_tightly(torch.tensor([[[3.0]]])).inverse.item() == torch.tensor(1 / 3).item()
+    True
+    """
+    start = torch.full_like(A, torch.nan) if start is None else start
+    invert = _inverse if inverts_again else None
+    parts = _pairs(computable(A), computable(start))
+    return _joined([refine_tightly(part, begun, invert, dtype=A.dtype) for part, begun in parts])
+
+
+@torch.no_grad()
+def checked_tightly(A: Tensor, X: Tensor) -> TightCertificate:
+    """Return what :func:`skdmi.linalg.certify_tightly` finds, in parts.
+
+    >>> checked_tightly(torch.ones(1, 1, 1), torch.ones(1, 1, 1)).inverse
+    tensor([[[1.]]], dtype=torch.float64)
+    """
+    return _joined([certify_tightly(*part) for part in _pairs(computable(A), computable(X))])
+
+
+def _pairs(A: Tensor, X: Tensor) -> "zip[tuple[Tensor, Tensor]]":
+    return zip(in_parts(A), in_parts(X), strict=True)
+
+
+def _inverse(A: Tensor) -> Tensor:
+    return torch.linalg.inv_ex(A).inverse
+
+
+def _joined(parts: list[TightCertificate]) -> TightCertificate:
+    """Return the certificates of parts of a stack as one."""
+    if len(parts) == 1:
+        return parts[0]
+    certificate = Certificate(*map(torch.cat, zip(*(part.certificate for part in parts), strict=True)))
+    inverse, bound, norm = (torch.cat([getattr(part, name) for part in parts]) for name in _STACKS)
+    return TightCertificate(inverse, bound, certificate, norm)
+
+
+_STACKS = "inverse", "entry_bound", "residual_norm"

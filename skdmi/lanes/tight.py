@@ -130,20 +130,25 @@ def _form_rest(X, step, rest, rows, to_one, m):
 def refine(A, X, low, R, step, rest, rows, of_A, row_sums_of_AX, units, unit, m):
     """Take steps until what is left cannot change what is rounded: ``|A^-1 - X - low| <= rest``.
 
-    Lanes that have settled stay as they are. The outcome is that of the first residual; close where all is settled.
+    Lanes that have settled stay as they are, and so do those with a residual that is not small. The outcome is that of
+    the first residual; close where all is settled.
     """
-    zero = splat(A, 0.0)
+    zero, small = splat(A, 0.0), splat(A, 0.5)
     for entry in range(m * m):
         store(low, entry, zero)
     first = bound_step(A, X, low, R, step, rest, rows, of_A, row_sums_of_AX, unit, m)
-    going = first.rho < splat(A, 0.5)
+    going = first.rho < small
+    for entry in range(m * m):
+        r = load(rest, entry)
+        store(rest, entry, select(going, r, absolute(load(step, entry)) + r))
     _take(X, low, step, rest, going, m)
     settled = going & _is_small(X, rest, units, splat(A, SETTLED), m)
     for _ in range(MAX_ROUNDS - 1):
         going = going & (settled ^ (zero == zero))
         if not some(going):
             break
-        bound_step(A, X, low, R, step, R, rows, of_A, row_sums_of_AX, unit, m)
+        found = bound_step(A, X, low, R, step, R, rows, of_A, row_sums_of_AX, unit, m)
+        going = going & (found.rho < small)
         for entry in range(m * m):
             store(rest, entry, select(going, load(R, entry), load(rest, entry)))
         _take(X, low, step, rest, going, m)

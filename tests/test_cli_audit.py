@@ -121,3 +121,12 @@ def test_families_must_be_there():
     assert "Got family 'spread'; expected in this dtype one of " in fail(
         "audit", "numpy", "--family", "spread", "--dtype", "float32"
     )
+
+
+def test_what_is_tied_to_a_size_is_asked_for_that(here):
+    (here / "tied.py").write_text("import numpy as np\n\ndef four(A):\n    return np.linalg.inv(A.reshape(-1, 4, 4))\n")
+    table = succeed("audit", "python:tied.four", "--size", 4, "--family", "permutation", "--family", "subnormal")
+    assert rows(table)["permutation"] == [8, 8, 0, 0]
+    assert fail("audit", "numpy", "--size", 5, "--size", 7, "--family", "kahan") == (
+        "Error: Got sizes 5, 7; expected some of 8, 16."
+    )

@@ -351,6 +351,7 @@ def test_what_is_tied_to_a_size_refuses_the_others():
     assert report.counts() == {RIGHT: 8, SAID_SO: 8, SILENT: 0}
     assert [case.note for case in report.cases] == ["", REFUSES]
     assert str(report).endswith(REFUSES)
+    assert judge(four, families=["permutation"], sizes=[4]).counts() == {RIGHT: 8, SAID_SO: 0, SILENT: 0}
 
 
 def test_complex_numbers_are_no_inverse_of_a_real_matrix():
@@ -408,6 +409,7 @@ def test_what_cannot_be_called_is_said_with_the_errors():
             "Got family 'spread'; expected in this dtype one of permutation, ",
         ),
         ({"families": "hilbert"}, r"Got families='hilbert'; expected a list, such as \['hilbert'\]\."),
+        ({"families": ["kahan"], "sizes": [9]}, r"Got sizes 9; expected some of 8, 16\."),
         ({"dtype": int}, "Got dtype int64; expected one of float64, float32."),
     ],
 )

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from skdmi.cli.options import example, name_in
+from skdmi.cli.options import POSITIVE, example, name_in
 from skdmi.cli.summary import name_ranges
 
 BUILT_IN = {"numpy": "numpy.linalg.inv", "torch": "torch.linalg.inv", "skdmi": "skdmi.inv"}
@@ -25,8 +25,16 @@ PREFIX = "python:"
     metavar="NAME",
     help="A family of matrices, such as delta-rule; may be given several times.  [default: all]",
 )
+@click.option(
+    "--size",
+    "sizes",
+    type=POSITIVE,
+    multiple=True,
+    metavar="M",
+    help="The side of matrices, for what is tied to a size; may be given several times.  [default: all]",
+)
 @click.option("--dtype", type=click.Choice(["float64", "float32"]), default="float64", help="Of the matrices.")
-def audit(function: str, families: tuple[str, ...], dtype: str) -> None:
+def audit(function: str, families: tuple[str, ...], sizes: tuple[int, ...], dtype: str) -> None:
     """Run a function that inverts matrices on those that break inverses, and count what is wrong, and what is silent.
 
     FUNCTION is python:module.function, where modules of the current directory are found, too; or numpy, torch or skdmi,
@@ -44,7 +52,7 @@ def audit(function: str, families: tuple[str, ...], dtype: str) -> None:
 
     with importing_from_here():
         call = find(BUILT_IN.get(function, function.removeprefix(PREFIX)), function)
-        report = judge(call, families=families or None, dtype=dtype)
+        report = judge(call, families=families or None, sizes=sizes or None, dtype=dtype)
     click.echo(str(report))
     silent = [f"{name} ({name_ranges(indices)})" for name, indices in report.silent().items()]
     if silent:

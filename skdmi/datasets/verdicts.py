@@ -117,7 +117,13 @@ class AuditReport:
         return found
 
 
-def judge(call: Callable[[Any], Any], *, families: Iterable[str] | None = None, dtype: Any = "float64") -> AuditReport:
+def judge(
+    call: Callable[[Any], Any],
+    *,
+    families: Iterable[str] | None = None,
+    sizes: Iterable[int] | None = None,
+    dtype: Any = "float64",
+) -> AuditReport:
     r"""Run a function that inverts matrices on the audit set, and say of every answer what it is.
 
     - **Right**: all entries are finite, and the error is at most what a backward stable inverse of this very matrix may
@@ -137,6 +143,8 @@ def judge(call: Callable[[Any], Any], *, families: Iterable[str] | None = None, 
         one by one.
     families : iterable of str, optional
         Of ``skdmi.datasets.families.FAMILIES``; by default all that there are in this dtype.
+    sizes : iterable of int, optional
+        The sides m of matrices, for what is tied to a size; by default all.
     dtype : {"float64", "float32"} or dtype, default="float64"
         Of the matrices, and what answers are judged by.
 
@@ -147,8 +155,8 @@ def judge(call: Callable[[Any], Any], *, families: Iterable[str] | None = None, 
     Raises
     ------
     ValueError
-        If a family is unknown or not there in this dtype, or the function inverts no identity matrix in any of these
-        ways; says what it raised.
+        If a family is unknown or not there in this dtype, or in these sizes; or if the function inverts no identity
+        matrix in any of these ways, with what it raised.
     TypeError
         If it is not callable.
 
@@ -166,7 +174,7 @@ def judge(call: Callable[[Any], Any], *, families: Iterable[str] | None = None, 
     """
     if not callable(call):
         raise TypeError(f"Got {type(call).__name__}; expected a function that returns inverses.")
-    names = _names(families, dtype)
+    names = _names(families, sizes, dtype)
     verdicts, refused = [], []
     for name in names:
         case = audit(name, dtype)
@@ -180,20 +188,24 @@ def judge(call: Callable[[Any], Any], *, families: Iterable[str] | None = None, 
     return AuditReport(np.dtype(dtype).name, tuple(verdicts))
 
 
-def _names(families: Iterable[str] | None, dtype: Any) -> list[str]:
-    """Return the cases of families."""
-    names = audit_names(dtype)
-    if families is None:
-        return names
+def _names(families: Iterable[str] | None, sizes: Iterable[int] | None, dtype: Any) -> list[str]:
+    """Return the cases of families, in some sizes."""
+    names = {name: name.rpartition("-")[::2] for name in audit_names(dtype)}
     if isinstance(families, str):
         raise ValueError(f"Got families={families!r}; expected a list, such as [{families!r}].")
-    known = list(dict.fromkeys(name.rpartition("-")[0] for name in names))
-    wanted = list(families)
+    known = list(dict.fromkeys(family for family, _ in names.values()))
+    wanted = known if families is None else list(families)
     for family in wanted:
         if family not in known:
             there = " in this dtype" if family in FAMILIES else ""
             raise ValueError(f"Got family {family!r}; expected{there} one of {', '.join(known)}.")
-    return [name for name in names if name.rpartition("-")[0] in wanted]
+    in_family = {name: size for name, (family, size) in names.items() if family in wanted}
+    chosen = None if sizes is None else {str(size) for size in sizes}
+    found = [name for name, size in in_family.items() if chosen is None or size in chosen]
+    if not found:
+        there = ", ".join(sorted(set(in_family.values()), key=int))
+        raise ValueError(f"Got sizes {', '.join(sorted(chosen or ()))}; expected some of {there}.")
+    return found
 
 
 def _judge_case(call: Callable[[Any], Any], case: AuditCase) -> CaseVerdict:

@@ -11,20 +11,29 @@ from typing import Any
 from skdmi.linalg.certificate import Certificate, certify
 from skdmi.linalg.characteristic import characteristic_inverse
 from skdmi.linalg.complex import complex_to_real, real_to_complex
+from skdmi.linalg.determinant import LogDeterminant, slogdet
 from skdmi.linalg.exact import PseudoInverse, exact_inverse, pseudo_inverse
 from skdmi.linalg.fixed import FixedInverse, fixed_inverse
 from skdmi.linalg.gradient import with_exact_gradient
 from skdmi.linalg.orthogonal import haar_orthogonal
+from skdmi.linalg.positive_definite import PositiveDefinite, certify_positive_definite
 from skdmi.linalg.recursion import block_inverse
 from skdmi.linalg.residuals import missing, residual
 from skdmi.linalg.scaling import equilibrate, scale_by_power_of_two, split_exponent
+from skdmi.linalg.unit_lower import unit_lower_inverse
+from skdmi.linalg.tight import TightCertificate, certify_tightly, refine_tightly
 
 __all__ = [
     "Certificate",
     "FixedInverse",
+    "LogDeterminant",
+    "PositiveDefinite",
     "PseudoInverse",
+    "TightCertificate",
     "block_inverse",
     "certify",
+    "certify_positive_definite",
+    "certify_tightly",
     "characteristic_inverse",
     "complex_to_real",
     "equilibrate",
@@ -34,9 +43,12 @@ __all__ = [
     "missing",
     "pseudo_inverse",
     "real_to_complex",
+    "refine_tightly",
     "residual",
     "scale_by_power_of_two",
+    "slogdet",
     "split_exponent",
+    "unit_lower_inverse",
     "with_exact_gradient",
 ]
 

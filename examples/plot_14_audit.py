@@ -92,9 +92,10 @@ for name, report in certified.items():
 
 # %%
 # Nothing that is wrong is left without a word. Some answers that are right in the eyes of the judge have no proof of so
-# small an error: no stable method reaches it in float32, so ill-conditioned are their matrices, or another matrix that
-# rounds to the same bits is singular. Answers to singular matrices count as right now, for they are withdrawn. The bound
-# is one for the whole inverse, in the units of A; ``entry_bound`` of the report has one for every entry.
+# small an error: their matrices are so ill-conditioned that no stable method reaches it in float32, or that another
+# matrix that rounds to the same bits is singular. Answers to singular matrices count as right now, for they are
+# withdrawn. The bound is one for the whole inverse, in the units of A; ``entry_bound`` of the report has one for every
+# entry.
 
 COLORS = {"right": "#4477aa", "wrong and said so": "#ddcc77", "wrong and silent": "#cc3311"}
 fig, axes = plt.subplots(1, 2, figsize=(9.6, 3.4), layout="constrained", sharey=True)

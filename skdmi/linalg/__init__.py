@@ -20,8 +20,8 @@ from skdmi.linalg.positive_definite import PositiveDefinite, certify_positive_de
 from skdmi.linalg.recursion import block_inverse
 from skdmi.linalg.residuals import missing, residual
 from skdmi.linalg.scaling import equilibrate, scale_by_power_of_two, split_exponent
-from skdmi.linalg.unit_lower import unit_lower_inverse
 from skdmi.linalg.tight import TightCertificate, certify_tightly, refine_tightly
+from skdmi.linalg.unit_lower import unit_lower_inverse
 
 __all__ = [
     "Certificate",

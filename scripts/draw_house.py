@@ -33,6 +33,7 @@ WORDS = {
     "io": ".mx, .npy, .csv",
     "persistence": "model directories",
     "validation": "layout, size, numbers",
+    "datasets": "the audit set",
     "chunks": "how many at a time",
     "exceptions": "errors, warnings",
     "figures": "what a route finds",

@@ -11,6 +11,7 @@ __all__ = [
     "EnsembleInverter",
     "ExactInverter",
     "InversionReport",
+    "LogDeterminant",
     "NeuralMatrixInverter",
     "RefinedInverter",
     "certify",
@@ -25,6 +26,7 @@ __all__ = [
     "load_pretrained",
     "metrics",
     "modules",
+    "slogdet",
 ]
 
 _BESIDE = ["export"]
@@ -35,11 +37,13 @@ _HOMES = {
     "EnsembleInverter": "skdmi.estimators.ensemble",
     "ExactInverter": "skdmi.estimators.exact",
     "InversionReport": "skdmi.estimators.report",
+    "LogDeterminant": "skdmi.estimators.determinants",
     "NeuralMatrixInverter": "skdmi.estimators.neural",
     "RefinedInverter": "skdmi.estimators.refined",
     "certify": "skdmi.estimators.certification",
     "inv": "skdmi.api",
     "load_pretrained": "skdmi.api",
+    "slogdet": "skdmi.estimators.determinants",
 }
 
 if TYPE_CHECKING:
@@ -48,6 +52,7 @@ if TYPE_CHECKING:
     from skdmi.api import inv, load_pretrained
     from skdmi.estimators.block import BlockInverter
     from skdmi.estimators.certification import CertificateReport, certify
+    from skdmi.estimators.determinants import LogDeterminant, slogdet
     from skdmi.estimators.ensemble import EnsembleInverter
     from skdmi.estimators.exact import ExactInverter
     from skdmi.estimators.neural import NeuralMatrixInverter

@@ -450,7 +450,10 @@ def test_generated_inverses_are_those_of_the_matrices_in_the_file(tmp_path):
     assert A.dtype == np.float64
     np.testing.assert_array_equal(A, skdmi.distributions.Uniform().sample(50, 3, random_state=0))
     np.testing.assert_array_equal(read_stack(inverses), skdmi.ExactInverter().transform(A))
-    assert succeed("verify", matrices, inverses) == "50 valid inverses\n"
+    valid, certified = succeed("verify", matrices, inverses).splitlines()
+    assert (valid, certified[:13]) == ("50 valid inverses", "50 certified,")
+    plain, tight = (succeed("verify", matrices, inverses, *option) for option in ([], ["--tight"]))
+    assert float(tight.split()[-1]) < float(plain.split()[-1])
 
 
 def test_the_seed_alone_decides(tmp_path):

@@ -23,6 +23,7 @@ ORDER = [
     {"lanes"},
     {"containers"},
     {"arrays", "io", "persistence", "validation"},
+    {"datasets"},
     {"chunks", "exceptions", "figures", "kinds"},
 ]
 """From above: a module imports from rows below its own, from its own room, and from ``skdmi`` itself."""

@@ -50,6 +50,9 @@ from skdmi.estimators.report import INACCURATE
     help="What to do with a matrix without a certified inverse: write NaN, stop, or write the pseudo-inverse.  "
     "[default: warn]",
 )
+@click.option(
+    "--tight", is_flag=True, help="Write exact inverses, rounded, or nearly: by residuals in twice the precision."
+)
 @plot_option("Draw the entries of the inverses against those of LAPACK; of a long file, a sample.")
 def invert(
     matrices: Path,
@@ -67,7 +70,7 @@ def invert(
     written. INPUT is read chunk by chunk, so it may be larger than memory. OUTPUT is written whole or not at all, in
     the format of its suffix; it may be INPUT. The summary gives the residual norms ||I - A X||_F of what was written.
     """
-    given = {name: value for name, value in policies.items() if value is not None}
+    given = {name: value for name, value in policies.items() if value is not None and value is not False}
     if raw and (report or given):
         option = next(iter(given), "report")
         raise click.UsageError(

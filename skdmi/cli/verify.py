@@ -1,6 +1,7 @@
 """``skdmi verify``: check inverses that are in a file, whoever computed them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -29,7 +30,8 @@ RESIDUAL = "||I - A X||"
     type=click.FloatRange(min=0),
     help=f"By default {TOLERANCES['float64']:g}, and {TOLERANCES['float32']:g} for .npy files of float32.",
 )
-def verify(matrices: Path, inverses: Path, kind: str, tolerance: float | None) -> None:
+@click.option("--tight", is_flag=True, help="Bound errors by hardly more than they are, in a multiple of the time.")
+def verify(matrices: Path, inverses: Path, kind: str, tolerance: float | None, tight: bool) -> None:
     """Check inverses that are in a file.
 
     With A from MATRICES, X from INVERSES and Frobenius norms, the bound between rounding and mistake is
@@ -42,9 +44,38 @@ def verify(matrices: Path, inverses: Path, kind: str, tolerance: float | None) -
     ||X A X - X|| <= t ||X||, ||A X - (A X)^T|| <= t and ||X A - (X A)^T|| <= t.
 
     Exits with 0 if all are valid and with 1 otherwise, naming the first matrices that fail.
+
+    Of valid inverses it says how many are certified, which proves that the matrix is nonsingular, with the largest
+    bound on ||X - A^-1|| / ||A^-1||.
     """
-    n_matrices = run(partial(relative_check, kind, tolerance), kind, paired_stacks(matrices, inverses), inverses)
+    if tight and kind != "inverse":
+        raise click.UsageError("--tight bounds the errors of inverses; leave out one of --tight and --kind.")
+    pairs, proofs = paired_stacks(matrices, inverses), Proofs()
+    if kind == "inverse":
+        pairs = proofs.gathered(pairs, tight)
+    n_matrices = run(partial(relative_check, kind, tolerance), kind, pairs, inverses)
     click.echo(f"{n_matrices} valid {kind}s")
+    if kind == "inverse":
+        click.echo(f"{proofs}")
+
+
+@dataclass
+class Proofs:
+    """What is proved of a stream of inverses."""
+
+    n_certified: int = 0
+    largest: float = 0.0
+
+    def gathered(self, pairs: Iterable[tuple[np.ndarray, Any]], tight: bool) -> Iterator[tuple[np.ndarray, Any]]:
+        """Yield pairs of stacks, and certify them."""
+        for A, X in pairs:
+            report = skdmi.certify(A, X, tight=tight)
+            self.n_certified += int(np.count_nonzero(report.certified))
+            self.largest = max(self.largest, float(np.max(report.error_bound[report.certified], initial=0.0)))
+            yield A, X
+
+    def __str__(self) -> str:
+        return f"{self.n_certified} certified" + f", largest error bound {self.largest:.1e}" * (self.n_certified > 0)
 
 
 Conditions: TypeAlias = list[tuple[str, np.ndarray, np.ndarray]]

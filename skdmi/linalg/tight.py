@@ -19,6 +19,8 @@ _MAX_ROUNDS, _MAX_POWERS, _MAX_INVERSIONS, _N_DOUBLINGS = 6, 4, 3, 4
 _NEAR_ONE, _NEAR, _HOPELESS = 2.0**-4, 2.0**-20, 0.95
 """A residual above the first is looked at more closely; one above the second takes more than a plain step, and one
 above the third no step at all."""
+_POOR = 2.0**-10
+"""A bound above this, beside the inverse, is reason to invert once more."""
 _SETTLED = 2.0**-60
 """A correction smaller than this, beside what it corrects, cannot change what is rounded."""
 
@@ -167,7 +169,7 @@ def refine_tightly(
     start = torch.where(missing(start)[..., None, None], 0.0, start)
     pair = _refine(scaled, start, torch.zeros_like(start), unit)
     for _ in range(_MAX_INVERSIONS):
-        left = ~(pair.rho < 1)
+        left = ~(matrix_norm(pair.bound) <= _POOR * matrix_norm(pair.high))
         if invert is None or not left.any():
             break
         again = _invert_again(scaled[left], pair.high[left], pair.low[left], invert)

@@ -1,0 +1,310 @@
+"""What `skdmi.certify` and tight inverters promise to whoever has inverses, in whatever container."""
+
+import contextlib
+import dataclasses
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+import skdmi
+from benchmarks.lib.exact_arithmetic import exactly, one_norm, rational
+from skdmi import RefinedInverter, certify
+from skdmi.lanes import checks
+from tests.exact import are_true, correctly_rounded, exact_inverse, hilbert
+from tests.matrices import make_stack
+
+PER_MATRIX = ("certified", "error_bound", "residual_norm", "left_residual_norm", "condition_lower", "condition_upper")
+tightly_or_not = pytest.mark.parametrize("tight", [False, True], ids=["plain", "tight"])
+
+
+def pair(kind="uniform", n_matrices=6, m=5, **options):
+    A = make_stack(kind, n_matrices, m, **options)
+    return A, np.linalg.inv(A.astype(np.float64)).astype(A.dtype)
+
+
+def assert_same(one, other, *, rtol=0.0):
+    for field in dataclasses.fields(one):
+        values = [getattr(report, field.name) for report in (one, other)]
+        if values[0] is None:
+            assert values[1] is None
+        else:
+            np.testing.assert_allclose(*(np.asarray(v) for v in values), rtol=rtol, err_msg=field.name)
+
+
+def without_kernels(monkeypatch):
+    monkeypatch.setattr(checks, "is_ready", lambda *args: False)
+
+
+# Truth
+
+
+@tightly_or_not
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_what_is_said_of_inverses_is_true(dtype, tight):
+    A, X = pair(n_matrices=20, m=3, dtype=dtype)
+    X[::3] *= 1 + 1e-4
+    report = certify(A, X, tight=tight)
+    assert report.certified.all()
+    assert are_true(A, X, report.certified, report.error_bound, report.entry_bound)
+    for k in range(len(A)):
+        condition = one_norm(rational(torch.from_numpy(A[k]))) * one_norm(exact_inverse(A[k]))
+        assert exactly(float(report.condition_lower[k])) <= condition <= exactly(float(report.condition_upper[k]))
+
+
+@tightly_or_not
+def test_routes_agree(tight, monkeypatch):
+    A, X = pair("condition", 30, 6, condition=1e6)
+    A, X = np.concatenate([A, make_stack("singular", 4, 6)]), np.concatenate([X, np.ones((4, 6, 6))])
+    compiled = certify(A, X, tight=tight)
+    without_kernels(monkeypatch)
+    reference = certify(A, X, tight=tight)
+    np.testing.assert_array_equal(compiled.certified, reference.certified)
+    np.testing.assert_array_equal(compiled.robust, reference.robust)
+    if tight:
+        np.testing.assert_allclose(compiled.error_bound[:30], reference.error_bound[:30], rtol=0.1)
+    else:
+        assert (compiled.error_bound[:30] < 10 * reference.error_bound[:30]).all()
+
+
+def test_tight_bounds_are_far_below_plain_ones():
+    A, X = pair("condition", 5, 16, condition=1e8)
+    plain, tight = (certify(A, X, tight=option).error_bound for option in (False, True))
+    assert (tight < plain / 10).all()
+
+
+@tightly_or_not
+def test_a_wrong_inverse_is_found_out(tight):
+    A, X = pair(n_matrices=4, m=8)
+    wrong = X.copy()
+    wrong[0] *= 2
+    wrong[1] = wrong[1].T
+    wrong[2, 0, 0] += 1
+    report = certify(A, wrong, tight=tight)
+    near = report.certified & (report.error_bound < 1e-6)
+    np.testing.assert_array_equal(near, [False, False, False, True])
+    assert certify(A, X, tight=tight).certified.all()
+
+
+def test_robust_certificates_are_of_all_that_rounds_to_a_matrix():
+    A = np.concatenate([make_stack("condition", 10, 3, condition=k, dtype=np.float32) for k in (1e6, 1e7, 2e7, 1e8)])
+    X = np.linalg.inv(A.astype(np.float64))
+    report = certify(A, X)
+    assert report.certified.all()
+    assert 0 < report.robust.sum() < 40
+    rng = np.random.default_rng(0)
+    for k in np.flatnonzero(report.robust):
+        for signs in rng.choice([-1, 1], (20, 3, 3)):
+            corner = rational(torch.from_numpy(A[k].astype(np.float64) * (1 + 2.0**-24 * signs)))
+            assert (corner.det() > 0) == (rational(torch.from_numpy(A[k])).det() > 0)
+
+
+# Containers, shapes, settings
+
+
+@tightly_or_not
+@pytest.mark.parametrize("leading", [(), (6,), (2, 3), (1, 0)])
+def test_any_leading_axes(leading, tight):
+    n = int(np.prod(leading))
+    A, X = (T[:n].reshape(*leading, 5, 5) if n else T[:0].reshape(*leading, 5, 5) for T in pair())
+    report = certify(A, X, tight=tight)
+    for name in PER_MATRIX:
+        assert getattr(report, name).shape == leading
+    assert len(report) == n
+    assert (report.entry_bound.shape == X.shape) if tight else (report.entry_bound is None)
+
+
+@tightly_or_not
+def test_containers_agree(tight):
+    import dask.array as da
+
+    A, X = pair()
+    expected = certify(A, X, tight=tight)
+    assert_same(certify(torch.from_numpy(A), torch.from_numpy(X), tight=tight), expected)
+    assert_same(certify(A.tolist(), X.tolist(), tight=tight), expected)
+    assert_same(certify(A, torch.from_numpy(X), tight=tight), expected)
+    assert_same(certify(np.asfortranarray(A), X[:, ::-1][:, ::-1], tight=tight), expected)
+    lazy = certify(da.from_array(A, chunks=(4, 5, 2)), da.from_array(X, chunks=(3, 5, 5)), tight=tight)
+    assert_same(lazy, expected)
+    if tight:
+        assert isinstance(certify(A, torch.from_numpy(X), tight=True).entry_bound, torch.Tensor)
+        assert isinstance(lazy.entry_bound, da.Array)
+
+
+def test_dtypes_may_differ_and_half_precision_is_what_it_holds():
+    A, X = pair("well")
+    narrow = certify(A, X.astype(np.float32))
+    assert_same(certify(A, X.astype(np.float32).astype(np.float64)), narrow)
+    assert narrow.certified.all()
+    half = certify(torch.from_numpy(A).half(), torch.from_numpy(X).half())
+    assert_same(half, certify(torch.from_numpy(A).half().float(), torch.from_numpy(X).half().float()))
+    assert certify(np.eye(2, dtype=int), np.eye(2, dtype=bool)).certified
+
+
+@tightly_or_not
+@pytest.mark.parametrize("setting", ["no_grad", "autocast", "medium"])
+def test_no_setting_weakens_a_proof(setting, tight, monkeypatch):
+    without_kernels(monkeypatch)
+    A, X = (torch.from_numpy(T).float() for T in pair())
+    expected = certify(A, X, tight=tight)
+    precision = torch.get_float32_matmul_precision()
+    managers = {
+        "no_grad": torch.no_grad(),
+        "autocast": torch.autocast("cpu", dtype=torch.bfloat16),
+        "medium": contextlib.nullcontext(),
+    }
+    try:
+        torch.set_float32_matmul_precision("medium" if setting == "medium" else precision)
+        with managers[setting]:
+            assert_same(certify(A, X, tight=tight), expected)
+    finally:
+        torch.set_float32_matmul_precision(precision)
+    assert_same(certify(A.requires_grad_(), X.requires_grad_(), tight=tight), expected)
+
+
+@tightly_or_not
+@pytest.mark.parametrize("structure", [None, "spd", "unit_lower"])
+def test_one_bad_member_spoils_nothing_and_no_argument_changes(structure, tight):
+    A, X = pair()
+    expected = certify(A, X, tight=tight, structure=structure)
+    A, X = (np.concatenate([T[:3], np.full((1, 5, 5), bad), T[3:]]) for T, bad in ((A, np.inf), (X, 1.0)))
+    X[0, 2, 2] = np.nan
+    before = A.copy(), X.copy()
+    for T in (A, X):
+        T.setflags(write=False)
+    report = certify(A, X, tight=tight, structure=structure)
+    assert not report.certified[[0, 3]].any()
+    assert np.isnan(report.error_bound[[0, 3]]).all()
+    kept = [1, 2, 4, 5, 6]
+    np.testing.assert_array_equal(report.error_bound[kept], expected.error_bound[1:])
+    np.testing.assert_array_equal(np.stack([A, X]), np.stack(before))
+
+
+# Structures
+
+
+def test_structures_are_checked():
+    L = np.tril(make_stack("uniform", 4, 6), -1) + np.eye(6)
+    X = np.tril(np.linalg.inv(L), -1) + np.eye(6)
+    report = certify(L, X, structure="unit_lower")
+    assert report.certified.all()
+    assert are_true(L, X, report.certified, report.error_bound)
+    assert not certify(2 * L, X / 2, structure="unit_lower").certified.any()
+
+    S = make_stack("spd", 4, 6)
+    report = certify(S, np.linalg.inv(S), structure="spd")
+    assert report.positive_definite.all()
+    lowest = np.linalg.eigvalsh(S)[:, 0]
+    assert (report.smallest_eigenvalue <= lowest * (1 + 1e-12)).all()
+    assert (report.smallest_eigenvalue >= lowest / 2).all()
+    negative = certify(-S, -np.linalg.inv(S), structure="spd")
+    assert negative.certified.all()
+    assert not negative.positive_definite.any()
+    assert np.isnan(negative.smallest_eigenvalue).all()
+
+
+# The report
+
+
+def test_reports_speak():
+    A, X = pair(n_matrices=3)
+    X[1] = 0
+    report = certify(A, X, tight=True)
+    assert repr(report).startswith("<CertificateReport: 2 of 3 certified; not certified at index 1; largest residual")
+    frame = report.to_frame()
+    assert len(frame) == 3
+    assert "entry_bound" not in frame
+    assert "positive_definite" not in frame
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        report.certified = True
+    assert_same(pickle.loads(pickle.dumps(report)), report)
+
+
+@pytest.mark.parametrize(
+    ("A", "X", "options", "message"),
+    [
+        (np.eye(2), np.eye(3), {}, r"A has shape \(2, 2\), X has shape \(3, 3\)"),
+        (np.ones((2, 3)), np.ones((2, 3)), {}, "square"),
+        (np.eye(2), np.eye(2) * 1j, {}, "[Cc]omplex"),
+        (np.eye(2), np.eye(2), {"structure": "diagonal"}, "structure='diagonal'; expected one of None, 'unit_lower'"),
+        (np.ones((2, 0, 0)), np.ones((2, 0, 0)), {}, "empty matrix"),
+    ],
+)
+def test_what_cannot_be_checked_is_refused(A, X, options, message):
+    with pytest.raises(ValueError, match=message):
+        certify(A, X, **options)
+
+
+# Tight inverters
+
+
+def test_tight_inverses_are_exact_ones_rounded():
+    for dtype in (np.float64, np.float32):
+        A = np.concatenate([make_stack("well", 10, 6, dtype=dtype), hilbert(6).astype(dtype)[None]])
+        X = skdmi.inv(A, tight=True)
+        assert X.dtype == dtype
+        for k in range(len(A)):
+            np.testing.assert_array_equal(X[k], correctly_rounded(exact_inverse(A[k]), dtype))
+
+
+@pytest.mark.parametrize("m", [12, 13, 16])
+def test_condition_numbers_near_the_reciprocal_of_the_unit_and_beyond(m):
+    A = hilbert(m)[None]
+    report = RefinedInverter(tight=True).report(A)
+    assert report.certified.all()
+    assert report.error_bound[0] < 1e-9
+    assert are_true(A, report.inverse, report.certified, report.error_bound, report.entry_bound)
+    np.testing.assert_array_equal(skdmi.inv(A, tight=True), report.inverse)
+    with pytest.warns(skdmi.exceptions.SingularMatrixWarning):
+        assert np.isnan(skdmi.inv(A)).all()
+
+
+@pytest.mark.parametrize("container", [np.asarray, torch.from_numpy])
+def test_tight_reports_bound_every_entry(container, tiny_network):
+    A = make_stack("well", 12, 3, dtype=np.float32)
+    A[3] = make_stack("singular", 1, 3)[0]
+    for inverter in (RefinedInverter(tight=True), RefinedInverter(_frozen(tiny_network), tight=True)):
+        with pytest.warns(skdmi.exceptions.SingularMatrixWarning, match="index 3"):
+            report = inverter.report(container(A))
+        assert type(report.entry_bound) is type(report.inverse)
+        assert np.isinf(np.asarray(report.entry_bound)[3]).all()
+        arrays = (np.asarray(T) for T in (report.inverse, report.certified, report.error_bound, report.entry_bound))
+        assert are_true(A, *arrays)
+        assert report.converged.sum() == report.certified.sum() == 11
+
+
+def test_tight_without_steps_bounds_what_is_there(tiny_network):
+    A = make_stack("well", 8, 3)
+    inverter = RefinedInverter(_frozen(tiny_network), tight=True, max_steps=0, uncertified="keep")
+    report = inverter.report(A)
+    np.testing.assert_array_equal(report.inverse, tiny_network.transform(A))
+    expected = certify(A, report.inverse, tight=True)
+    np.testing.assert_allclose(report.error_bound, expected.error_bound, rtol=1e-6)
+
+
+def test_tight_inverters_leave_pseudo_inverses_to_their_policy():
+    A = np.concatenate([make_stack("well", 2, 3), make_stack("singular", 1, 3)])
+    X = skdmi.inv(A, tight=True, singular="pinv")
+    np.testing.assert_allclose(X[2], np.linalg.pinv(A[2]), atol=1e-12)
+    with pytest.raises(skdmi.exceptions.SingularMatrixError, match="index 2"):
+        skdmi.inv(A, tight=True, singular="raise")
+    with pytest.raises(ValueError, match="tight"):
+        skdmi.inv(A, tight="very")
+
+
+def test_reports_have_log_determinants_where_asked():
+    A = make_stack("uniform", 9, 4)
+    report = RefinedInverter().report(A, log_det=True)
+    sign, value = np.linalg.slogdet(A)
+    np.testing.assert_array_equal(report.sign, sign)
+    assert (abs(report.log_abs_det - value) <= 1e-13).all()
+    assert (report.log_abs_det_bound < 1e-13).all()
+    assert "log_abs_det" in report.to_frame()
+    assert RefinedInverter().report(A).log_abs_det is None
+
+
+def _frozen(inverter):
+    from sklearn.frozen import FrozenEstimator
+
+    return FrozenEstimator(inverter)

@@ -307,8 +307,8 @@ def _verdict(look: _Look, m: int) -> UnitLowerCertificate:
     largest = torch.finfo(torch.float64).max
     lower = (look.condition_lower.clamp_max(largest) / _rounded_up(1 + off)).clamp_min(1).where(certified, torch.nan)
     upper = torch.where(certified & (off < 1), _rounded_up(look.condition_upper / (1 - off)), torch.inf)
-    norms = (norm.where(look.proper, torch.nan) for norm in (look.residual_norm, look.left_residual_norm))
-    return UnitLowerCertificate(certified, rho, error_bound, *norms, lower, upper)
+    norm, left_norm = (T.where(look.proper, torch.nan) for T in (look.residual_norm, look.left_residual_norm))
+    return UnitLowerCertificate(certified, rho, error_bound, norm, left_norm, lower, upper)
 
 
 def _rounded_up(value: Tensor, n: int = 1, unit: float = _UNIT) -> Tensor:

@@ -46,7 +46,7 @@ def test_inverses_are_those_of_the_very_bits_as_pairs(name_and_dtype):
         for value, (nearest, rest) in zip(exact.inv().entries(), pairs, strict=True):
             assert nearest == rounded(value)
             if np.isfinite(nearest):
-                assert abs(value - exactly(nearest) - exactly(rest)) <= abs(value) / 2**77 + exactly(2.0**-1074) / 2
+                assert abs(value - exactly(nearest) - exactly(rest)) <= abs(value) / 2**106 + exactly(2.0**-1074) / 2
 
 
 def test_the_file_is_what_the_script_makes():
@@ -385,9 +385,9 @@ def neumann(A):
 
 def test_doubling_is_exact_in_theory_and_wrong_and_silent_in_float32():
     report = judge(neumann, families=["delta-rule"], dtype="float32")
-    assert 0 < report.counts()[SILENT] < 22
+    assert 5 < report.counts()[SILENT] < 21
     assert report.counts()[SAID_SO] == 0
-    assert judge(torch.linalg.inv, families=["delta-rule"], dtype="float32").counts()[RIGHT] == 22
+    assert judge(torch.linalg.inv, families=["delta-rule"], dtype="float32").counts()[RIGHT] == 21
 
 
 def test_what_cannot_be_called_is_said_with_the_errors():

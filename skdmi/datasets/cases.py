@@ -29,8 +29,8 @@ class AuditCase:
         The exact inverse of the stored bits, rounded to the nearest float64, whatever the dtype of the matrices; NaN
         where a member is singular, infinite where an entry is beyond the range of float64.
     inverse_low : ndarray of shape (n_matrices, m, m), float64
-        What is missing to the exact inverse, with 24 bits: ``inverse + inverse_low`` is right to :math:`2^{-77}`, entry
-        by entry, as long as it is above the subnormal numbers.
+        The rest, rounded: ``inverse + inverse_low`` is the exact inverse to :math:`2^{-106}`, entry by entry, where
+        that is not below the subnormal numbers.
     singular : ndarray of bool, shape (n_matrices,)
         Whether a member has no inverse, in exact arithmetic.
     out_of_range : ndarray of bool, shape (n_matrices,)

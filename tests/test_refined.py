@@ -156,7 +156,7 @@ def test_bad_members_spoil_no_gradient():
 def test_parts_of_a_stack_do_not_show(monkeypatch):
     A = with_singular_members([0, 5])
     whole, singular = RefinedInverter().report(A[1:5]), pytest.warns(SingularMatrixWarning, match="at index 0, 5")
-    monkeypatch.setattr("skdmi.estimators.solution.chunk_size", lambda m: 3)
+    monkeypatch.setattr("skdmi.containers.chunk_size", lambda m: 3)
     with singular as caught:
         report = RefinedInverter().report(A)
     assert len(caught) == 1

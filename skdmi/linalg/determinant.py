@@ -22,7 +22,7 @@ _UNDERFLOW = 2.0**-500
 _LARGEST_INVERSE, _LARGEST_FACTOR = 2.0**300, 2.0**200
 """Entries beyond these would multiply what underflow takes away, and nothing is proved."""
 _LOOSE = 2.0**-47
-"""An error beside the rounding of the logarithm that is worth a closer look."""
+"""An error beside that of the logarithm, and twice its rounding, that is worth a closer look."""
 
 
 class Factors(NamedTuple):
@@ -141,14 +141,15 @@ def slogdet(A: Tensor) -> LogDeterminant:
     scaled, rows, columns = equilibrate(torch.where(is_lacking[:, None, None], identity_like(A64), A64))
     factors = _factor(scaled)
     correction = _correct(factors)
-    loose = ~(correction.error <= _LOOSE)
-    if loose.any():
-        closer = _look_closer(Factors(*(field[loose] for field in factors)))
-        better = ~(correction.error[loose] <= closer.error)
-        for known, found in zip(correction, closer, strict=True):
-            known[loose] = torch.where(better, found, known[loose])
     exponent = rows.sum(dim=-1, dtype=torch.int64) + columns.sum(dim=-1, dtype=torch.int64)
     sign, log_abs_det, bound = _finish(factors, correction, exponent)
+    loose = ~(correction.error <= _LOOSE + 2 * _UNIT * log_abs_det.abs())
+    if loose.any():
+        factors = Factors(*(field[loose] for field in factors))
+        closer = _finish(factors, _look_closer(factors), exponent[loose])
+        better = ~(bound[loose] <= closer.log_abs_det_bound)
+        for known, found in zip((sign, log_abs_det, bound), closer, strict=True):
+            known[loose] = torch.where(better & closer.log_abs_det_bound.isfinite(), found, known[loose])
     sign[is_lacking] = log_abs_det[is_lacking] = torch.nan
     bound[is_lacking] = torch.inf
     return LogDeterminant(sign.reshape(shape), log_abs_det.reshape(shape), bound.reshape(shape))
@@ -158,22 +159,76 @@ def _factor(A: Tensor) -> Factors:
     """Eliminate with partial pivoting, a stack (n, m, m)."""
     LU, pivots, _ = torch.linalg.lu_factor_ex(A)
     P, L, U = torch.lu_unpack(LU, pivots)
-    order = P.argmax(dim=-2, keepdim=True).mT
     n_exchanges = (pivots != torch.arange(1, A.shape[-1] + 1, device=A.device)).sum(dim=-1)
-    return Factors(A.gather(-2, order.expand_as(A)), L, U, 1.0 - 2.0 * (n_exchanges % 2))
+    return Factors(P.mT @ A, L, U, 1.0 - 2.0 * (n_exchanges % 2))
 
 
 def _correct(factors: Factors, uncertain: Tensor | None = None) -> Correction:
     """Return the correction to first order; the matrix itself may be uncertain by so much, entry by entry."""
-    A, L, U, _ = factors
-    X, B = _inverse(factors)
-    G, dG = _difference(A, L, U, n_parts=2)
-    value, error = _trace(X, B, G, dG)
+    m = factors.U.shape[-1]
+    X, rows, phi = _inverse(factors)
+    G, beside = _defect(factors)
+    X_size = X.abs()
+    g = rounded_up(G.abs().sum(dim=-1, keepdim=True) + m * beside, m)
+    k = X_size @ g + rows * (phi * _total(g))
+    error = _second(k) + rows.amax(dim=-2, keepdim=True) * (phi * _total(g))
+    error = error + (m * m + 6) * _UNIT * _total(k) + beside * _total(rows)
     if uncertain is not None:
-        error = error + _trace(X, B, torch.zeros_like(G), uncertain)[1]
-    is_small = (X.abs().amax(dim=(-2, -1)) < _LARGEST_INVERSE) & (U.abs().amax(dim=(-2, -1)) < _LARGEST_FACTOR)
-    error = torch.where(is_small & error.isfinite(), error, torch.inf)
+        g = uncertain.sum(dim=-1, keepdim=True)
+        error = error + _second(X_size @ g + rows * (phi * _total(g)))
+        error = error + phi * _total(uncertain @ rows) + (X_size * uncertain.mT).sum(dim=(-2, -1), keepdim=True)
+    largest = (X_size.amax(dim=(-2, -1)) < _LARGEST_INVERSE) & (factors.U.abs().amax(dim=(-2, -1)) < _LARGEST_FACTOR)
+    error = rounded_up(error, m * m).squeeze((-2, -1)) + _UNDERFLOW
+    error = torch.where(largest & error.isfinite(), error, torch.inf)
+    value = (X * G.mT).sum(dim=(-2, -1))
     return Correction(torch.where(value.isfinite(), value, 0.0), error, torch.ones_like(value))
+
+
+def _total(v: Tensor) -> Tensor:
+    """Return the sum of every vector, (n, m, 1) to (n, 1, 1)."""
+    return v.sum(dim=-2, keepdim=True)
+
+
+def _second(k: Tensor) -> Tensor:
+    """Return a bound on all but the first term of ``log det(I - K)``, (n, 1, 1), infinite where there is none."""
+    k = rounded_up(k, 2 * k.shape[-2])
+    tau = k.amax(dim=-2, keepdim=True)
+    return torch.where(tau < 1, _total(k * k) / (2 * (1 - tau)), torch.inf)
+
+
+def _solve(L: Tensor, U: Tensor) -> Tensor:
+    """Return ``U^-1 L^-1``; where a pivot is zero, it is not finite."""
+    X = torch.linalg.solve_triangular(L, identity_like(L).expand_as(L), upper=False, unitriangular=True)
+    return torch.linalg.solve_triangular(U, X, upper=True)
+
+
+def _inverse(factors: Factors) -> tuple[Tensor, Tensor, Tensor]:
+    """Return X, its absolute row sums x, and phi: ``|A^-1 - X| <= phi x e^T``; infinite or NaN where there is none."""
+    A, L, U, _ = factors
+    m = A.shape[-1]
+    X = _solve(L, U)
+    rows = X.abs().sum(dim=-1, keepdim=True)
+    largest = A.abs().amax(dim=(-2, -1), keepdim=True)
+    rho = residual(A, X).abs_().sum(dim=-1, keepdim=True).amax(dim=-2, keepdim=True)
+    rho = rounded_up(rho + (m + 3) * _UNIT * (1 + largest * _total(rows)) + m * _UNDERFLOW, m)
+    return X, rounded_up(rows, m), rounded_up(_geometric(rho, rho), m)
+
+
+def _defect(factors: Factors) -> tuple[Tensor, Tensor]:
+    """Return G and b, (n, 1, 1), with ``|A - L U - G| <= 3 u |G| + b``; infinite or NaN where there is none.
+
+    L is split, and so is U, at one place for all entries of a matrix, which suffices where that is equilibrated.
+    """
+    A, L, U, _ = factors
+    m, n_bits = A.shape[-1], _bits(A.shape[-1])
+    L_size, U_size = L.abs(), U.abs()
+    power = _power_above(U_size.amax(dim=(-2, -1), keepdim=True))
+    L_lead, U_lead = _leading(L, _magnet(torch.full_like(power, 2.0), n_bits)), _leading(U, _magnet(power, n_bits))
+    G = (A - L_lead @ U_lead) - (L_lead @ (U - U_lead) + (L - L_lead) @ U)
+    row = L_size.sum(dim=-1, keepdim=True).amax(dim=-2, keepdim=True) + m * 2.0**-n_bits
+    column = U_size.sum(dim=-2, keepdim=True).amax(dim=-1, keepdim=True)
+    beside = rounded_up((m + 6) * _UNIT * 2.0**-n_bits * (row * power / 2 + column) + _UNDERFLOW, m)
+    return G, torch.where(L_size.amax(dim=(-2, -1), keepdim=True) <= 1 + 2.0**-40, beside, torch.inf)
 
 
 def _look_closer(factors: Factors) -> Correction:
@@ -197,28 +252,8 @@ def _look_closer(factors: Factors) -> Correction:
     )
 
 
-def _solve(L: Tensor, U: Tensor) -> Tensor:
-    """Return ``U^-1 L^-1``; where a pivot is zero, it is not finite."""
-    X = torch.linalg.solve_triangular(L, identity_like(L).expand_as(L), upper=False, unitriangular=True)
-    return torch.linalg.solve_triangular(U, X, upper=True)
-
-
-def _inverse(factors: Factors) -> tuple[Tensor, Tensor]:
-    """Return ``X`` and ``B >= |A^-1 - X|``, infinite or NaN where there is none, by one product."""
-    A, L, U, _ = factors
-    m = A.shape[-1]
-    X = _solve(L, U)
-    R, A_size, X_size = residual(A, X).abs_(), A.abs(), X.abs()
-    h, row_sums = (m + 3) * _UNIT, X_size.sum(dim=-1, keepdim=True)
-    rho = R.sum(dim=-1, keepdim=True) + h * (1 + A_size @ row_sums) + m * _UNDERFLOW
-    largest = A_size.amax(dim=(-2, -1), keepdim=True)
-    s = R.amax(dim=-2, keepdim=True) + h * (1 + largest * X_size.sum(dim=-2, keepdim=True)) + _UNDERFLOW
-    return X, rounded_up(row_sums * _geometric(rho, s), 3 * m)
-
-
 def _geometric(rho: Tensor, s: Tensor) -> Tensor:
-    """Return ``s / (1 - rho)`` with the largest of the row sums rho, ``(n, m, 1)`` and ``(n, 1, m)``."""
-    rho = rounded_up(rho, rho.shape[-2]).amax(dim=-2, keepdim=True)
+    """Return ``s / (1 - rho)``, infinite where that diverges."""
     return torch.where(rho < 1, s / (1 - rho), torch.inf)
 
 
@@ -231,19 +266,9 @@ def _inverse_to_the_last_bit(A: Tensor, X: Tensor) -> tuple[Tensor, Tensor]:
     R, dR = _difference(identity_like(A), A, X, n_parts=3)
     E, X_size = R.abs() + dR, X.abs()
     W = (X @ R).abs() + X_size @ (dR + (m + 2) * _UNIT * R.abs()) + _UNDERFLOW
-    s = _geometric(E.sum(dim=-1, keepdim=True), E.amax(dim=-2, keepdim=True))
+    rho = rounded_up(E.sum(dim=-1, keepdim=True), m).amax(dim=-2, keepdim=True)
+    s = _geometric(rho, E.amax(dim=-2, keepdim=True))
     return X, rounded_up(W + W.sum(dim=-1, keepdim=True) * s, 4 * m)
-
-
-def _trace(X: Tensor, B: Tensor, G: Tensor, dG: Tensor) -> tuple[Tensor, Tensor]:
-    r"""Return ``tr(X G)`` and a bound on ``|log det(I - K) + tr(X G)|``, infinite or NaN where there is none."""
-    m = X.shape[-1]
-    X_size, G_size = X.abs(), G.abs() + dG
-    k = rounded_up((X_size + B) @ G_size.sum(dim=-1, keepdim=True), 2 * m).squeeze(-1)
-    tau = k.amax(dim=-1)
-    second = torch.where(tau < 1, (k * k).sum(dim=-1) / (2 * (1 - tau)), torch.inf)
-    first = (B * G_size.mT + X_size * (dG + (m * m + 2) * _UNIT * G.abs()).mT).sum(dim=(-2, -1))
-    return (X * G.mT).sum(dim=(-2, -1)), rounded_up(first + second, m * m) + _UNDERFLOW
 
 
 def _difference(C: Tensor, A: Tensor, B: Tensor, n_parts: int) -> tuple[Tensor, Tensor]:
@@ -279,16 +304,34 @@ def _two_difference(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 def _split(A: Tensor, n_parts: int, dim: int) -> list[Tensor]:
     """Split A, along rows or columns, into parts of so few bits that products of two are exact, and a rest."""
-    n_bits = (53 - math.ceil(math.log2(max(A.shape[-1], 2)))) // 2
-    largest = A.abs().amax(dim=dim, keepdim=True)
-    exponent = torch.frexp(torch.where(largest < _LARGEST_INVERSE, largest, 1.0)).exponent.clamp_min(-600)
-    magnet = 1.5 * power_of_two(exponent + (52 - n_bits), torch.float64)
+    n_bits = _bits(A.shape[-1])
+    magnet = _magnet(_power_above(A.abs().amax(dim=dim, keepdim=True)), n_bits)
     parts, rest = [], A
     for _ in range(n_parts - 1):
-        leading = (rest + magnet) - magnet
+        leading = _leading(rest, magnet)
         parts.append(leading)
         rest, magnet = rest - leading, magnet * 2.0**-n_bits
     return [*parts, rest]
+
+
+def _bits(m: int) -> int:
+    """Return of how many bits parts may be, for products of m terms to be exact."""
+    return (53 - math.ceil(math.log2(max(m, 2)))) // 2
+
+
+def _power_above(largest: Tensor) -> Tensor:
+    """Return a power of two above numbers, from ``2^-600`` to ``2^300``; what is beyond is found elsewhere."""
+    exponent = torch.frexp(torch.where(largest < _LARGEST_INVERSE, largest, 1.0)).exponent
+    return power_of_two(exponent.clamp_min(-600), torch.float64)
+
+
+def _magnet(power: Tensor, n_bits: int) -> Tensor:
+    """Return what draws so many bits, below a power of two, out of a number that is added."""
+    return power * (1.5 * 2.0 ** (52 - n_bits))
+
+
+def _leading(A: Tensor, magnet: Tensor) -> Tensor:
+    return (A + magnet) - magnet
 
 
 def _finish(factors: Factors, correction: Correction, scale: Tensor) -> LogDeterminant:

@@ -125,6 +125,15 @@ def export_a_family(names):
     assert names["finished"].stdout.endswith("torch is imported: False\n")
 
 
+def audit(names):
+    silent = {name: report.counts()["wrong and silent"] for name, report in names["alone"].items()}
+    assert min(silent.values()) > 0
+    assert silent["chunk kernel"] > 5
+    assert all(report.counts()["wrong and silent"] == 0 for report in names["certified"].values())
+    numpys = [names[part]["numpy.linalg.inv"].counts()["right"] for part in ("alone", "certified")]
+    assert numpys[1] > numpys[0]
+
+
 CLAIMS = [
     train_and_invert,
     grid_search,
@@ -139,6 +148,7 @@ CLAIMS = [
     memorising_against_generating,
     learn_a_family,
     export_a_family,
+    audit,
 ]
 
 

@@ -52,7 +52,8 @@ def slogdet(A: Any) -> LogDeterminant:
     -------
     LogDeterminant
         A named tuple ``(sign, log_abs_det, log_abs_det_bound)``, each float64 of shape (...), in the container and, for
-        a tensor, on the device of A. The logarithm is the natural one. The bound is infinite where nothing is proved:
+        a tensor, on the device of A, or the CPU where that has no float64. The logarithm is the natural one. The bound
+        is infinite where nothing is proved:
 
         - With a pivot of zero, sign and logarithm are 0 and -inf, as numpy has them.
         - Of a matrix that is not finite, both are NaN.
@@ -121,7 +122,7 @@ def slogdet_of(A: Any) -> LogDeterminant:
     stack = computable(A.detach() if A.is_floating_point() else A.detach().double())
     if is_for_routes(stack):
         return LogDeterminant(*(torch.as_tensor(field) for field in _of_array(to_numpy(stack.contiguous()))))
-    return LogDeterminant(*(field.to(A.device) for field in _by_reference(stack, _ENTRIES_ELSEWHERE)))
+    return _by_reference(stack, _ENTRIES_ELSEWHERE)
 
 
 def _of_array(A: np.ndarray) -> LogDeterminant:

@@ -60,34 +60,34 @@ def slogdet(A: Tensor) -> LogDeterminant:
        \log|\det A'| = \sum_i \log|u_{ii}| + \operatorname{tr} K + \sum_{k \ge 2} \operatorname{tr} K^k / k
 
     since :math:`L U = P A' (I - K)` and :math:`-\log \det(I - K) = \sum_k \operatorname{tr} K^k / k`, if some norm
-    :math:`\tau` of K is below 1. G is known up to dG, :math:`(P A')^{-1}` up to B, entry by entry, and by Schur's
-    inequality with the row sums :math:`k = |K| e`
+    :math:`\tau` of K is below 1. With G known up to dG, :math:`(P A')^{-1}` up to B, entry by entry, and row sums
+    :math:`|K| e \le k`, by Schur's inequality
 
     .. math:: \left| \log|\det A'| - \sum_i \log|u_{ii}| - \operatorname{tr}(X G) \right| \le
        \frac{k^T k}{2 (1 - \tau)} + \sum_{ij} B_{ij} (|G| + dG)_{ji} + \sum_{ij} |X|_{ij}\, dG_{ji}, \quad
-       k \le (|X| + B)(|G| + dG)\, e, \quad \tau = \max_i k_i.
+       k = (|X| + B)(|G| + dG)\, e, \quad \tau = \max_i k_i.
 
     **Sign.** Every eigenvalue of K is smaller than 1, so :math:`\det(I - t K)` is not zero for t from 0 to 1, and
     positive, as it is for t = 0: the sign of :math:`\det P A'` is that of the pivots.
 
-    **Inverse.** :math:`(P A')^{-1} - X = X R (I - R)^{-1}` with :math:`R = I - P A' X`. If :math:`|R| \le E`,
-    :math:`\rho = \|E\|_\infty < 1` and :math:`s_j = \max_i E_{ij}`, then :math:`E^k \le \rho^{k-1} e s^T`, therefore
-    :math:`B = |X| e s^T / (1 - \rho)`. E is the residual and :math:`(m + 3) u (I + |P A'| |X|)`, which bounds its
+    **Inverse.** :math:`(P A')^{-1} - X = X R (I - R)^{-1}` with :math:`R = I - P A' X`. If :math:`|R| \le E` and
+    :math:`\rho = \|E\|_\infty < 1`, no entry of :math:`E + E^2 + \dots` exceeds :math:`\phi = \rho / (1 - \rho)`, so
+    that :math:`B = \phi\, |X| e e^T`. E is the residual and :math:`(m + 3) u (I + |P A'| |X|)`, which bounds its
     rounding.
 
-    **Defect.** L is split by rows, U by columns, so that the product of the leading parts is exact [1]_; all else is
-    :math:`2^{-24}` times smaller, and so is its rounding.
+    **Defect.** L and U are split, so that the product of the leading parts is exact [1]_; all else is about
+    :math:`2^{24}` times smaller, and so is its rounding.
 
     **Logarithm.** Mantissas of pivots are multiplied in twice the precision, exponents, those of :math:`D_1` and
     :math:`D_2` included, are added as integers n: one logarithm of a number between :math:`2^{-1/2}` and
     :math:`2^{1/2}` is taken, and n times log 2 in two parts is added. The bound is about
     :math:`u\,|\log|\det A|| + 2 u`, if A is not ill-conditioned.
 
-    **A closer look.** Where that bound is loose, X is made exact to about its last bit, its residual is formed in
-    thrice the precision, which gives :math:`B = W + W e s^T / (1 - \rho)` with :math:`W \ge |X R|`, and so is G. Then K
-    is known entry by entry, and the logarithm of :math:`\det(I - K)` is found as above, as that of a well-conditioned
-    matrix, whatever the norm of K is. So bounds near :math:`10^{-14}` are reached at condition numbers of
-    :math:`10^{16}`.
+    **A closer look.** Where that bound is loose, X is made exact to about its last bit, and its residual is formed in
+    thrice the precision: with :math:`s_j = \max_i E_{ij}`, :math:`E^k \le \rho^{k-1} e s^T`, therefore
+    :math:`B = W + W e s^T / (1 - \rho)` with :math:`W \ge |X R|`. So is G. Then K is known entry by entry, and the
+    logarithm of :math:`\det(I - K)` is found as above, as that of a well-conditioned matrix, whatever the norm of K is.
+    So bounds near :math:`10^{-13}` are reached at condition numbers of :math:`10^{16}`.
 
     Parameters
     ----------
@@ -160,7 +160,7 @@ def _factor(A: Tensor) -> Factors:
     LU, pivots, _ = torch.linalg.lu_factor_ex(A)
     P, L, U = torch.lu_unpack(LU, pivots)
     n_exchanges = (pivots != torch.arange(1, A.shape[-1] + 1, device=A.device)).sum(dim=-1)
-    return Factors(P.mT @ A, L, U, 1.0 - 2.0 * (n_exchanges % 2))
+    return Factors(P.mT @ A, L.contiguous(), U.contiguous(), 1.0 - 2.0 * (n_exchanges % 2))
 
 
 def _correct(factors: Factors, uncertain: Tensor | None = None) -> Correction:
@@ -199,7 +199,7 @@ def _second(k: Tensor) -> Tensor:
 def _solve(L: Tensor, U: Tensor) -> Tensor:
     """Return ``U^-1 L^-1``; where a pivot is zero, it is not finite."""
     X = torch.linalg.solve_triangular(L, identity_like(L).expand_as(L), upper=False, unitriangular=True)
-    return torch.linalg.solve_triangular(U, X, upper=True)
+    return torch.linalg.solve_triangular(U, X, upper=True).contiguous()
 
 
 def _inverse(factors: Factors) -> tuple[Tensor, Tensor, Tensor]:

@@ -32,7 +32,8 @@ class CertificateReport:
     condition_lower, condition_upper : ndarray
         Proved bounds on the condition number :math:`\|A\|_1 \|A^{-1}\|_1`: NaN and infinity where uncertified.
     robust : ndarray of bool
-        Whether every matrix that rounds to A, entry by entry in the dtype of A, is proved to be nonsingular, too.
+        Whether every matrix within a unit roundoff of A, :math:`|b_{ij} - a_{ij}| \le u |a_{ij}|` in the dtype of A, is
+        proved to be nonsingular, too: all that rounds to A, where nothing underflows.
     entry_bound : array of shape (..., m, m) or None
         With ``tight``: proved upper bounds on :math:`|X - A^{-1}|`, entry by entry, in the container of X; infinite
         where uncertified.

@@ -117,7 +117,7 @@ def _check_group(arrays, task, rooms, first, count):
     if task.is_tight:
         _judge_tightly(arrays, task, rooms, units, inside & balanced, first, count)
     else:
-        _judge(arrays, task, rooms, units, inside & balanced, first, count)
+        _judge(arrays, task, rooms, units, inside, balanced, first, count)
 
 
 @njit(**OPTIONS)
@@ -140,7 +140,7 @@ def _sums(rooms, m):
 
 
 @njit(**OPTIONS)
-def _judge(arrays, task, rooms, units, inside, first, count):
+def _judge(arrays, task, rooms, units, inside, balanced, first, count):
     """Prove by norms, as the kernel that inverts does."""
     m, A, X, R, sums = task.m, rooms.A, rooms.X, rooms.R, _sums(rooms, task.m)
     one = splat(A, 1.0)
@@ -149,7 +149,7 @@ def _judge(arrays, task, rooms, units, inside, first, count):
     room = Room(_vector(rooms, 17, m), _vector(rooms, 18, m), _vector(rooms, 19, m), _vector(rooms, 20, m))
     proof = prove(A, X, R, right, norms, sums, units, room, task.unit, m)
     nonsingular, certified = proof.rho_of_A < one, proof.rho < one
-    inside = inside | (nonsingular & (proof.error_bound <= splat(A, LOOSE)))
+    inside = inside & (balanced | (nonsingular & (proof.error_bound <= splat(A, LOOSE))))
     status = _status(nonsingular, certified, inside, one)
     bound = select(nonsingular, proof.error_bound, splat(A, float("nan")))
     _write(arrays, task, rooms, units, norms, (status, bound, square_root(right[1]), proof.rho_of_A), first, count)
@@ -174,6 +174,7 @@ def _judge_tightly(arrays, task, rooms, units, inside, first, count):
     if task.refines:
         found = refine(A, X, rooms.low, rooms.R, step, rest, rows, sums.a, sums.ax, units, task.unit, m)
         close = found.is_close
+        norms = measure(A, X, units, sums, m)
         for entry in range(m * m):
             store(rest, entry, absolute(load(rooms.low, entry)) + load(rest, entry))
     else:

@@ -33,7 +33,8 @@ class Certificate(NamedTuple):
     """What is proved of each matrix A of a stack and its computed inverse X; every field has shape (...)."""
 
     certified: Tensor
-    """bool: A is nonsingular, and so is every matrix that rounds to it, entry by entry, in the dtype of A."""
+    """bool: A is nonsingular, and so is every matrix within a unit roundoff u of it, ``|b - a| <= u |a|`` entry by entry,
+    as those are that round to it in the dtype of A where nothing underflows."""
     rho: Tensor
     """An upper bound on ``||D (I - A X) D^-1||`` in the spectral or the maximum row sum norm, where D are the powers of
     two on the rows of the equilibrated A. Below 1 where certified."""
@@ -62,8 +63,9 @@ def certify(A: Tensor, X: Tensor) -> Certificate:
 
     With :math:`g = h = (m + 3)\, 2^{-53}`, in exact arithmetic :math:`|D_1 (I - A X) D_1^{-1}| \le E_h`: h covers the
     rounding of the product and of the difference [2]_. So :math:`\rho_h < 1` proves A nonsingular [1]_; a matrix whose
-    stored bits are singular cannot pass, whatever X is. With :math:`g = h + u` the same holds of every matrix that
-    rounds to A, entry by entry: that is what *certified* means. E is never formed; its products with vectors suffice.
+    stored bits are singular cannot pass, whatever X is. With :math:`g = h + u` the same holds of every matrix B
+    with :math:`|B - A| \le u |A|`, so of all that round to A unless entries underflow: that is what *certified* means. E
+    is never formed; its products with vectors suffice.
 
     **Error.** Since :math:`A^{-1} - X = A^{-1} (I - A X)`, the relative error is at most
     :math:`\|I - A X\|_2 \le \|D_1^{-1} E_h D_1\|_2`, bounded likewise. Where that is of no use, because rows lie in

@@ -159,11 +159,12 @@ def refine_tightly(
     """
     check_square("A", A)
     check_square("X", X)
-    A64 = double(A)
+    m = A.shape[-1]
+    A64, X64 = (double(T).reshape(-1, m, m) for T in (A, X))
     equilibrated = equilibrate(A64)
     scaled, rows, columns = equilibrated
     unit = torch.finfo(A.dtype).eps / 2
-    start = scale_both(double(X), -columns, -rows)
+    start = scale_both(X64, -columns, -rows)
     if invert is not None and (absent := missing(start)).any():
         start = start.index_put((absent,), invert(scaled[absent]))
     start = torch.where(missing(start)[..., None, None], 0.0, start)
@@ -181,7 +182,10 @@ def refine_tightly(
     Z = scale_both(inverse, -columns, -rows)
     distance = (pair.high - Z).abs() + pair.low.abs()
     R, _ = bounded_residual(scaled, Z)
-    return _conclude(A64, inverse, _rounded_up(distance + pair.bound), pair.rho, pair.rho_of_all, R, equilibrated)
+    found = _conclude(A64, inverse, _rounded_up(distance + pair.bound), pair.rho, pair.rho_of_all, R, equilibrated)
+    certificate = Certificate(*(field.reshape(A.shape[:-2]) for field in found.certificate))
+    stacks = (stack.reshape(A.shape) for stack in (found.inverse, found.entry_bound))
+    return TightCertificate(*stacks, certificate, found.residual_norm.reshape(A.shape[:-2]))
 
 
 class _Pair(NamedTuple):

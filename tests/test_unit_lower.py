@@ -12,7 +12,7 @@ from torch.func import grad, hessian, jacfwd, jacrev, jvp, vmap
 from torch.linalg import matrix_norm
 
 from skdmi.linalg import unit_lower_inverse
-from skdmi.linalg.unit_lower import LARGEST_BLOCK, SUBSTITUTED, diagonal_blocks
+from skdmi.linalg.unit_lower import climb, diagonal_blocks
 from skdmi.linalg.unit_lower_certificate import certify_unit_lower
 from tests.tensors import DTYPES, assert_equal, property_test, seeds, stack_of
 
@@ -25,7 +25,7 @@ def rungs(request, monkeypatch):
     """Let small matrices climb, too, as they do on a device without fast substitution."""
     if request.param == "blocks of 4":
         monkeypatch.setattr("skdmi.linalg.unit_lower.LARGEST_BLOCK", 4)
-        monkeypatch.setattr("skdmi.linalg.unit_lower.SUBSTITUTED", dict.fromkeys(SUBSTITUTED, 0))
+        monkeypatch.setattr("skdmi.linalg.unit_lower.SUBSTITUTED", 0)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -155,6 +155,13 @@ def test_settings_weaken_nothing(m, setting, rungs):
 def test_refuses_what_is_no_real_square_matrix(A):
     with pytest.raises(ValueError, match="Expected A of"):
         unit_lower_inverse(A)
+
+
+@pytest.mark.parametrize("largest_block", [1, 2, 7, 32, 1000])
+def test_every_ladder_leads_to_the_inverse(largest_block):
+    for m in (1, 2, 5, 31, 33, 64, 70):
+        A = unit_lower(3, m, size=0.2)
+        torch.testing.assert_close(climb(A, largest_block), substituted(A))
 
 
 def test_diagonal_blocks_are_views():
@@ -460,7 +467,3 @@ def test_the_attack_has_teeth(monkeypatch):
 
     monkeypatch.setattr(module, "certify_unit_lower", trusting)
     assert module.attack(6000, seed=1).false > 0
-
-
-def test_constants_fit():
-    assert all(size >= LARGEST_BLOCK for size in SUBSTITUTED.values())

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from benchmarks.lib.timing import in_turn
 from skdmi.linalg import unit_lower_inverse
+from skdmi.linalg.unit_lower import LARGEST_BLOCK, climb
 from skdmi.linalg.unit_lower_certificate import certify_unit_lower
 
 SIZES = (16, 64, 128)
@@ -18,8 +19,10 @@ N_ENTRIES = 2**20
 INVERSE = "torch.linalg.inv"
 SUBSTITUTION = "torch.linalg.solve_triangular"
 NEUMANN = "Neumann doubling"
-LADDER = "skdmi.linalg.unit_lower_inverse"
-CERTIFIED = "the same and its certificate"
+LADDER = "ladder from blocks of 32"
+OURS = "skdmi.linalg.unit_lower_inverse"
+CERTIFIED_LADDER = "ladder and its certificate"
+CERTIFIED = "unit_lower_inverse and its certificate"
 
 
 def independent(generator: torch.Generator, n: int, chunk: int) -> Tensor:
@@ -94,7 +97,9 @@ METHODS: dict[str, Callable[[Tensor], Any]] = {
     INVERSE: torch.linalg.inv,
     SUBSTITUTION: substitution,
     NEUMANN: neumann_doubling,
-    LADDER: unit_lower_inverse,
+    LADDER: partial(climb, largest_block=LARGEST_BLOCK),
+    OURS: unit_lower_inverse,
+    CERTIFIED_LADDER: lambda A: certify_unit_lower(A, climb(A, largest_block=LARGEST_BLOCK)),
     CERTIFIED: lambda A: certify_unit_lower(A, unit_lower_inverse(A)),
 }
 
@@ -125,7 +130,7 @@ def accuracy(chunk: int, keys: str, *, n: int = 100, seed: int = 0) -> dict[str,
     A = make_chunks(keys, n, chunk, seed=seed)
     exact = substitution(A.double())
     found = {}
-    for name in (INVERSE, SUBSTITUTION, NEUMANN, LADDER):
+    for name in (INVERSE, SUBSTITUTION, NEUMANN, LADDER, OURS):
         X = METHODS[name](A).tril(-1) + torch.eye(chunk)
         certificate = certify_unit_lower(A, X)
         error = torch.linalg.matrix_norm(X.double() - exact) / torch.linalg.matrix_norm(exact)

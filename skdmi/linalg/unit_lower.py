@@ -13,7 +13,7 @@ from skdmi.validation import check_square
 
 LARGEST_BLOCK = 32
 """Up to this size the first diagonal blocks are inverted by substitution (measured: 16 and 64 are slower)."""
-SUBSTITUTED = {torch.float32: 64, torch.float64: 256}
+SUBSTITUTED = 512
 """Up to this m a processor substitutes in whole matrices as fast as it climbs, or faster (measured)."""
 CHUNK_BYTES = 2**19
 """On a processor so many bytes of matrices are worked on at a time, which stay in its cache (measured)."""
@@ -29,8 +29,8 @@ def unit_lower_inverse(A: Tensor) -> Tensor:
 
     which is :math:`X \leftarrow X - X S X`, with S the blocks below the diagonal of that rung, but for products with
     zeros [1]_. Blocks of up to 32 are inverted by substitution; above, every rung is two products of all pairs of all
-    matrices: :math:`2 \lceil \log_2 (m / 32) \rceil` in all. On a CPU matrices of up to m = 64, in float64 256, are one
-    block: there substitution alone is faster. Unlike the doubling of the Neumann series,
+    matrices: :math:`2 \lceil \log_2 (m / 32) \rceil` in all. On a CPU matrices of up to m = 512
+    are one block: there substitution alone is faster. Unlike the doubling of the Neumann series,
     :math:`(I + N)(I + N^2)(I + N^4) \cdots` with :math:`N = I - A`, it forms no power of N, whose entries may exceed
     those of the inverse by many orders; the error of X is that of substitution by blocks [2]_.
 
@@ -76,7 +76,7 @@ def unit_lower_inverse(A: Tensor) -> Tensor:
         return A.clone()
     stack = A.flatten(0, -3) if A.ndim > 2 else A.unsqueeze(0)
     in_range = stack if A.dtype in (torch.float32, torch.float64) else stack.float()
-    X = _UnitLowerInverse.apply(in_range, _climb) if _is_differentiated(A) else _climb(in_range)
+    X = _UnitLowerInverse.apply(in_range, climb) if _is_differentiated(A) else climb(in_range)
     return X.reshape(A.shape).to(A.dtype)
 
 
@@ -126,13 +126,28 @@ class _UnitLowerInverse(_ExactGradient):
         return _UnitLowerInverse.apply(A.flatten(0, 1), solve).unflatten(0, A.shape[:2]), 0
 
 
-def _climb(A: Tensor) -> Tensor:
-    """Return the inverses of ``(n_matrices, m, m)``, in float32 or float64."""
+def climb(A: Tensor, largest_block: int | None = None) -> Tensor:
+    """Return the inverses of ``(n_matrices, m, m)``, in float32 or float64, from blocks up to the size that is fastest.
+
+    Parameters
+    ----------
+    A : Tensor of shape (n_matrices, m, m)
+    largest_block : int, optional
+        Of those that are inverted by substitution, instead.
+
+    Examples
+    --------
+    >>> A = torch.tensor([[[1.0, 0.0], [2.0, 1.0]]])
+    >>> climb(A, largest_block=1)
+    tensor([[[ 1.,  0.],
+             [-2.,  1.]]])
+    """
     if A.dtype == torch.float32 and A.device.type != "mps" and not float32_products_are_plain():
-        return _climb(A.double()).float()
+        return climb(A.double(), largest_block).float()
     n_matrices, m, _ = A.shape
-    largest_block = max(LARGEST_BLOCK, SUBSTITUTED[A.dtype]) if A.is_cpu else LARGEST_BLOCK
-    n_rungs = 0 if m <= largest_block else (-(-m // LARGEST_BLOCK) - 1).bit_length()
+    if largest_block is None:
+        largest_block = SUBSTITUTED if A.is_cpu and m <= SUBSTITUTED else LARGEST_BLOCK
+    n_rungs = max(0, (-(-m // largest_block) - 1).bit_length())
     block = -(-m // 2**n_rungs)
     size = block << n_rungs
     n_at_a_time = min(n_matrices, at_a_time(A, size))

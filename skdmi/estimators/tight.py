@@ -52,7 +52,7 @@ def _rounded(X: np.ndarray, dtype: Any, bound: np.ndarray, error_bound: np.ndarr
         bound += np.abs(rounded - X)
         bound *= 1 + 2.0**-50
         q = np.linalg.norm(bound, axis=(1, 2)) / np.linalg.norm(rounded.astype(np.float64), axis=(1, 2))
-        q *= 1 + m * m * 2.0**-49
+        q = q * (1 + m * m * 2.0**-49) + 2.0**-400
         np.copyto(error_bound, np.where(q < 1, q / (1 - q) * (1 + 2.0**-50), np.inf), where=~np.isnan(error_bound))
     return rounded
 

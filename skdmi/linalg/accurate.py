@@ -1,11 +1,10 @@
 """Beyond the working precision: residuals of products that are exact, and inverses that are right to their last bit."""
 
-import math
-
 import torch
 from torch import Tensor
 from torch.linalg import matrix_norm
 
+from skdmi.linalg.doubled import count_bits, split, two_sum
 from skdmi.linalg.residuals import residual
 
 _UNIT = 2.0**-53
@@ -38,28 +37,18 @@ def accurate_residual(A: Tensor, X: Tensor, n_parts: int = 3) -> Tensor:
     >>> accurate_residual(A, 1 / A).item() == 2.0**-54
     True
     """
-    n_bits = (52 - math.ceil(math.log2(A.shape[-1]))) // 2
-    A_1, A_rest = _split(A, n_bits, dim=-1)
-    X_1, X_rest = _split(X, n_bits, dim=-2)
+    n_bits = count_bits(A.shape[-1])
+    A_1, A_rest = split(A, n_bits, dim=-1)
+    X_1, X_rest = split(X, n_bits, dim=-2)
     if n_parts == 2:
         return residual(A_1, X_1) - (A_1 @ X_rest + A_rest @ X)
-    A_2, A_3 = _split(A_rest, n_bits, dim=-1)
-    X_2, X_3 = _split(X_rest, n_bits, dim=-2)
+    A_2, A_3 = split(A_rest, n_bits, dim=-1)
+    X_2, X_3 = split(X_rest, n_bits, dim=-2)
     R, error = residual(A_1, X_1), A_1 @ X_3 + A_2 @ X_rest + A_3 @ X
     for exact in (A_1 @ X_2, A_2 @ X_1):
-        difference = R - exact
-        subtracted = R - difference
-        error = error - ((R - (difference + subtracted)) + (subtracted - exact))
-        R = difference
+        R, rounding = two_sum(R, -exact)
+        error = error - rounding
     return R - error
-
-
-def _split(A: Tensor, n_bits: int, dim: int) -> tuple[Tensor, Tensor]:
-    """Return the leading bits, multiples of ``2^-n_bits`` times the power of two above the largest, and the rest."""
-    largest = A.abs().amax(dim=dim, keepdim=True)
-    magnet = torch.ldexp(torch.full_like(largest, 1.5), torch.frexp(largest).exponent + (52 - n_bits))
-    leading = (A + magnet) - magnet
-    return leading, A - leading
 
 
 def correct(A: Tensor, X: Tensor, *, thoroughly: bool = True) -> tuple[Tensor, int]:

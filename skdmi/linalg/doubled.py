@@ -72,9 +72,9 @@ def bounded_residual(A: Tensor, X: Tensor, low: Tensor | None = None) -> tuple[T
        R = I - A_1 X_1 - A_1 X_2 - A_2 X_1 - A_2 X_2 - ((A_1 + A_2) X_3 + A_3 X + A\, X_{low})
 
     where the first two parts of rows of A and of columns of X have so few bits that the first four products are exact
-    in any order of summation [1]_. They are added with their errors [2]_. With :math:`|A_3| \le 2^{-2 n}
-    \alpha e^T` and :math:`|X_3| \le 2^{-2 n} e \beta^T`, :math:`\alpha` and :math:`\beta` the powers of two above the
-    largest entries of rows and columns, the rounding of the last bracket is at most :math:`(m + 6) u` times its terms.
+    in any order of summation [1]_. They are added with their errors [2]_. The rounding of the last bracket is at most
+    :math:`(m + 6) u` times its terms, :math:`|A_1 + A_2||X_3| + |A_3||X| + |A||X_{low}|`, which are about
+    :math:`2^{-48}` of :math:`|A||X|`.
 
     Parameters
     ----------
@@ -123,8 +123,9 @@ def _sum_of_parts(
     for exact in products if beside is None else (beside.expand_as(high), *products):
         high, error = two_sum(high, exact)
         rest, size = rest + error, size + error.abs()
-    last = (A_1 + A_2) @ X_3 + A_3 @ X
-    terms = A.abs() @ X_3.abs() + A_3.abs() @ X.abs()
+    A_12 = A_1 + A_2
+    last = A_12 @ X_3 + A_3 @ X
+    terms = A_12.abs() @ X_3.abs() + A_3.abs() @ X.abs()
     if low is not None:
         last = last + A @ low
         terms = terms + A.abs() @ low.abs()

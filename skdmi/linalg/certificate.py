@@ -64,8 +64,8 @@ def certify(A: Tensor, X: Tensor) -> Certificate:
     With :math:`g = h = (m + 3)\, 2^{-53}`, in exact arithmetic :math:`|D_1 (I - A X) D_1^{-1}| \le E_h`: h covers the
     rounding of the product and of the difference [2]_. So :math:`\rho_h < 1` proves A nonsingular [1]_; a matrix whose
     stored bits are singular cannot pass, whatever X is. With :math:`g = h + u` the same holds of every matrix B
-    with :math:`|B - A| \le u |A|`, so of all that round to A unless entries underflow: that is what *certified* means. E
-    is never formed; its products with vectors suffice.
+    with :math:`|B - A| \le u |A|`, so of all that round to A unless entries underflow: that is what *certified* means.
+    E is never formed; its products with vectors suffice.
 
     **Error.** Since :math:`A^{-1} - X = A^{-1} (I - A X)`, the relative error is at most
     :math:`\|I - A X\|_2 \le \|D_1^{-1} E_h D_1\|_2`, bounded likewise. Where that is of no use, because rows lie in

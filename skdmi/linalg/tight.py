@@ -182,10 +182,11 @@ def refine_tightly(
     Z = scale_both(inverse, -columns, -rows)
     distance = (pair.high - Z).abs() + pair.low.abs()
     R, _ = bounded_residual(scaled, Z)
-    found = _conclude(A64, inverse, _rounded_up(distance + pair.bound), pair.rho, pair.rho_of_all, R, equilibrated)
-    certificate = Certificate(*(field.reshape(A.shape[:-2]) for field in found.certificate))
-    stacks = (stack.reshape(A.shape) for stack in (found.inverse, found.entry_bound))
-    return TightCertificate(*stacks, certificate, found.residual_norm.reshape(A.shape[:-2]))
+    bound = _rounded_up(distance + pair.bound)
+    known = _conclude(A64, inverse, bound, pair.rho, pair.rho_of_all, R, equilibrated)
+    certificate = Certificate(*(field.reshape(A.shape[:-2]) for field in known.certificate))
+    stacks = (stack.reshape(A.shape) for stack in (known.inverse, known.entry_bound))
+    return TightCertificate(*stacks, certificate, known.residual_norm.reshape(A.shape[:-2]))
 
 
 class _Pair(NamedTuple):

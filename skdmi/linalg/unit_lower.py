@@ -92,13 +92,13 @@ def float32_products_are_plain() -> bool:
         return False
 
 
-def at_a_time(A: Tensor, m: int) -> int:
-    """Return how many m x m matrices in the dtype of A to work on together: on a GPU all of them.
+def at_a_time(A: Tensor, m: int, n_bytes: int = CHUNK_BYTES) -> int:
+    """Return how many m x m matrices in the dtype of A to work on together: so many bytes, on a GPU all of them.
 
     >>> at_a_time(torch.zeros(10000, 1, 1), 64)
     32
     """
-    return max(1, CHUNK_BYTES // (m * m * A.element_size())) if A.is_cpu else max(1, len(A))
+    return max(1, n_bytes // (m * m * A.element_size())) if A.is_cpu else max(1, len(A))
 
 
 def _is_differentiated(A: Tensor) -> bool:

@@ -23,7 +23,9 @@ _LOOSE = 2.0**-7
 """Error bounds above this in float32 are sought anew in float64."""
 _LOOSE_FLOAT32, _LOOSE_FLOAT64 = 2.0**-14, 2.0**-26
 """Those above this in float64, of float32 and of float64 matrices, are sought anew in the units of the matrix."""
-_LARGEST_WHOLE = 96
+_CHUNK_BYTES = 2**20
+"""On a processor so many bytes of matrices are looked at together (measured)."""
+_SMALLEST_SPLIT = 64
 """From this m on, blocks that are zero are left out of products (measured)."""
 _SLACK = 2.0**-26
 """By so much E is enlarged before a system with it is solved, far more than the rounding of the solution."""
@@ -187,7 +189,7 @@ class _Look(NamedTuple):
 def _look(A: Tensor, X: Tensor, *, left: bool) -> _Look:
     """Return what the product tells in the dtype of A and X; the error bound is rho."""
     m, unit = A.shape[-1], torch.finfo(A.dtype).eps / 2
-    n = min(at_a_time(A, m), max(1, len(A)))
+    n = min(at_a_time(A, m, _CHUNK_BYTES), max(1, len(A)))
     sums, above = _Sums.of(A, n), A.new_ones(m, m).triu_(1).flatten()
     for k in range(0, len(A), n):
         sums.add(A[k : k + n], X[k : k + n], slice(k, k + n), above, left=left)
@@ -247,7 +249,7 @@ class _Sums(NamedTuple):
 
 def _write_residual_norms(A: Tensor, X: Tensor, norms: Tensor, spare: Tensor) -> None:
     """Write the Frobenius norms of the pieces of ``I - A X`` that are not zero, if A and X are lower triangular."""
-    half = A.shape[-1] // 2 if A.shape[-1] >= _LARGEST_WHOLE else 0
+    half = A.shape[-1] // 2 if A.shape[-1] >= _SMALLEST_SPLIT else 0
     pieces = [(A[:, half:, half:], X[:, half:, half:])]
     if half:
         pieces += [(A[:, :half, :half], X[:, :half, :half]), (A[:, half:], X[:, :, :half])]

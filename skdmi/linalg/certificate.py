@@ -33,8 +33,8 @@ class Certificate(NamedTuple):
     """What is proved of each matrix A of a stack and its computed inverse X; every field has shape (...)."""
 
     certified: Tensor
-    """bool: A is nonsingular, and so is every matrix within a unit roundoff u of it, ``|b - a| <= u |a|`` entry by entry,
-    as those are that round to it in the dtype of A where nothing underflows."""
+    """bool: A is nonsingular, and so is every matrix within a unit roundoff u of it, entry by entry,
+    ``|b - a| <= u |a|``, as those are that round to it in the dtype of A where nothing underflows."""
     rho: Tensor
     """An upper bound on ``||D (I - A X) D^-1||`` in the spectral or the maximum row sum norm, where D are the powers of
     two on the rows of the equilibrated A. Below 1 where certified."""

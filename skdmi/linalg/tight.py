@@ -159,12 +159,24 @@ def refine_tightly(
     """
     check_square("A", A)
     check_square("X", X)
-    m = A.shape[-1]
+    m, leading = A.shape[-1], A.shape[:-2]
     A64, X64 = (double(T).reshape(-1, m, m) for T in (A, X))
-    equilibrated = equilibrate(A64)
+    inverse, entry_bound, certificate, norm = _refined(A64, X64, invert, dtype, torch.finfo(A.dtype).eps / 2)
+    return TightCertificate(
+        inverse.reshape(A.shape),
+        entry_bound.reshape(A.shape),
+        Certificate(*(field.reshape(leading) for field in certificate)),
+        norm.reshape(leading),
+    )
+
+
+def _refined(
+    A: Tensor, X: Tensor, invert: Callable[[Tensor], Tensor] | None, dtype: torch.dtype | None, unit: float
+) -> TightCertificate:
+    """Return what :func:`refine_tightly` does, of stacks in float64."""
+    equilibrated = equilibrate(A)
     scaled, rows, columns = equilibrated
-    unit = torch.finfo(A.dtype).eps / 2
-    start = scale_both(X64, -columns, -rows)
+    start = scale_both(X, -columns, -rows)
     if invert is not None and (absent := missing(start)).any():
         start = start.index_put((absent,), invert(scaled[absent]))
     start = torch.where(missing(start)[..., None, None], 0.0, start)
@@ -182,11 +194,7 @@ def refine_tightly(
     Z = scale_both(inverse, -columns, -rows)
     distance = (pair.high - Z).abs() + pair.low.abs()
     R, _ = bounded_residual(scaled, Z)
-    bound = _rounded_up(distance + pair.bound)
-    known = _conclude(A64, inverse, bound, pair.rho, pair.rho_of_all, R, equilibrated)
-    certificate = Certificate(*(field.reshape(A.shape[:-2]) for field in known.certificate))
-    stacks = (stack.reshape(A.shape) for stack in (known.inverse, known.entry_bound))
-    return TightCertificate(*stacks, certificate, known.residual_norm.reshape(A.shape[:-2]))
+    return _conclude(A, inverse, _rounded_up(distance + pair.bound), pair.rho, pair.rho_of_all, R, equilibrated)
 
 
 class _Pair(NamedTuple):

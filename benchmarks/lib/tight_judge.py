@@ -208,7 +208,7 @@ class Truth:
             holds = condition * (1 + room) <= claims.condition_upper
             found["conditions"] = _unconfirmed(holds & (claims.condition_lower <= condition * (1 - room)))
         if claims.robust is not None:
-            reach = (np.abs(high.swapaxes(1, 2)) * _digits(self.A[index])[0] / 2).sum(axis=(1, 2))
+            reach = _unit(self.A) * (np.abs(high.swapaxes(1, 2)) * np.abs(self.A64[index])).sum(axis=(1, 2))
             found["robust"] = np.flatnonzero(claims.robust & ~(reach < 0.9)).tolist()
         return found
 
@@ -242,18 +242,10 @@ class Truth:
         return holds
 
     def _survives_rounding(self, k: int) -> bool:
-        """Return whether A stays nonsingular on the way to the matrix, within half a digit, that is nearest to not.
-
-        Entries that are zero or subnormal stay as they are.
-        """
+        """Return whether A stays nonsingular on the way to the worst of all matrices within a unit roundoff of it."""
         A, inverse = self.exact[k].matrix(), self.exact[k].inverse()
-        m = A.nrows()
-        above, below = _digits(self.A[k])
-        moves = []
-        for i, a in enumerate(A.entries()):
-            sign = -_sign(inverse[i % m, i // m])
-            step = (below if a * sign < 0 else above).flat[i]
-            moves.append(exactly(step) * sign * fmpq(1023, 2048))
+        m, unit = A.nrows(), exactly(_unit(self.A))
+        moves = [-unit * abs(a) * _sign(inverse[i % m, i // m]) for i, a in enumerate(A.entries())]
         return bool((A + fmpq_mat(m, m, moves)).det() * A.det() > 0)
 
 
@@ -266,13 +258,16 @@ def distance_at_most(X: np.ndarray, high: np.ndarray, low: np.ndarray) -> np.nda
     return rest * (1 + 2.0**-48) + (low != 0) * (np.abs(high) * 2.0**-104) + 2.0**-1060
 
 
-def _digits(A: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return how far the next numbers of either side are, away from zero and towards it; 0 where A is not normal."""
-    size = np.abs(A)
-    above, below = np.spacing(size), size - np.nextafter(size, 0 * size)
-    above = np.where(np.isfinite(above), above, below)
-    is_normal = size >= np.finfo(A.dtype).tiny
-    return (above * is_normal).astype(np.float64), (below * is_normal).astype(np.float64)
+def relative_errors(X: np.ndarray, high: np.ndarray, low: np.ndarray) -> np.ndarray:
+    """Return ``||X - high - low||_F / ||high||_F``, hardly rounded, whatever the scale; infinite where X is."""
+    with np.errstate(all="ignore"):
+        near, exponent = _near_one(np.abs(high))
+        distance = np.ldexp(np.abs((X - high) - low), -exponent)
+        return np.where(np.isfinite(X).all(axis=(1, 2)), _norm(distance) / _norm(near), np.inf)
+
+
+def _unit(A: np.ndarray) -> float:
+    return float(np.finfo(A.dtype).eps) / 2
 
 
 def _unconfirmed(holds: Any) -> list[int]:

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 import skdmi
+from skdmi.lanes.checks import CHECK
 
 HEAVY = ("onnx", "onnxruntime", "torch", "matplotlib", "pandas", "dask", "sklearn", "skorch", "scipy", "numpy")
 
@@ -22,7 +23,8 @@ def test_import_imports_nothing_heavy():
 
 LIGHT = [
     *("arrays", "chunks", "exceptions", "figures", "kinds", "validation"),
-    *("estimators.policies", "estimators.report", "lanes.stack"),
+    *("estimators.certification", "estimators.policies", "estimators.report", "estimators.tight"),
+    *("lanes.checks", "lanes.stack", "datasets"),
 ]
 """All that the inverse of a numpy array needs where nothing goes wrong."""
 
@@ -55,6 +57,21 @@ print(*sys.modules)
 
 def test_arrays_are_read_and_singular_ones_named_without_torch():
     assert not {"torch", "sklearn", "scipy.sparse", "pandas", "numpy.ma"} & set(run(READ_AND_WARN).split())
+
+
+@pytest.mark.parametrize("tight", [False, True])
+def test_ordinary_stacks_are_certified_without_torch(tight):
+    if not CHECK.is_ready():
+        pytest.skip(f"There is no kernel here: {CHECK.trouble}")
+    program = f"""
+import sys
+import numpy as np
+import skdmi
+A = np.random.default_rng(0).normal(size=(50, 4, 4))
+assert skdmi.certify(A, skdmi.inv(A, tight={tight}), tight={tight}).certified.all()
+print(*sys.modules)
+"""
+    assert not {"torch", "sklearn", "scipy", "pandas"} & set(run(program).split())
 
 
 @pytest.mark.slow

@@ -15,7 +15,9 @@ ALONE = 512
 """The largest m for which one thread here is faster than several of LAPACK's."""
 _EQUILIBRATE, _ELIMINATE, _MEASURE, _RIGHT, _LEFT, _BALANCE, _FINISH = range(7)
 _N_FIGURES, _N_VECTORS, _BLOCK_ROWS, _BLOCK, _TILE_COLUMNS, _PANEL = 16, 11, 192, 192 * 192, 3, 96
-"""As in :mod:`skdmi.lanes.large`, :mod:`skdmi.lanes.blocks` and :mod:`skdmi.lanes.panels`."""
+_DIAGONALS = 5
+"""As in :mod:`skdmi.lanes.large`, :mod:`skdmi.lanes.blocks` and :mod:`skdmi.lanes.panels`. The first vectors are the
+diagonals of D1, D2, their inverses, and I."""
 _KEPT = local()
 
 
@@ -47,7 +49,7 @@ class CompiledPasses:
     What is found of a matrix is overwritten by that of the next.
     """
 
-    estimated, sides = 160, 1.1
+    estimated, sides, factored = 160, 1.1, 256
 
     def __init__(self, m: int) -> None:
         lanes = count_lanes()
@@ -58,7 +60,8 @@ class CompiledPasses:
         room = unaligned[-unaligned.ctypes.data % 64 // 8 :]
         self.m, self._figures = m, room[:_N_FIGURES]
         self._scaled, self._inverse = np.empty((1, m, m)), np.empty((1, m, m))
-        self._p, self._q = (room[None, _N_FIGURES + k * step :][:, :m] for k in range(2))
+        self._vectors = room[_N_FIGURES : _N_FIGURES + _N_VECTORS * step].reshape(_N_VECTORS, step)
+        self._p, self._q = (self._vectors[k : k + 1, :m] for k in range(2))
         self._at_room, self._at_scaled, self._n_units = address(room), address(self._scaled), 1
         self._at_A = self._at_scaled
 
@@ -67,10 +70,35 @@ class CompiledPasses:
         double, single = addresses(A)
         LARGE(double, single, self._at_scaled, None, self._at_room, _EQUILIBRATE, single is not None, self.m)
         is_graded = bool(self._figures[11])
+        return self._take(A, is_graded), self._p, self._q, is_graded
+
+    def scale(self, A: np.ndarray, d: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool]:
+        """Return ``A' = D A D``, the diagonals, and whether d is given."""
+        diagonal = np.ones((1, self.m)) if d is None else d
+        self._vectors[:_DIAGONALS] = 0
+        self._vectors[:2, : self.m], self._vectors[2:4, : self.m], self._vectors[4, : self.m] = (
+            diagonal,
+            1 / diagonal,
+            1,
+        )
+        if d is not None:
+            np.multiply(A, d[:, :, None] * d[:, None, :], out=self._scaled)
+        elif A.dtype != np.float64:
+            self._scaled[...] = A
+        return self._take(A, d is not None), diagonal, diagonal, d is not None
+
+    def _take(self, A: np.ndarray, is_graded: bool) -> np.ndarray:
+        """Return A', from now on that of all passes: what was written, or A itself."""
+        double, single = addresses(A)
         self._n_units = 1 + is_graded
         is_scaled = is_graded or single is not None
         self._at_A = self._at_scaled if is_scaled else double
-        return self._scaled if is_scaled else A, self._p, self._q, is_graded
+        return self._scaled if is_scaled else A
+
+    def place(self, A: np.ndarray) -> np.ndarray:
+        """Return where eliminations write theirs."""
+        del A
+        return self._inverse
 
     def eliminate(self, A: np.ndarray) -> np.ndarray:
         """Return the inverse of A', not finite where a pivot is zero."""

@@ -6,7 +6,7 @@ import numpy as np
 from numpy import ndarray
 
 from skdmi.lapack.residuals import Sizes, measure, residual, squares_of
-from skdmi.lapack.scaling import BY_TERMS, Rooms, Scaled, Units, equilibrate, scale
+from skdmi.lapack.scaling import BY_TERMS, Rooms, Scaled, Units, equilibrate, unscale
 
 
 class Passes(Protocol):
@@ -16,9 +16,17 @@ class Passes(Protocol):
     """Beyond this size it is cheaper to estimate the left residual first."""
     sides: float
     """How many times as large as the right residual the left one is as a rule, both squared."""
+    factored: int
+    """From this size on factors of Cholesky gain on `eliminate` and on LAPACK's elimination."""
 
     def equilibrate(self, A: ndarray) -> tuple[ndarray, ndarray, ndarray, bool]:
         """Return the fields of `Scaled`."""
+
+    def scale(self, A: ndarray, d: ndarray | None) -> tuple[ndarray, ndarray, ndarray, bool]:
+        """Return the fields of `Scaled` where ``A' = D A D``, or A' is A."""
+
+    def place(self, A: ndarray) -> ndarray:
+        """Return where inverses of A' may be put, contiguous each."""
 
     def eliminate(self, A: ndarray) -> ndarray | None:
         """Return an inverse of A' that costs less than LAPACK's, to be tried first, if there is one."""
@@ -42,7 +50,7 @@ class Passes(Protocol):
 class NumpyPasses:
     """Passes in numpy, over as many members as there are rooms for."""
 
-    estimated, sides = 96, 3.0
+    estimated, sides, factored = 96, 3.0, 24
 
     def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms
@@ -52,6 +60,23 @@ class NumpyPasses:
         """Return the matrices scaled, and the scales."""
         self._scaled = equilibrate(A, self._rooms)
         return self._scaled
+
+    def scale(self, A: ndarray, d: ndarray | None) -> Scaled:
+        """Return the matrices scaled by d on either side; leave ``|A'|`` in the first room."""
+        ones = np.ones((1, A.shape[-1]))
+        if d is not None:
+            np.multiply(A, d[:, :, None] * d[:, None, :], out=self._rooms.A)
+        elif A.dtype != np.float64:
+            self._rooms.A[...] = A
+        B = A if d is None and A.dtype == np.float64 else self._rooms.A
+        np.abs(B, out=self._rooms.first)
+        scales = ones if d is None else d
+        self._scaled = Scaled(B, scales, scales, d is not None)
+        return self._scaled
+
+    def place(self, A: ndarray) -> ndarray:
+        """Return the room of inverses."""
+        return self._rooms.X
 
     def eliminate(self, A: ndarray) -> None:
         """Return nothing."""
@@ -87,6 +112,5 @@ class NumpyPasses:
 
     def finish(self, inverse: ndarray, X: ndarray) -> None:
         """Scale the inverse in place, and round it."""
-        if self._scaled.is_graded:
-            scale(inverse, self._scaled.q, self._scaled.p)
+        unscale(inverse, self._scaled)
         X[...] = inverse

@@ -114,6 +114,16 @@ def scale(A: ndarray, before: ndarray, after: ndarray) -> None:
     A *= after[:, None, :]
 
 
+def unscale(X: ndarray, scaled: Scaled) -> None:
+    """Bring X' to ``D2 X' D1`` in place; where D1 is D2 it stays symmetric to the bit, also where numbers underflow."""
+    if not scaled.is_graded:
+        return
+    if scaled.p is scaled.q:
+        X *= scaled.p[:, :, None] * scaled.p[:, None, :]
+    else:
+        scale(X, scaled.q, scaled.p)
+
+
 def find_units(scaled: Scaled) -> Units:
     """Return the `Units` of matrices, one row each where nothing was scaled."""
     _, p, q, is_graded = scaled

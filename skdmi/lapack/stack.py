@@ -9,11 +9,18 @@ from numpy import ndarray
 
 from skdmi.chunks import chunk_size
 from skdmi.figures import CERTIFIED, CONVERGED, LOOSE, NONSINGULAR, OUTSIDE, Figures
-from skdmi.lanes.parts import flushes
+from skdmi.lanes.parts import count_threads, flushes
+from skdmi.lapack.cholesky import (
+    WRAPPERS,
+    are_symmetric,
+    invert_symmetric,
+    may_be_positive_definite,
+    symmetric_scales,
+)
 from skdmi.lapack.passes import NumpyPasses, Passes
 from skdmi.lapack.proof import condition_interval, is_moderate, loosest, prove, rounded_bound
 from skdmi.lapack.residuals import UNIT, Sizes, estimate, is_explained, keeps_left, probes_that_decide
-from skdmi.lapack.scaling import ALONE, Rooms, Scaled, Units, find_units, scale
+from skdmi.lapack.scaling import ALONE, Rooms, Scaled, Units, find_units, scale, unscale
 
 SMALLEST = 24
 """The smallest m that passes of one matrix at a time are for."""
@@ -33,7 +40,10 @@ def invert(
     r"""Invert a stack into X by LAPACK and certify the members whose proof is cheap.
 
     Each matrix is equilibrated by powers of two, :math:`A' = D_1 A D_2`, inverted in float64, by passes that can do so
-    first and by LAPACK where their residuals are not what rounding explains, and judged by
+    first and by LAPACK where their residuals are not what rounding explains, and judged as below. One that is symmetric
+    to the bit, and large enough for that to gain, is scaled alike on both sides, by :math:`D_1 = D_2`, and inverted
+    first by its Cholesky factor: that inverse is symmetric to the bit, and its left residual is the transposed right
+    one. Where there is no factor, or the residual is not what rounding explains, it goes the way of all others.
 
     .. math:: R = I - A' X', \quad \rho = \|R\|_F + g\,(\sqrt m + \|A'\|_F \|X'\|_F), \quad
        \epsilon = \|D_1^{-1} R D_1\|_F + h\,(\sqrt m + \|D_1^{-1} A'\|_F \|X' D_1\|_F)
@@ -84,12 +94,57 @@ def invert(
     passes = passes_for(m) if passes_for is not None and m >= SMALLEST else None
     size = min(chunk_size(m, PART_ENTRIES) if m <= ALONE and passes is None else 1, n)
     rooms = Rooms.of(size if passes is None else 0, m)
+
+    def passes_over(n_members: int) -> Passes:
+        return passes or NumpyPasses(rooms.up_to(n_members))
+
     with np.errstate(all="ignore"):
+        factored = _to_factor(A[:n], (passes or NumpyPasses).factored)
         for first in range(0, n, max(size, 1)):
             part = slice(first, first + size)
-            of_part = passes or NumpyPasses(rooms.up_to(min(size, n - first)))
-            _invert_part(A[part], X[part], of_part, tol, status[part], None if figures is None else figures[:, part])
+            arrays = _Arrays(A[part], X[part], status[part], None if figures is None else figures[:, part])
+            _invert_part(arrays, passes_over, tol, None if factored is None else factored[part])
     return Figures(status) if figures is None else Figures(status, *figures)
+
+
+def _to_factor(A: ndarray, smallest: int) -> ndarray | None:
+    """Return which members may be worth a Cholesky factor, or None.
+
+    Several threads of a second library beside those of numpy's are in each other's way.
+    """
+    m = A.shape[-1]
+    if m < smallest or (m > ALONE and count_threads() > 1):
+        return None
+    found = may_be_positive_definite(A)
+    count = np.count_nonzero(found)
+    return found if count and WRAPPERS.are_ready(count * _seconds_without(m)) else None
+
+
+def _seconds_without(m: int) -> float:
+    """Return what an inverse costs without a Cholesky factor, about."""
+    return 1e-5 + 1e-10 * m**3
+
+
+class _Arrays(NamedTuple):
+    """Members to invert, and where to write what is found of them."""
+
+    A: ndarray
+    X: ndarray
+    status: ndarray
+    figures: ndarray | None
+
+    def do(self, invert: Callable[["_Arrays"], ndarray], where: ndarray) -> ndarray:
+        """Let a function invert some members; return which members it has settled."""
+        if where.all():
+            return invert(self)
+        figures = None if self.figures is None else self.figures[:, where]
+        chosen = _Arrays(self.A[where], self.X[where], self.status[where], figures)
+        settled = np.zeros_like(where)
+        settled[where] = invert(chosen)
+        self.X[where], self.status[where] = chosen.X, chosen.status
+        if self.figures is not None:
+            self.figures[:, where] = chosen.figures
+        return settled
 
 
 class _Problem(NamedTuple):
@@ -104,51 +159,102 @@ class _Problem(NamedTuple):
 
 
 class _Judged(NamedTuple):
-    """What is found of inverses: whether a certificate is good enough, and both residuals explained."""
+    """What is found of inverses."""
 
     good: ndarray
+    """Whether a certificate is good enough."""
     explained: ndarray
+    """Whether it is, and both residuals are what rounding explains."""
+    as_it_is: ndarray
+    """Whether the right residual is no larger than those of LAPACK are."""
     sizes: Sizes
     rho: ndarray
     bound: ndarray
 
 
-def _invert_part(A: ndarray, X: ndarray, passes: Passes, tol: float, status: ndarray, figures: ndarray | None) -> None:
+def _invert_part(arrays: _Arrays, passes_over: Callable[[int], Passes], tol: float, factored: ndarray | None) -> None:
     """Invert and judge as many members as the cache holds."""
-    unit, tol, spare_bits = (2.0**-24, max(tol, 2.0**-30), 20) if A.dtype == np.float32 else (UNIT, tol, 0)
-    scaled = Scaled(*passes.equilibrate(A))
-    problem = _Problem(A, scaled, find_units(scaled), unit, tol, spare_bits)
-    inverse = passes.eliminate(scaled.A)
+    if factored is not None and factored.any():
+        factored &= are_symmetric(arrays.A)
+    if factored is None or not factored.any():
+        _eliminate(arrays, passes_over(len(arrays.A)), tol)
+        return
+    settled = arrays.do(lambda some: _factor(some, passes_over(len(some.A)), tol), factored)
+    if not settled.all():
+        arrays.do(lambda some: _eliminate(some, passes_over(len(some.A)), tol), ~settled)
+
+
+def _factor(arrays: _Arrays, passes: Passes, tol: float) -> ndarray:
+    """Invert symmetric members by Cholesky factors; return which of them are done with.
+
+    Where a certificate is not good enough although the residual is what it may be, another inverse has no better one.
+    """
+    A = arrays.A
+    problem = _pose(A, Scaled(*passes.scale(A, symmetric_scales(A))), tol)
+    inverse = invert_symmetric(problem.scaled.A, passes.place(A))
+    found = _judge(problem, inverse, passes, is_symmetric=True)
+    settled = found.explained | (found.as_it_is & ~found.good)
+    if settled.any():
+        _note(arrays, problem, inverse, passes, found, found.explained)
+    return settled
+
+
+def _eliminate(arrays: _Arrays, passes: Passes, tol: float) -> ndarray:
+    """Invert members by elimination; return that they are done with."""
+    problem = _pose(arrays.A, Scaled(*passes.equilibrate(arrays.A)), tol)
+    inverse = passes.eliminate(problem.scaled.A)
     found = None if inverse is None else _judge(problem, inverse, passes)
     if inverse is None or found is None or not found.explained.all():
-        inverse = passes.arrange(_inverse(scaled.A))
+        inverse = passes.arrange(_inverse(problem.scaled.A))
         found = _judge(problem, inverse, passes)
-    status[found.good if A.shape[-1] > ALONE else found.explained] = CERTIFIED | NONSINGULAR
+    _note(arrays, problem, inverse, passes, found, found.good if arrays.A.shape[-1] > ALONE else found.explained)
+    return np.ones(len(arrays.A), bool)
+
+
+def _pose(A: ndarray, scaled: Scaled, tol: float) -> _Problem:
+    """Return matrices with what is asked of their inverses."""
+    unit, tol, spare_bits = (2.0**-24, max(tol, 2.0**-30), 20) if A.dtype == np.float32 else (UNIT, tol, 0)
+    return _Problem(A, scaled, find_units(scaled), unit, tol, spare_bits)
+
+
+def _note(
+    arrays: _Arrays, problem: _Problem, inverse: ndarray, passes: Passes, found: _Judged, certified: ndarray
+) -> None:
+    """Write inverses, and what is found of them."""
+    _, X, status, figures = arrays
+    status[certified] = CERTIFIED | NONSINGULAR
     status[found.explained] |= CONVERGED
-    largest = (UNIT / unit) ** 2 / A.shape[-1]
+    largest = (UNIT / problem.unit) ** 2 / X.shape[-1]
     for squares in (found.sizes.right, found.sizes.left):
         if not squares.max() < largest:
             status[found.good & ~(squares < largest).all(axis=1)] |= LOOSE
-    if figures is None:
-        passes.finish(inverse, X)
-    else:
+    if figures is not None:
         figures[...] = _finish_with_figures(problem, inverse, passes, found, X)
+    elif problem.scaled.p is problem.scaled.q:
+        unscale(inverse, problem.scaled)
+        X[...] = inverse
+    else:
+        passes.finish(inverse, X)
 
 
-def _judge(problem: _Problem, X: ndarray, passes: Passes) -> _Judged:
-    """Measure inverses, and prove what can be proved of them."""
+def _judge(problem: _Problem, X: ndarray, passes: Passes, *, is_symmetric: bool = False) -> _Judged:
+    """Measure inverses, and prove what can be proved of them; of symmetric ones both residuals are of one size."""
     (A, scaled, units, unit, tol, spare_bits), m = problem, X.shape[-1]
     fields, right = passes.measure(scaled.A, X, units)
     sizes = Sizes(*fields)
     rho, bound = prove(right, sizes, unit, m)
     explained = is_explained(right, sizes.right, tol)
-    good = (rho < 1) & (bound <= loosest(m)) & is_explained(right, max(1, m / ALONE) * sizes.right, tol)
+    as_it_is = is_explained(right, max(1, m / ALONE) * sizes.right, tol)
+    good = (rho < 1) & (bound <= loosest(m)) & as_it_is
     good &= is_moderate(A, scaled, X, sizes, spare_bits, passes.is_balanced, good)
+    if is_symmetric:
+        explained &= good & is_explained(right, sizes.left, tol)
+        return _Judged(good, explained, as_it_is, sizes, rho, bound)
     n_probes = probes_that_decide(passes.sides * right, sizes.left, tol, m) if m > passes.estimated else 0
     measured = partial(passes.squares, scaled.A, X, units, is_left=True)
     estimated = partial(estimate, X, scaled.A, units.q, units.rq)
     explained = keeps_left(measured, estimated, n_probes, sizes.left, tol, explained & good)
-    return _Judged(good, explained, sizes, rho, bound)
+    return _Judged(good, explained, as_it_is, sizes, rho, bound)
 
 
 def _finish_with_figures(
@@ -156,8 +262,7 @@ def _finish_with_figures(
 ) -> tuple[ndarray, ...]:
     """Write what is returned, and say all that is known of it."""
     scaled, m, bound = problem.scaled, X.shape[-1], found.bound
-    if scaled.is_graded:
-        scale(inverse, scaled.q, scaled.p)
+    unscale(inverse, scaled)
     X[...] = inverse
     interval = condition_interval(found.sizes.condition, bound, found.rho, m)
     if X.dtype == np.float32:

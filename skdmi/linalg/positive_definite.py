@@ -166,8 +166,8 @@ def _missing_of_semidefinite(S: Tensor) -> Tensor:
     r"""Return t with ``S + t I`` positive semidefinite: a bound on ``||S - L L^T||_2``, infinite where there is no L.
 
     The entries of S, symmetric, are below 2. Those of :math:`E = (S - L_1 L_1^T) - (L_1 L_2^T + L_2 L^T)` are off by
-    at most :math:`2 u |E|` and :math:`(m + 5) u \sqrt m\, 2^{-23}`: of rows of L with squares below 5/2 in all, those of
-    :math:`L_1` are below 4, and :math:`|L_2| \le 2^{-26}`.
+    at most :math:`2 u |E|` and :math:`(m + 5) u \sqrt m\, 2^{-23}`: where the squares in a row of L have a sum
+    below 5/2, those of :math:`L_1` have one below 4, and :math:`|L_2| \le 2^{-26}`.
     """
     m = S.shape[-1]
     L = torch.linalg.cholesky_ex(S).L

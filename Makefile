@@ -49,10 +49,12 @@ tables: .venv/.installed-test ## print the tables of docs and README anew; QUICK
 	$(BIN)/python -m benchmarks.predecessor $(if $(QUICK),--quick) > build/tables/predecessor.txt
 	$(BIN)/python -m benchmarks.families $(if $(QUICK),--quick) --json build/tables/families.json --plot build/tables > build/tables/families.txt
 	$(BIN)/python -m benchmarks.export $(if $(QUICK),--quick) --json build/tables/export.json > build/tables/export.txt
+	$(BIN)/python -m benchmarks.certify $(if $(QUICK),--quick) --json build/tables/certify.json > build/tables/certify.txt
+	$(BIN)/python -m benchmarks.audit $(if $(QUICK),--quick) --json build/tables/audit.json > build/tables/audit.txt
 	set -e; for name in $(SPEED); do $(BIN)/python -m benchmarks.$$name $(if $(QUICK),--quick) --json build/tables/$$name.json > build/tables/$$name.txt; done
 	$(BIN)/python -m benchmarks.lib.speed_plots build/tables build/tables
 	$(BIN)/python -m benchmarks.lib.readme build/tables/accuracy.json README.md --output build/tables/README.md
-	$(if $(QUICK),,cp build/tables/*.txt docs/tables && cp build/tables/*.png docs/images && cp $(patsubst %,build/tables/%.json,$(SPEED) families export) benchmarks/results && cp build/tables/README.md README.md)
+	$(if $(QUICK),,cp build/tables/*.txt docs/tables && cp build/tables/*.png docs/images && cp $(patsubst %,build/tables/%.json,$(SPEED) families export certify audit) benchmarks/results && cp build/tables/README.md README.md)
 
 clean: ## remove all that was made
 	rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache docs/_build docs/auto_examples

@@ -13,6 +13,7 @@ import torch
 import skdmi
 from benchmarks import routes, throughput
 from benchmarks.calls import Call, calls_of, count_changes
+from benchmarks.lib.certify_tables import count_false
 from benchmarks.lib.families import FAMILIES as LEARNED
 from benchmarks.lib.families import off_family, rounding_floor
 from benchmarks.lib.family_plots import save_plots as save_family_plots
@@ -26,6 +27,8 @@ from benchmarks.lib.readme import BEGIN, CELLS, END, put, table
 from benchmarks.lib.records import load_records, save_records
 from benchmarks.lib.routes import only, working_routes
 from benchmarks.lib.speed_plots import save_plots
+from benchmarks.lib.tight_attack import DOORS, attack
+from benchmarks.lib.tight_judge import Claims, Truth, relative_errors
 from benchmarks.lib.timing import Spent, alternate, in_turn
 from scripts.train_pretrained import DEFAULTS, MODELS
 from skdmi import NeuralMatrixInverter
@@ -304,6 +307,55 @@ def test_the_script_of_exports_keeps_what_it_measured(tmp_path):
     judged = [row for row in figures if "false" in row]
     assert {row["part"] for row in judged} == {"shares", "families"}
     assert not sum(row["false"] for row in judged)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["certify", "audit"])
+def test_the_scripts_of_certificates_keep_what_they_found(name, tmp_path):
+    file = tmp_path / "figures.json"
+    command = [sys.executable, "-m", f"benchmarks.{name}", "--quick", "--json", str(file)]
+    printed = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+    machine, figures = load_records(file)
+    assert printed.startswith(spell(machine))
+    assert all(row["ns_quartiles"][0] <= row["ns"] <= row["ns_quartiles"][1] for row in figures if "ns" in row)
+    if name == "certify":
+        assert {row["part"] for row in figures} >= {"bounds", "reach", "costs", "chunks", "attacks"}
+        assert count_false([row for row in figures if row["part"] == "attacks"]) == 0
+    else:
+        assert {row["method"] for row in figures} >= {NUMPY, TORCH, "skdmi.inv"}
+
+
+@pytest.mark.parametrize("spoilt", [None, "entry_bound", "error_bound", "condition_upper", "condition_lower"])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_the_judge_of_certificates_tells_what_is_true_from_what_is_not(dtype, spoilt):
+    """By a hair either way: bounds are as large as what they bound, but for a part in 10^11."""
+    A = make_stack("well", 6, 3).astype(dtype)
+    truth = Truth(A)
+    X, more = truth.high * (1 + 2.0**-30), 1 + 1e-11
+    error = np.abs(X - truth.high - truth.low)
+    condition = np.linalg.norm(truth.A64, 1, axis=(1, 2)) * np.linalg.norm(truth.high, 1, axis=(1, 2))
+    claims = {
+        "error_bound": relative_errors(X, truth.high, truth.low) * more,
+        "entry_bound": error * more,
+        "condition_lower": condition / more,
+        "condition_upper": condition * more,
+    }
+    if spoilt is not None:
+        claims[spoilt] = claims[spoilt] * (more**2 if spoilt == "condition_lower" else more**-2)
+    counts, wrong = truth.judge(np.arange(6), Claims(X, np.ones(6, bool), **claims))
+    assert counts.violated == len(wrong) == (0 if spoilt is None else 6)
+
+
+def test_the_judge_of_certificates_knows_what_is_singular():
+    A = np.array([[[1.0, 2.0], [2.0, 4.0]], [[1.0, 2.0], [2.0, np.nextafter(4, 5)]]])
+    counts, wrong = Truth(A).judge(np.arange(2), Claims(np.zeros_like(A), np.ones(2, bool)))
+    assert (counts.singular, counts.false, wrong) == (1, 1, [0])
+
+
+def test_a_few_attacks_on_certificates_fail():
+    found = attack(1000)
+    assert set(found) == set(DOORS)
+    assert not any(counts.violated for counts in found.values())
 
 
 def test_figures_of_exports_in_the_docs_are_those_that_are_kept():

@@ -22,6 +22,7 @@ from skdmi.linalg.residuals import missing, residual
 from skdmi.linalg.scaling import equilibrate, scale_by_power_of_two, split_exponent
 from skdmi.linalg.tight import TightCertificate, certify_tightly, refine_tightly
 from skdmi.linalg.unit_lower import unit_lower_inverse
+from skdmi.linalg.unit_lower_certificate import UnitLowerCertificate, certify_unit_lower
 
 __all__ = [
     "Certificate",
@@ -30,10 +31,12 @@ __all__ = [
     "PositiveDefinite",
     "PseudoInverse",
     "TightCertificate",
+    "UnitLowerCertificate",
     "block_inverse",
     "certify",
     "certify_positive_definite",
     "certify_tightly",
+    "certify_unit_lower",
     "characteristic_inverse",
     "complex_to_real",
     "equilibrate",

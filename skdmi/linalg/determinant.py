@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from skdmi.lanes.determinants import LogDeterminant, Parts, log_determinant
-from skdmi.linalg.accurate import correct
 from skdmi.linalg.certificate import rounded_up
+from skdmi.linalg.doubled import bounded_difference, count_bits
 from skdmi.linalg.residuals import double, identity_like, missing, residual
 from skdmi.linalg.scaling import equilibrate, power_of_two
+from skdmi.linalg.tight import refine_tightly
 from skdmi.validation import check_square
 
 __all__ = ["LogDeterminant", "slogdet"]
@@ -220,7 +221,7 @@ def _defect(factors: Factors) -> tuple[Tensor, Tensor]:
     L is split, and so is U, at one place for all entries of a matrix, which suffices where that is equilibrated.
     """
     A, L, U, _ = factors
-    m, n_bits = A.shape[-1], _bits(A.shape[-1])
+    m, n_bits = A.shape[-1], count_bits(A.shape[-1])
     L_size, U_size = L.abs(), U.abs()
     power = _power_above(U_size.amax(dim=(-2, -1), keepdim=True))
     L_lead, U_lead = _leading(L, _magnet(torch.full_like(power, 2.0), n_bits)), _leading(U, _magnet(power, n_bits))
@@ -235,8 +236,9 @@ def _look_closer(factors: Factors) -> Correction:
     """Return the correction by the factors of ``I - K``, K entry by entry."""
     A, L, U, _ = factors
     m = A.shape[-1]
-    X, B = _inverse_to_the_last_bit(A, _solve(L, U))
-    G, dG = _difference(A, L, U, n_parts=3)
+    inverse = refine_tightly(A, _solve(L, U), lambda P: torch.linalg.inv_ex(P).inverse)
+    X, B = inverse.inverse, inverse.entry_bound
+    G, dG = bounded_difference(A, L, U)
     size = X.abs().amax(dim=(-2, -1)) + B.amax(dim=(-2, -1)) + U.abs().amax(dim=(-2, -1))
     lost = ~(size < _LARGEST_FACTOR)
     X, B, G, dG = (T.masked_fill(lost[:, None, None], 0.0) for T in (X, B, G, dG))
@@ -255,68 +257,6 @@ def _look_closer(factors: Factors) -> Correction:
 def _geometric(rho: Tensor, s: Tensor) -> Tensor:
     """Return ``s / (1 - rho)``, infinite where that diverges."""
     return torch.where(rho < 1, s / (1 - rho), torch.inf)
-
-
-def _inverse_to_the_last_bit(A: Tensor, X: Tensor) -> tuple[Tensor, Tensor]:
-    """Return X, corrected where that helps, and ``B >= |A^-1 - X|``, infinite or NaN where there is none."""
-    m = A.shape[-1]
-    X = torch.where(missing(X)[:, None, None], 0.0, X)
-    near = torch.linalg.matrix_norm(residual(A, X)) < 1
-    X[near] = correct(A[near], X[near])[0] if near.any() else X[near]
-    R, dR = _difference(identity_like(A), A, X, n_parts=3)
-    E, X_size = R.abs() + dR, X.abs()
-    W = (X @ R).abs() + X_size @ (dR + (m + 2) * _UNIT * R.abs()) + _UNDERFLOW
-    rho = rounded_up(E.sum(dim=-1, keepdim=True), m).amax(dim=-2, keepdim=True)
-    s = _geometric(rho, E.amax(dim=-2, keepdim=True))
-    return X, rounded_up(W + W.sum(dim=-1, keepdim=True) * s, 4 * m)
-
-
-def _difference(C: Tensor, A: Tensor, B: Tensor, n_parts: int) -> tuple[Tensor, Tensor]:
-    r"""Return D and dD with ``|C - A B - D| <= dD``, entry by entry, by splitting in two or three parts.
-
-    With ``A = A_1 + ... + A_p`` by rows, ``B = B_1 + ... + B_p`` by columns, of so few bits but for the last that their
-    products are exact in any order of summation; all other terms are ``2^-24``, or ``2^-48``, times smaller.
-    """
-    m = A.shape[-1]
-    *A_parts, A_rest = _split(A, n_parts, dim=-1)
-    *B_parts, B_rest = _split(B, n_parts, dim=-2)
-    hi, lo, size = C, torch.zeros_like(A), torch.zeros_like(A)
-    for A_i in A_parts:
-        for B_i in B_parts:
-            hi, error = _two_difference(hi, A_i @ B_i)
-            lo, size = lo + error, size + error.abs()
-    leading = A - A_rest
-    rest = leading @ B_rest + A_rest @ B
-    low = lo - rest
-    D = hi + low
-    dD = leading.abs().sum(dim=-1, keepdim=True) * B_rest.abs().amax(dim=-2, keepdim=True)
-    dD = dD + A_rest.abs().amax(dim=-1, keepdim=True) * B.abs().sum(dim=-2, keepdim=True)
-    dD = (m + 8) * dD + 8 * size + 2 * low.abs() + 2 * rest.abs() + 2 * D.abs()
-    return D, rounded_up(_UNIT * dD + _UNDERFLOW, m)
-
-
-def _two_difference(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the rounded difference and what rounding took from it, exactly."""
-    difference = a - b
-    subtracted = a - difference
-    return difference, (a - (difference + subtracted)) + (subtracted - b)
-
-
-def _split(A: Tensor, n_parts: int, dim: int) -> list[Tensor]:
-    """Split A, along rows or columns, into parts of so few bits that products of two are exact, and a rest."""
-    n_bits = _bits(A.shape[-1])
-    magnet = _magnet(_power_above(A.abs().amax(dim=dim, keepdim=True)), n_bits)
-    parts, rest = [], A
-    for _ in range(n_parts - 1):
-        leading = _leading(rest, magnet)
-        parts.append(leading)
-        rest, magnet = rest - leading, magnet * 2.0**-n_bits
-    return [*parts, rest]
-
-
-def _bits(m: int) -> int:
-    """Return of how many bits parts may be, for products of m terms to be exact."""
-    return (53 - math.ceil(math.log2(max(m, 2)))) // 2
 
 
 def _power_above(largest: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from skdmi.linalg.residuals import identity_like
 from skdmi.linalg.scaling import power_of_two
 
 UNIT = 2.0**-53
@@ -66,10 +67,23 @@ def accurate_product(A: Tensor, X: Tensor, low: Tensor | None = None) -> tuple[T
 
 
 def bounded_residual(A: Tensor, X: Tensor, low: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    r"""Return ``I - A (X + low)``, rounded once or nearly so, and an entrywise bound on its error.
+    """Return ``I - A (X + low)``, rounded once or nearly so, and an entrywise bound on its error.
+
+    See :func:`bounded_difference`; low has no more than about the last digit of X.
+
+    >>> A = torch.tensor([[3.0]], dtype=torch.float64)
+    >>> R, error = bounded_residual(A, 1 / A)
+    >>> R.item() == 2.0**-54, error.item() < 2.0**-95
+    (True, True)
+    """
+    return bounded_difference(identity_like(A), A, X, low)
+
+
+def bounded_difference(C: Tensor, A: Tensor, X: Tensor, low: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    r"""Return ``C - A (X + low)``, rounded once or nearly so, and an entrywise bound on its error: six products.
 
     .. math:: A = A_1 + A_2 + A_3, \quad X = X_1 + X_2 + X_3, \quad
-       R = I - A_1 X_1 - A_1 X_2 - A_2 X_1 - A_2 X_2 - ((A_1 + A_2) X_3 + A_3 X + A\, X_{low})
+       D = C - A_1 X_1 - A_1 X_2 - A_2 X_1 - A_2 X_2 - ((A_1 + A_2) X_3 + A_3 X + A\, X_{low})
 
     where the first two parts of rows of A and of columns of X have so few bits that the first four products are exact
     in any order of summation [1]_. They are added with their errors [2]_. The rounding of the last bracket is at most
@@ -78,13 +92,13 @@ def bounded_residual(A: Tensor, X: Tensor, low: Tensor | None = None) -> tuple[T
 
     Parameters
     ----------
-    A, X, low : Tensors of shape (..., m, m)
-        float64, no entry beyond ``2^100``; low has no more than about the last digit of X.
+    C, A, X, low : Tensors of shape (..., m, m)
+        float64, no entry beyond ``2^100``.
 
     Returns
     -------
-    R, error : Tensors of shape (..., m, m)
-        ``|I - A (X + low) - R| <= error``, also where subnormal numbers are flushed to zero.
+    D, error : Tensors of shape (..., m, m)
+        ``|C - A (X + low) - D| <= error``, also where subnormal numbers are flushed to zero.
 
     References
     ----------
@@ -94,16 +108,15 @@ def bounded_residual(A: Tensor, X: Tensor, low: Tensor | None = None) -> tuple[T
 
     Examples
     --------
-    >>> A = torch.tensor([[3.0]], dtype=torch.float64)
-    >>> R, error = bounded_residual(A, 1 / A)
-    >>> R.item() == 2.0**-54, error.item() < 2.0**-95
-    (True, True)
+    >>> A = torch.tensor([[1 + 2.0**-40]], dtype=torch.float64)
+    >>> bounded_difference(A, A, A)[0].item() == -(2.0**-40) - 2.0**-80
+    True
     """
     m = A.shape[-1]
-    (high, rest), size = _sum_of_parts(-A, X, low, torch.eye(m, dtype=A.dtype, device=A.device))
-    R = high + rest
-    error = size + UNIT * R.abs()
-    return R, error * (1 + (8 * m + 64) * UNIT) + UNDERFLOW
+    (high, rest), size = _sum_of_parts(-A, X, low, C)
+    D = high + rest
+    error = (size + UNIT * D.abs()) * (1 + (8 * m + 64) * UNIT)
+    return D, error + UNDERFLOW
 
 
 def _sum_of_parts(

@@ -33,13 +33,16 @@ WRAPPERS = Wrappers()
 
 
 def may_be_positive_definite(A: ndarray) -> ndarray:
-    """Return which members have a positive diagonal, and a first row that is the first column; m > 2.
+    """Return which members have a first row that is the first column, a positive diagonal, and so the first minors.
 
-    Two entries settle it of most that are not symmetric.
+    Two entries settle it of most that are not symmetric; m > 2.
     """
     found: ndarray = (A[:, 0, 1:3] == A[:, 1:3, 0]).all(axis=1)
     if found.any():
-        found[found] = (A[found, 0] == A[found, :, 0]).all(axis=1) & (np.einsum("nii->ni", A)[found] > 0).all(axis=1)
+        rows, diagonals = A[found, 0], np.einsum("nii->ni", A)[found]
+        are_first = (rows == A[found, :, 0]).all(axis=1) & (diagonals > 0).all(axis=1)
+        rows /= np.sqrt(diagonals)
+        found[found] = are_first & (np.abs(rows[:, 1:]) < rows[:, :1]).all(axis=1)
     return found
 
 

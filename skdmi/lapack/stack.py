@@ -192,6 +192,8 @@ def _factor(arrays: _Arrays, passes: Passes, tol: float) -> ndarray:
     A = arrays.A
     problem = _pose(A, Scaled(*passes.scale(A, symmetric_scales(A))), tol)
     inverse = invert_symmetric(problem.scaled.A, passes.place(A))
+    if np.isnan(inverse[:, 0, 0]).all():
+        return np.zeros(len(A), bool)
     found = _judge(problem, inverse, passes, is_symmetric=True)
     settled = found.explained | (found.as_it_is & ~found.good)
     if settled.any():

@@ -21,7 +21,7 @@ import torch
 
 import skdmi
 from benchmarks.lib import certify_tables as tables
-from benchmarks.lib import chunks, determinant_attack, tight_attack, unit_lower_attack
+from benchmarks.lib import chunks, determinant_attack, positive_definite_attack, tight_attack, unit_lower_attack
 from benchmarks.lib.machine import facts, spell, start_as_it_is
 from benchmarks.lib.records import Record, figures_parser, save_records
 from benchmarks.lib.tight_bounds import FAMILIES, bounds, reach
@@ -172,7 +172,7 @@ def attacks(n: int) -> list[Record]:
     found: dict[str, Record] = {
         "unit lower triangular": {"cases": lower.cases, "certified": lower.granted, "false": lower.false},
     }
-    for name, module in (("slogdet", determinant_attack),):
+    for name, module in (("slogdet", determinant_attack), ("positive definite", positive_definite_attack)):
         granted, false = module.attack(others)
         found[name] = {"cases": others, "certified": granted, "false": false}
     return rows + [{"part": "attacks", "kind": kind} | row for kind, row in found.items()]

@@ -47,13 +47,15 @@ ROUTES = (
         _serves_one_at_a_time,
         partial(_by_lapack, passes_for=passes.passes_for),
         f"from m = {lapack.SMALLEST} on, with a compiled kernel and, above {passes.ALONE}, one thread: one matrix at a "
-        "time, eliminated by blocks, by LAPACK what that leaves too inexact, and proved by one product",
+        "time, eliminated by blocks, by LAPACK what that leaves too inexact and, from m = 256 on, what is symmetric to "
+        "the bit and has a Cholesky factor, and proved by one product",
     ),
     Route(
         "lapack",
         lambda m, n_matrices: True,
         _by_lapack,
-        "all else: LAPACK in float64, and a proof by one product",
+        "all else: LAPACK in float64, from m = 24 on by Cholesky factors of what is symmetric to the bit and has one, "
+        "and a proof by one product",
     ),
 )
 """The first that serves is taken; ``benchmarks/routes.py`` prints the figures behind it."""

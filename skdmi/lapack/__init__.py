@@ -3,6 +3,7 @@
 What is cheap to prove is proved, by Frobenius norms. All else is left to the reference, :mod:`skdmi.linalg`.
 """
 
+from skdmi.lapack.check import check
 from skdmi.lapack.stack import SMALLEST, invert
 
-__all__ = ["SMALLEST", "invert"]
+__all__ = ["SMALLEST", "check", "invert"]

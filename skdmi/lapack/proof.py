@@ -57,6 +57,14 @@ def is_moderate(
     return moderate
 
 
+def are_in_range(scaled: Scaled) -> ndarray:
+    """Return whether scaling is exact enough, float64 members."""
+    if not scaled.is_graded:
+        return np.ones(len(scaled.A), bool)
+    inside, _ = _look_at_scales(scaled, np.ones(len(scaled.A)), 0)
+    return inside
+
+
 def _are_near(scales: ndarray) -> bool:
     """Return whether scales are so near to 1 and each other that nobody need look at them one by one."""
     lowest, highest = scales.min(), scales.max()

@@ -9,7 +9,7 @@ from skdmi.lanes.elimination import eliminate
 from skdmi.lanes.exchange import pack, unpack
 from skdmi.lanes.inverse import APART, condition_interval
 from skdmi.lanes.layout import equilibrate, relative, scale_back, transposition
-from skdmi.lanes.measures import Sums, Units, measure, squares
+from skdmi.lanes.measures import Units, measure, squares, sums_in
 from skdmi.lanes.tight import Rows, bound_step, error_bound, is_close, refine
 from skdmi.lanes.tiles import residual
 from skdmi.lanes.vectors import (
@@ -121,28 +121,9 @@ def _check_group(arrays, task, rooms, first, count):
 
 
 @njit(**OPTIONS)
-def _sums(rooms, m):
-    return Sums(
-        _vector(rooms, 4, m),
-        _vector(rooms, 5, m),
-        _vector(rooms, 6, m),
-        _vector(rooms, 7, m),
-        _vector(rooms, 8, m),
-        _vector(rooms, 9, m),
-        _vector(rooms, 10, m),
-        _vector(rooms, 11, m),
-        _vector(rooms, 12, m),
-        _vector(rooms, 13, m),
-        _vector(rooms, 14, m),
-        _vector(rooms, 15, m),
-        _vector(rooms, 16, m),
-    )
-
-
-@njit(**OPTIONS)
 def _judge(arrays, task, rooms, units, inside, balanced, first, count):
     """Prove by norms, as the kernel that inverts does."""
-    m, A, X, R, sums = task.m, rooms.A, rooms.X, rooms.R, _sums(rooms, task.m)
+    m, A, X, R, sums = task.m, rooms.A, rooms.X, rooms.R, sums_in(_vector(rooms, 4, task.m), task.m)
     one = splat(A, 1.0)
     residual(A, X, R, m)
     norms, right = measure(A, X, units, sums, m), squares(R, units.rp, units.p, m)
@@ -166,7 +147,14 @@ def _status(nonsingular, certified, inside, one):
 @njit(**OPTIONS)
 def _judge_tightly(arrays, task, rooms, units, inside, first, count):
     """Bound every entry, of the inverses read or of refined ones, and write those."""
-    m, A, X, step, rest, sums = task.m, rooms.A, rooms.X, rooms.step, rooms.rest, _sums(rooms, task.m)
+    m, A, X, step, rest, sums = (
+        task.m,
+        rooms.A,
+        rooms.X,
+        rooms.step,
+        rooms.rest,
+        sums_in(_vector(rooms, 4, task.m), task.m),
+    )
     zero, one = splat(A, 0.0), splat(A, 1.0)
     norms = measure(A, X, units, sums, m)
     rows = Rows(_vector(rooms, 17, m), _vector(rooms, 18, m), _vector(rooms, 19, m), _vector(rooms, 20, m))

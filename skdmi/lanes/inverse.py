@@ -10,13 +10,13 @@ from skdmi.lanes.elimination import eliminate
 from skdmi.lanes.exchange import pack, unpack
 from skdmi.lanes.layout import equilibrate, relative, scale_back, transposition
 from skdmi.lanes.measures import (
-    Sums,
     Units,
     is_explained,
     is_goal_below_one,
     leans_on_small_entries,
     measure,
     squares,
+    sums_in,
     widest,
 )
 from skdmi.lanes.tiles import multiply, residual
@@ -198,21 +198,7 @@ def _judge(arrays, task, rooms, units, inside, balanced, steps, first, count):
     """Measure, prove, and write the figures; what is in W is rounded to float32 if need be."""
     m, A, X, R, W = task.m, rooms.A, rooms.X, rooms.R, rooms.W
     zero, one = splat(A, 0.0), splat(A, 1.0)
-    sums = Sums(
-        _vector(rooms, 4, m),
-        _vector(rooms, 5, m),
-        _vector(rooms, 6, m),
-        _vector(rooms, 7, m),
-        _vector(rooms, 8, m),
-        _vector(rooms, 9, m),
-        _vector(rooms, 10, m),
-        _vector(rooms, 11, m),
-        _vector(rooms, 12, m),
-        _vector(rooms, 13, m),
-        _vector(rooms, 14, m),
-        _vector(rooms, 15, m),
-        _vector(rooms, 16, m),
-    )
+    sums = sums_in(_vector(rooms, 4, m), m)
     residual(A, X, R, m)
     norms = measure(A, X, units, sums, m)
     right = squares(R, units.rp, units.p, m)

@@ -4,7 +4,7 @@ from collections import namedtuple
 
 from numba import njit
 
-from skdmi.lanes.vectors import OPTIONS, absolute, fma, larger, load, select, splat, square_root, store
+from skdmi.lanes.vectors import OPTIONS, absolute, fma, larger, load, part, select, splat, square_root, store
 
 Units = namedtuple("Units", ["p", "rp", "q", "rq"])
 """Pointers to the powers of two of rows and columns, the largest 1, and to their reciprocals."""
@@ -14,6 +14,26 @@ Sums = namedtuple("Sums", ["a", "pa", "c", "pc", "x", "px", "xa", "pxa", "cx", "
 Norms = namedtuple("Norms", ["A", "X", "AX", "AX_unit", "A_one", "X_one"])
 """Frobenius norms of A and X; bounds on the spectral norms of ``|A||X|`` and ``D1^-1 |A||X| D1``; largest column sums
 of ``D1^-1 A D2^-1`` and ``D2 X D1``."""
+
+
+@njit(**OPTIONS)
+def sums_in(room, m):
+    """Return the `Sums`, which lie behind each other in a room."""
+    return Sums(
+        room,
+        part(room, m),
+        part(room, 2 * m),
+        part(room, 3 * m),
+        part(room, 4 * m),
+        part(room, 5 * m),
+        part(room, 6 * m),
+        part(room, 7 * m),
+        part(room, 8 * m),
+        part(room, 9 * m),
+        part(room, 10 * m),
+        part(room, 11 * m),
+        part(room, 12 * m),
+    )
 
 
 @njit(**OPTIONS)

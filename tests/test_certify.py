@@ -228,6 +228,66 @@ def test_structures_are_checked():
     assert np.isnan(negative.smallest_eigenvalue).all()
 
 
+@tightly_or_not
+def test_eigenvalue_bounds_hold_for_inverses_that_are_visibly_off(tight):
+    """A flat spectrum, and an X whose error is all in one direction: norms must not be confused."""
+    for m in (2, 5, 16):
+        A = np.diag(np.r_[1.0, np.full(m - 1, 1.25)])
+        report = certify(A, np.diag(np.r_[0.875, np.full(m - 1, 0.8)]), tight=tight, structure="spd")
+        assert report.positive_definite
+        assert 0.5 < report.smallest_eigenvalue <= 1
+
+
+@tightly_or_not
+@pytest.mark.parametrize("structure", ["unit_lower", "spd"])
+def test_what_lacks_a_structure_is_named(structure, tight):
+    A, X = pair(n_matrices=3)
+    report = certify(A, X, structure=structure, tight=tight)
+    assert not report.structured.any()
+    assert "3 without the structure" in report.summary()
+    assert report.certified.all() == (structure == "spd")
+
+
+def test_a_certificate_says_how_close_an_inverse_is():
+    A = hilbert(13)[None]
+    report = certify(A, np.linalg.inv(A) * 3, tight=True)
+    assert not report.certified.any()
+    assert np.isinf(report.entry_bound).all()
+
+
+SPARSE = (
+    {
+        (0, 0): -720.9146481242319,
+        (0, 1): -1315704428803227.0,
+        (1, 2): -671.7391107795625,
+        (2, 2): 1.0728861814203902e-10,
+    }
+    | {(2, 3): 470634841260269.0, (3, 1): -4.346364885927071e-12, (4, 0): -3.467331279440347e27}
+    | {(4, 1): -4.0481693908579586e-20, (4, 2): 1.0198572245992196e-10, (4, 4): 1.2835961710707056e27},
+    {(0, 0): 2.399529666893965e74, (1, 1): 2.0607538768683622e-287, (1, 2): 1.0454128603175201e-187}
+    | {(2, 0): 1.8741227784527024e-160, (2, 1): -5.0572883502342604e-262},
+    {(0, 3): 1.0004796665447206e26, (0, 4): -0.21153819472075153, (1, 0): 2.045512585412984e-29}
+    | {(1, 3): 1.3821866150379587e-19, (2, 0): 9.260654688579164e27, (2, 2): 1.0682917975087902e-05}
+    | {(2, 4): -187774.54337871814, (3, 1): 1.698552794225622e-31, (3, 2): 3.3775293850911293e18}
+    | {(4, 2): 900172347162427.0},
+)
+
+
+@pytest.mark.parametrize("entries", SPARSE)
+def test_tight_is_never_worse_where_units_are_wild(entries):
+    m = 1 + max(max(place) for place in entries)
+    A = np.zeros((1, m, m))
+    for (i, j), value in entries.items():
+        A[0, i, j] = value
+    report = RefinedInverter(tight=True).report(A)
+    assert report.certified.all()
+    assert report.error_bound[0] < 1e-13
+    assert are_true(A, report.inverse, report.certified, report.error_bound, report.entry_bound)
+    X = correctly_rounded(exact_inverse(A[0]))[None]
+    plain, tight = (certify(A, X, tight=option).error_bound[0] for option in (False, True))
+    assert tight <= 1.5 * plain  # which sums in another order
+
+
 # The report
 
 
@@ -253,6 +313,11 @@ def test_reports_speak():
         (np.eye(2), np.eye(2) * 1j, {}, "[Cc]omplex"),
         (np.eye(2), np.eye(2), {"structure": "diagonal"}, "structure='diagonal'; expected one of None, 'unit_lower'"),
         (np.ones((2, 0, 0)), np.ones((2, 0, 0)), {}, "empty matrix"),
+        (np.eye(2), np.eye(2), {"tight": "very"}, "tight='very'; expected True or False"),
+        (np.eye(2), np.full((2, 2), 2**53 + 1), {}, "X holds numbers of int64 that float64 cannot hold"),
+        ([[2**60 + 1, 0], [0, 1]], np.eye(2), {}, "A holds numbers of int64"),
+        (torch.full((1, 1), -(2**53) - 1), torch.eye(1), {}, "A holds numbers of int64"),
+        ([[1, 2], [3]], np.eye(2), {}, "ragged"),
     ],
 )
 def test_what_cannot_be_checked_is_refused(A, X, options, message):

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from skdmi.arrays import as_array, as_contiguous, as_float_array, to_numpy
+from skdmi.arrays import as_array, as_contiguous, as_float_array, as_unrounded, to_numpy
 from skdmi.estimators.checking import Findings, check
 from skdmi.estimators.report import largest_of
 from skdmi.exceptions import name_indices
@@ -23,20 +23,24 @@ class CertificateReport:
     Attributes
     ----------
     certified : ndarray of bool
-        Whether it is proved that A, as it is stored, is nonsingular and X close to its inverse.
+        Whether it is proved that A, as it is stored, is nonsingular, and X as close to its inverse as ``error_bound``
+        says, which is finite.
     error_bound : ndarray
-        Proved upper bound on :math:`\|X - A^{-1}\|_F / \|A^{-1}\|_F`; NaN where uncertified, infinite where nothing is
-        known of the error. Without ``tight`` it holds for the spectral norms, too.
+        Proved upper bound on :math:`\|X - A^{-1}\|_F / \|A^{-1}\|_F`; NaN or infinite where uncertified. Without
+        ``tight`` it holds for the spectral norms, too.
     residual_norm, left_residual_norm : ndarray
-        :math:`\|I - A X\|_F` and :math:`\|I - X A\|_F`, as computed, no bounds; NaN where A or X is not finite.
+        :math:`\|I - A X\|_F` and :math:`\|I - X A\|_F`, as computed, no bounds; NaN where A, X or they are not finite.
     condition_lower, condition_upper : ndarray
         Proved bounds on the condition number :math:`\|A\|_1 \|A^{-1}\|_1`: NaN and infinity where uncertified.
     robust : ndarray of bool
         Whether every matrix within a unit roundoff of A, :math:`|b_{ij} - a_{ij}| \le u |a_{ij}|` in the dtype of A, is
-        proved to be nonsingular, too: all that rounds to A, where nothing underflows.
+        proved to be nonsingular, too: all that rounds to A, where nothing underflows. Half precision counts as the
+        float32 that it is read as.
     entry_bound : array of shape (..., m, m) or None
         With ``tight``: proved upper bounds on :math:`|X - A^{-1}|`, entry by entry, in the container of X; infinite
         where uncertified.
+    structured : ndarray of bool or None
+        With a ``structure``: whether A has it to the bit; of ``"spd"``, whether it is symmetric.
     positive_definite : ndarray of bool or None
         With ``structure="spd"``: whether A is proved to be symmetric and positive definite.
     smallest_eigenvalue : ndarray or None
@@ -51,6 +55,7 @@ class CertificateReport:
     condition_upper: np.ndarray
     robust: np.ndarray
     entry_bound: Any = None
+    structured: np.ndarray | None = None
     positive_definite: np.ndarray | None = None
     smallest_eigenvalue: np.ndarray | None = None
 
@@ -74,6 +79,8 @@ class CertificateReport:
         parts = [f"{np.count_nonzero(certified)} of {len(self)} certified"]
         if not certified.all():
             parts.append(f"not certified at index {name_indices(np.flatnonzero(~certified))}")
+        if self.structured is not None and not np.all(self.structured):
+            parts.append(f"{np.count_nonzero(~self.structured)} without the structure")
         if self.positive_definite is not None:
             parts.append(f"{np.count_nonzero(self.positive_definite)} proved positive definite")
         parts += largest_of({"residual norm": self.residual_norm, "error bound": self.error_bound})
@@ -121,8 +128,8 @@ def certify(A: Any, X: Any, *, tight: bool = False, structure: str | None = None
     ----------
     A, X : array-likes of shape (..., m, m)
         Matrices and what are said to be their inverses: numpy arrays, torch tensors on any device, dask arrays, or
-        nested lists; of float64, float32, or what these can hold. A member that is not finite is not certified, and
-        spoils no other.
+        nested lists; of float64, float32, or what these can hold, for a proof about rounded numbers would be none. A
+        member that is not finite is not certified, and spoils no other.
     tight : bool, default=False
         Whether to bound every entry, in about three times the time.
     structure : {None, "unit_lower", "spd"}, default=None
@@ -138,7 +145,8 @@ def certify(A: Any, X: Any, *, tight: bool = False, structure: str | None = None
     Raises
     ------
     ValueError
-        If A and X are not of one shape (..., m, m), are complex, or an argument is not allowed.
+        If A and X are not of one shape (..., m, m), are complex, or hold integers or long doubles that float64 cannot
+        hold; or if an argument is not allowed.
     TypeError
         If they are no arrays of real numbers.
 
@@ -172,14 +180,16 @@ def certify(A: Any, X: Any, *, tight: bool = False, structure: str | None = None
     array([[ True,  True],
            [ True,  True]])
     """
+    if not isinstance(tight, bool | np.bool_):
+        raise ValueError(f"tight={tight!r}; expected True or False.")
     if structure not in STRUCTURES:
         raise ValueError(f"structure={structure!r}; expected one of {', '.join(map(repr, STRUCTURES))}.")
     if is_dask(A) or is_dask(X):
-        return _certify_dask(A, X, bool(tight), structure)
+        return _certify_dask(A, X, tight, structure)
     A, X = (_read(T, name) for T, name in ((A, "A"), (X, "X")))
     _check_shapes(A, X)
     *leading, m, _ = A.shape
-    found = _find(A.reshape(-1, m, m), X.reshape(-1, m, m), bool(tight), structure)
+    found = _find(A.reshape(-1, m, m), X.reshape(-1, m, m), tight, structure)
     bound = found.entry_bound
     if bound is not None:
         bound = bound.reshape(A.shape)
@@ -191,8 +201,8 @@ def certify(A: Any, X: Any, *, tight: bool = False, structure: str | None = None
 def _read(T: Any, name: str) -> Any:
     """Return a tensor or a numpy array of float32 or float64, contiguous."""
     if not is_tensor(T):
-        return as_float_array(T, name=name, shape=_SHAPE)
-    T = as_array(T, name=name, shape=_SHAPE).detach()
+        return as_float_array(as_unrounded(T, name=name, shape=_SHAPE), name=name, shape=_SHAPE)
+    T = as_unrounded(as_array(T, name=name, shape=_SHAPE).detach().resolve_neg(), name=name)
     return T.double() if not T.is_floating_point() else T.float() if T.dtype.itemsize < 4 else T
 
 
@@ -259,10 +269,11 @@ def _certify_dask(A: Any, X: Any, tight: bool, structure: str | None) -> Certifi
     meta = np.empty((0,) * last)
     found = da.map_blocks(figures, A, X, dtype=float, drop_axis=[last], chunks=chunks, meta=meta).compute()
     known = dict(zip([name for name in names if name != "entry_bound"], np.moveaxis(found, -1, 0), strict=True))
-    is_spd = structure == "spd"
-    for name in ("certified", "robust", "positive_definite"):
+    for name in ("certified", "robust", "structured", "positive_definite"):
         known[name] = known[name].astype(bool)
-    if not is_spd:
+    if structure is None:
+        known["structured"] = None
+    if structure != "spd":
         known["positive_definite"] = known["smallest_eigenvalue"] = None
     entry_bound = da.map_blocks(bounds, A, X, dtype=float, meta=np.empty((0,) * A.ndim)) if tight else None
     return CertificateReport(**known, entry_bound=entry_bound)

@@ -13,7 +13,7 @@ class Findings(NamedTuple):
     """Arrays of shape (n_matrices,), but for the entry bounds; of a structure nobody named None."""
 
     certified: np.ndarray
-    """bool: A as it is stored is proved to be nonsingular, and X to be near its inverse."""
+    """bool: A as it is stored is proved to be nonsingular, and X to be as near its inverse as a finite bound says."""
     robust: np.ndarray
     """bool: so is every matrix that rounds to A."""
     error_bound: np.ndarray
@@ -22,6 +22,7 @@ class Findings(NamedTuple):
     condition_lower: np.ndarray
     condition_upper: np.ndarray
     entry_bound: np.ndarray | None = None
+    structured: np.ndarray | None = None
     positive_definite: np.ndarray | None = None
     smallest_eigenvalue: np.ndarray | None = None
 
@@ -45,9 +46,10 @@ def check(A: np.ndarray, X: np.ndarray, *, tight: bool, structure: str | None) -
         return _by_reference(A, X, tight, structure)
     bound = np.empty((n, m, m)) if tight else None
     found = checks.check(A, X, bound) if is_ready else lapack.check(A, X)
-    certified, robust = (found.status & NONSINGULAR) != 0, (found.status & CERTIFIED) != 0
+    certified = ((found.status & NONSINGULAR) != 0) & np.isfinite(found.error_bound)
+    robust = (found.status & CERTIFIED) != 0
     interval = found.condition_lower, found.condition_upper
-    norms = found.residual_norm, found.left_residual_norm
+    norms = [np.where(np.isfinite(norm), norm, np.nan) for norm in (found.residual_norm, found.left_residual_norm)]
     findings = Findings(certified, robust & certified, found.error_bound, *norms, *interval, bound)
     outside = found.outside
     if outside.any():

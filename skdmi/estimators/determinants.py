@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from skdmi.arrays import as_array, as_contiguous, as_float_array, to_numpy
+from skdmi.arrays import as_array, as_contiguous, as_float_array, as_unrounded, to_numpy
 from skdmi.chunks import chunk_size
 from skdmi.kinds import is_dask, is_tensor
 from skdmi.lanes.determinants import LogDeterminant, is_ready, log_determinants
@@ -67,7 +67,8 @@ def slogdet(A: Any) -> LogDeterminant:
     TypeError
         If A does not hold real numbers in a container that can be read.
     ValueError
-        If A is complex, ragged, or not made of square matrices.
+        If A is complex, ragged, not made of square matrices, or holds integers or long doubles that float64 cannot
+        hold.
 
     See Also
     --------
@@ -102,6 +103,7 @@ def slogdet(A: Any) -> LogDeterminant:
     """
     if is_dask(A):
         return _of_dask(A)
+    A = as_unrounded(A, name="A", shape=_SHAPE)
     A = (as_array if is_tensor(A) else as_float_array)(A, name="A", shape=_SHAPE)
     check_square("A", A)
     return slogdet_of(A)

@@ -7,12 +7,18 @@ import torch
 from torch import Tensor
 
 from skdmi.containers import computable, in_parts
+from skdmi.iteration.refinement import refine
 from skdmi.linalg.certificate import Certificate, ResidualBound, certify_equilibrated
-from skdmi.linalg.positive_definite import certify_positive_definite
+from skdmi.linalg.exact import exact_inverse
+from skdmi.linalg.positive_definite import certify_positive_definite, is_symmetric
 from skdmi.linalg.residuals import double, missing, residual, wide_frobenius_norm
 from skdmi.linalg.scaling import equilibrate, scale_both
 from skdmi.linalg.tight import TightCertificate, certify_tightly, refine_tightly
-from skdmi.linalg.unit_lower_certificate import certify_unit_lower
+from skdmi.linalg.unit_lower_certificate import certify_unit_lower, is_unit_lower
+
+_STACKS = "inverse", "entry_bound", "residual_norm"
+_POOR = 2.0**-40
+"""An error bound, beside that of rounding, which another way may better."""
 
 
 class Checked(NamedTuple):
@@ -26,6 +32,7 @@ class Checked(NamedTuple):
     condition_lower: Tensor
     condition_upper: Tensor
     entry_bound: Tensor | None = None
+    structured: Tensor | None = None
     positive_definite: Tensor | None = None
     smallest_eigenvalue: Tensor | None = None
 
@@ -103,11 +110,22 @@ _CHECKS = {None: _check_plainly, "spd": _check_plainly, "unit_lower": _check_uni
 
 
 def _with_structure(found: Checked, A: Tensor, X: Tensor, structure: str | None) -> Checked:
-    """Return what was found, and what a structure lets be said beside."""
-    if structure != "spd":
-        return found
-    proof = certify_positive_definite(A, X, found.error_bound)
-    return found._replace(positive_definite=proof.proved, smallest_eigenvalue=proof.smallest_eigenvalue)
+    """Return what was found, certified where bounds are finite, and what a structure lets be said beside."""
+    found = found._replace(certified=found.certified & found.error_bound.isfinite())
+    if structure == "unit_lower":
+        structured = is_unit_lower(A)
+        certified, robust = (flags & structured.to(flags.device) for flags in (found.certified, found.robust))
+        bound = found.error_bound.masked_fill(~certified, torch.nan)
+        return found._replace(certified=certified, robust=robust, error_bound=bound, structured=structured)
+    if structure == "spd":
+        factor = A.shape[-1] ** 0.5 * (1 + 2.0**-50) if found.entry_bound is not None else 1.0
+        proof = certify_positive_definite(A, X, factor * found.error_bound)  # tight bounds are of the Frobenius norm
+        return found._replace(
+            structured=is_symmetric(double(A)),
+            positive_definite=proof.proved,
+            smallest_eigenvalue=proof.smallest_eigenvalue,
+        )
+    return found
 
 
 @torch.no_grad()
@@ -129,9 +147,34 @@ def refined_tightly(A: Tensor, start: Tensor | None = None, *, inverts_again: bo
     True
     """
     start = torch.full_like(A, torch.nan) if start is None else start
-    invert = _inverse if inverts_again else None
-    parts = _pairs(computable(A), computable(start))
-    return _joined([refine_tightly(part, begun, invert, dtype=A.dtype) for part, begun in parts])
+    return _joined([_refine_part(part, begun, inverts_again) for part, begun in _pairs(A, start)])
+
+
+def _refine_part(A: Tensor, start: Tensor, inverts_again: bool) -> TightCertificate:
+    """Refine, and where that does not end in a small bound see what refinement without tight residuals has."""
+    given, invert = computable(A), _inverse if inverts_again else None
+    found = refine_tightly(given, computable(start), invert, dtype=A.dtype)
+    poor = ~(found.certificate.error_bound <= _POOR)
+    if poor.any():
+        begun = start[poor].double()
+        if inverts_again:
+            begun = exact_inverse(given[poor].double())
+        other = refine(given[poor].double(), torch.where(missing(begun)[:, None, None], 0.0, begun)).inverse
+        found = _better(found, poor, refine_tightly(given[poor], other, invert, dtype=A.dtype))
+        as_it_is = double(other.to(A.dtype))
+        found = _better(found, poor, certify_tightly(given[poor], as_it_is))
+    return found
+
+
+def _better(found: TightCertificate, chosen: Tensor, other: TightCertificate) -> TightCertificate:
+    """Return what was found, with another answer for chosen members where its error bound is smaller."""
+    mine = found.certificate.error_bound[chosen]
+    is_better = (other.certificate.error_bound < mine) | (mine.isnan() & other.certificate.nonsingular)
+    index = chosen.nonzero().flatten()[is_better]
+    parts = zip(found.certificate, other.certificate, strict=True)
+    certificate = Certificate(*(kept.index_copy(0, index, new[is_better]) for kept, new in parts))
+    stacks = {name: getattr(found, name).index_copy(0, index, getattr(other, name)[is_better]) for name in _STACKS}
+    return TightCertificate(certificate=certificate, **stacks)
 
 
 @torch.no_grad()
@@ -159,6 +202,3 @@ def _joined(parts: list[TightCertificate]) -> TightCertificate:
     certificate = Certificate(*map(torch.cat, zip(*(part.certificate for part in parts), strict=True)))
     inverse, bound, norm = (torch.cat([getattr(part, name) for part in parts]) for name in _STACKS)
     return TightCertificate(inverse, bound, certificate, norm)
-
-
-_STACKS = "inverse", "entry_bound", "residual_norm"

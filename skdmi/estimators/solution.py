@@ -164,7 +164,7 @@ class Solution(NamedTuple):
         else:
             found = checked_tightly(A, self.inverse)
         proof, X = found.certificate, found.inverse.to(A)
-        certified = proof.nonsingular & ~missing(X)
+        certified = proof.nonsingular & proof.error_bound.isfinite() & ~missing(X)
         status = certified.byte() * (CERTIFIED | NONSINGULAR | CONVERGED | LOOSE)
         status = status | (~(proof.error_bound <= INACCURATE_BOUND)).byte() * INACCURATE
         known = status, proof.error_bound, torch.full_like(self.residual_norm, torch.nan)

@@ -58,8 +58,8 @@ def _rounded(X: np.ndarray, dtype: Any, bound: np.ndarray, error_bound: np.ndarr
 
 
 def _figures(X: np.ndarray, error_bound: np.ndarray, norm: np.ndarray, rho: np.ndarray) -> Figures:
-    """Return what the routes say of inverses; where there is no error bound, or X is beyond the range, no proof."""
-    proved = ~np.isnan(error_bound) & np.isfinite(X).all(axis=(1, 2))
+    """Return what the routes say of inverses; without a finite bound, or beyond the range, there is no proof."""
+    proved = np.isfinite(error_bound) & np.isfinite(X).all(axis=(1, 2))
     status = proved * np.uint8(CERTIFIED | NONSINGULAR | CONVERGED | LOOSE)
     status |= ~(error_bound <= INACCURATE_BOUND) * np.uint8(INACCURATE)
     return Figures(status, error_bound, norm, np.ones(len(X)), rho)

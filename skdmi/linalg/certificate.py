@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.linalg import matrix_norm
 
-from skdmi.linalg.residuals import double
+from skdmi.linalg.residuals import check_pair, double
 from skdmi.linalg.scaling import (
     Equilibrated,
     equilibrate,
@@ -16,7 +16,6 @@ from skdmi.linalg.scaling import (
     scale_by_power_of_two,
     split_exponent,
 )
-from skdmi.validation import check_square
 
 _UNIT = 2.0**-53
 """The unit roundoff of float64, in which everything here is computed."""
@@ -98,7 +97,7 @@ def certify(A: Tensor, X: Tensor) -> Certificate:
     Raises
     ------
     ValueError
-        If A or X does not hold square matrices, or their shapes differ.
+        If A or X is not a float tensor of square matrices, or their shapes differ.
 
     Notes
     -----
@@ -132,8 +131,7 @@ def certify(A: Tensor, X: Tensor) -> Certificate:
     >>> certificate.error_bound < 2e-15
     tensor([ True, False])
     """
-    check_square("A", A)
-    check_square("X", X)
+    check_pair(A, X)
     A64 = double(A)
     return certify_equilibrated(A64, double(X), equilibrate(A64), A.dtype)
 

@@ -9,10 +9,9 @@ from torch import Tensor
 from skdmi.lanes.determinants import LogDeterminant, Parts, log_determinant
 from skdmi.linalg.certificate import rounded_up
 from skdmi.linalg.doubled import bounded_difference, count_bits
-from skdmi.linalg.residuals import double, identity_like, missing, residual
+from skdmi.linalg.residuals import check_float, double, identity_like, missing, residual
 from skdmi.linalg.scaling import equilibrate, power_of_two
 from skdmi.linalg.tight import refine_tightly
-from skdmi.validation import check_square
 
 __all__ = ["LogDeterminant", "slogdet"]
 
@@ -132,7 +131,7 @@ def slogdet(A: Tensor) -> LogDeterminant:
     >>> bound < 1e-15
     tensor([ True, False])
     """
-    check_square("A", A)
+    check_float("A", A)
     m, shape = A.shape[-1], A.shape[:-2]
     A64 = double(A.detach()).reshape(math.prod(shape), m, m)
     if A64.numel() == 0:

@@ -7,9 +7,8 @@ from torch import Tensor
 from torch.linalg import matrix_norm, vector_norm
 
 from skdmi.linalg.certificate import rounded_up
-from skdmi.linalg.residuals import double, identity_like
+from skdmi.linalg.residuals import check_float, check_pair, double, identity_like
 from skdmi.linalg.scaling import exponents, near_one, power_of_two, scale_both, scale_by_power_of_two
-from skdmi.validation import check_square
 
 _UNIT = 2.0**-53
 _GRID = 2.0**-25
@@ -114,14 +113,15 @@ def certify_positive_definite(
     >>> 0 <= 1 - smallest[0] < 1e-9
     tensor(True)
     """
-    check_square("A", A)
+    check_float("A", A)
+    if X is not None:
+        check_pair(A, X)
     A = double(A)
     scaled, exponent, possible = _scaled_symmetrically(A)
     excess = _excess(scaled, possible)
     proved = excess > 0
     smallest = _times_power_of_two(excess, -2 * exponent.amax(dim=-1))
     if X is not None and error_bound is not None:
-        check_square("X", X)
         smallest = torch.fmax(smallest, _by_inverse(double(X), error_bound.to(smallest)))
     return PositiveDefinite(proved, torch.where(proved, smallest, torch.nan))
 

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torch.linalg import matrix_norm
 
+from skdmi.arrays import described
 from skdmi.validation import check_square
 
 
@@ -40,6 +41,36 @@ def double(A: Tensor) -> Tensor:
             fraction = (bits & 0x7FFFFF).double() * 2.0**-149
             return torch.where(is_subnormal, torch.where(bits < 0, -fraction, fraction), A.double())
     return A.double()
+
+
+def check_float(name: str, A: Tensor) -> None:
+    """Refuse what is not a float tensor of square matrices.
+
+    >>> check_float("A", torch.zeros(2, 2, dtype=torch.int64))
+    Traceback (most recent call last):
+        ...
+    ValueError: Expected A of real floating dtype, got torch.int64. Try A.double().
+    """
+    if not isinstance(A, Tensor):
+        raise TypeError(f"Expected {name} to be a torch tensor, got {described(A)}. Try torch.as_tensor({name}).")
+    if not A.is_floating_point():
+        advice = "Complex matrices: see complex_to_real." if A.is_complex() else f"Try {name}.double()."
+        raise ValueError(f"Expected {name} of real floating dtype, got {A.dtype}. {advice}")
+    check_square(name, A)
+
+
+def check_pair(A: Tensor, X: Tensor) -> None:
+    """Refuse what are not float tensors of square matrices and their alleged inverses, of one shape.
+
+    >>> check_pair(torch.eye(2), torch.eye(3))
+    Traceback (most recent call last):
+        ...
+    ValueError: Expected A and X of one shape, got (2, 2) and (3, 3).
+    """
+    check_float("A", A)
+    check_float("X", X)
+    if A.shape != X.shape:
+        raise ValueError(f"Expected A and X of one shape, got {tuple(A.shape)} and {tuple(X.shape)}.")
 
 
 def missing(X: Tensor) -> Tensor:

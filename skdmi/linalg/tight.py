@@ -7,11 +7,10 @@ import torch
 from torch import Tensor
 from torch.linalg import matrix_norm
 
-from skdmi.linalg.certificate import Certificate, condition_interval, rounded_up
+from skdmi.linalg.certificate import Certificate, certify_equilibrated, condition_interval, rounded_up
 from skdmi.linalg.doubled import UNDERFLOW, UNIT, accurate_product, bounded_residual, two_sum
-from skdmi.linalg.residuals import double, missing, wide_frobenius_norm
+from skdmi.linalg.residuals import check_pair, double, missing, wide_frobenius_norm
 from skdmi.linalg.scaling import Equilibrated, equilibrate, near_one, scale_both, scale_by_power_of_two
-from skdmi.validation import check_square
 
 _LARGEST = 2.0**100
 """Of the entries of ``X'``: beyond it nothing is proved."""
@@ -72,7 +71,7 @@ def certify_tightly(A: Tensor, X: Tensor) -> TightCertificate:
     [1]_ [2]_. The vector v begins with ones and takes some steps of the power method.
 
     The *error bound* is :math:`q / (1 - q)`, q the Frobenius norm of the entry bounds over that of X, in the units of
-    A: it holds for the Frobenius norm.
+    A, or that of :func:`certify` where that is smaller: it holds for the Frobenius norm.
 
     Parameters
     ----------
@@ -87,7 +86,7 @@ def certify_tightly(A: Tensor, X: Tensor) -> TightCertificate:
     Raises
     ------
     ValueError
-        If A or X does not hold square matrices.
+        If A or X is not a float tensor of square matrices, or their shapes differ.
 
     Notes
     -----
@@ -106,8 +105,7 @@ def certify_tightly(A: Tensor, X: Tensor) -> TightCertificate:
     >>> bool((certify_tightly(A, X).entry_bound < 1e-16).all())
     True
     """
-    check_square("A", A)
-    check_square("X", X)
+    check_pair(A, X)
     A64, X64 = double(A), double(X)
     equilibrated = equilibrate(A64)
     scaled, rows, columns = equilibrated
@@ -128,7 +126,8 @@ def refine_tightly(
     with X the sum of two matrices and R as in :func:`certify_tightly`. A matrix so ill-conditioned that its X proves
     nothing is looked at from X: with :math:`P = \operatorname{fl}(A X)`, formed exactly and rounded, and :math:`Z
     \approx P^{-1}` by ``invert``, :math:`X \leftarrow X Z` is good although X is not, since P is as much better
-    conditioned than A as X has digits in its favour [1]_.
+    conditioned than A as X has digits in its favour [1]_. An entry below its bound has no correct digit, and becomes
+    the zero that it is in the inverse of most sparse matrices.
 
     Parameters
     ----------
@@ -145,6 +144,11 @@ def refine_tightly(
     TightCertificate
         Its ``inverse`` holds numbers of ``dtype``, as float64.
 
+    Raises
+    ------
+    ValueError
+        If A or X is not a float tensor of square matrices, or their shapes differ.
+
     References
     ----------
     .. [1] Rump, "Inversion of extremely ill-conditioned matrices in floating-point", Japan J. Indust. Appl. Math. 26,
@@ -157,8 +161,7 @@ def refine_tightly(
     >>> found.inverse.item() == 1 / 3, 0 < found.entry_bound.item() < 2.0**-54
     (True, True)
     """
-    check_square("A", A)
-    check_square("X", X)
+    check_pair(A, X)
     m, leading = A.shape[-1], A.shape[:-2]
     A64, X64 = (double(T).reshape(-1, m, m) for T in (A, X))
     inverse, entry_bound, certificate, norm = _refined(A64, X64, invert, dtype, torch.finfo(A.dtype).eps / 2)
@@ -188,7 +191,8 @@ def _refined(
         again = _invert_again(scaled[left], pair.high[left], pair.low[left], invert)
         found = _refine(scaled[left], *again, unit)
         pair = _Pair(*(kept.index_put((left,), new) for kept, new in zip(pair, found, strict=True)))
-    inverse = scale_both(pair.high, columns, rows)
+    has_digits = pair.high.abs() > pair.low.abs() + pair.bound
+    inverse = scale_both(torch.where(has_digits | (pair.bound == torch.inf), pair.high, 0.0), columns, rows)
     if dtype is not None:
         inverse = double(inverse.to(dtype))
     Z = scale_both(inverse, -columns, -rows)
@@ -316,9 +320,11 @@ def _conclude(
     q = matrix_norm(scale_by_power_of_two(entry_bound, -exponent)) / matrix_norm(near)
     q = rounded_up(q, m * m) + 2.0**-500
     error_bound = torch.where(q < 1, rounded_up(q / (1 - q), m), torch.inf).masked_fill(~(rho < 1), torch.nan)
-    certified, nonsingular = rho_of_all < 1, rho < 1
+    plain = certify_equilibrated(A, X, equilibrated, A.dtype)
+    error_bound = torch.fmin(error_bound, plain.error_bound)
     interval = condition_interval(A, X, error_bound)
-    certificate = Certificate(certified, rho_of_all, error_bound, *interval, nonsingular)
+    nonsingular = (rho < 1) | plain.certified
+    certificate = Certificate(rho_of_all < 1, rho_of_all, error_bound, *interval, nonsingular)
     return TightCertificate(X, entry_bound, certificate, wide_frobenius_norm(scale_both(R, -rows, rows)))
 
 

@@ -261,6 +261,16 @@ def _write_residual_norms(A: Tensor, X: Tensor, norms: Tensor, spare: Tensor) ->
         vector_norm(R.flatten(1), dim=1, out=norm)
 
 
+def is_unit_lower(A: Tensor) -> Tensor:
+    """Return whether float32 or float64 matrices are unit lower triangular to the bit, ``(..., m, m)`` to ``(...)``.
+
+    >>> is_unit_lower(torch.tensor([[[1.0, 0.0], [5.0, 1.0]], [[1.0, 0.0], [5.0, 2.0]]]))
+    tensor([ True, False])
+    """
+    diagonals = A.diagonal(dim1=-2, dim2=-1)
+    return _is_lower(A.reshape(-1, *A.shape[-2:])).reshape(A.shape[:-2]) & (diagonals == 1).all(dim=-1)
+
+
 def _is_lower(A: Tensor) -> Tensor:
     """Return whether nothing is above the diagonals, under every setting: by their bits."""
     integers, all_but_sign = _BITS[A.dtype]

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from benchmarks.lib.arithmetic_settings import SETTINGS
 from benchmarks.lib.exact_arithmetic import exactly, rational
-from skdmi.linalg import certify
-from skdmi.linalg.positive_definite import PositiveDefinite, certify_positive_definite
+from skdmi.estimators.reference import check_tensors
+from skdmi.linalg import PositiveDefinite
 
 SIZES = (2, 3, 4, 1, 3, 5, 2, 6)
 DTYPES = (torch.float64, torch.float32)
@@ -37,7 +37,8 @@ def attack(n: int, seed: int = 0) -> Counts:
         A = torch.from_numpy(families[batch % len(families)](rng, min(BATCH, n - batch * BATCH), m)).to(dtype)
         with settings[rng.integers(len(settings))]():
             X = _inverses(A, rng)
-            found = certify_positive_definite(A, X, certify(A, X).error_bound)
+            checked = check_tensors(A, X, tight=bool(rng.integers(2)), structure="spd")
+        found = PositiveDefinite(checked.positive_definite, checked.smallest_eigenvalue)
         proved += int(found.proved.sum())
         false += count_false(A, found)
     return Counts(proved, false)
@@ -74,10 +75,12 @@ def is_definite(A: fmpq_mat, *, strictly: bool = True) -> bool:
 
 
 def _inverses(A: Tensor, rng: Rng) -> Tensor:
-    """Return inverses, most of them by LAPACK, some off by a little, some nonsense."""
+    """Return inverses, most of them by LAPACK, some off by a little, some in one direction alone, some nonsense."""
     X = torch.linalg.inv_ex(A.double()).inverse
     off = rng.choice([0.0, 1e-15, 1e-9, 0.1], (len(X), 1, 1), p=[0.7, 0.1, 0.1, 0.1])
     X = X * torch.from_numpy(1 + off * rng.standard_normal(X.shape))
+    direction = torch.from_numpy(rng.choice([-0.3, 0.0, 0.3], (len(X), X.shape[-1], 1))) * (rng.random() < 0.3)
+    X = X - direction @ (direction.mT @ X)
     return torch.where(torch.from_numpy(rng.random((len(X), 1, 1)) < 0.05), A.double(), X)
 
 
@@ -150,6 +153,13 @@ def ill_conditioned(rng: Rng, n: int, m: int) -> np.ndarray:
     return _in_units(_symmetric(A * (1 + 2.0**-52 * rng.integers(-2, 3, (n, m, m)))), rng, 30)
 
 
+def flat(rng: Rng, n: int, m: int) -> np.ndarray:
+    """Nearly the identity, or with one eigenvalue that is smaller than the others."""
+    A = np.eye(m) + 2.0**-30 * _symmetric(rng.integers(-3, 4, (n, m, m)))
+    A[_at_places(rng, n, m)] *= rng.choice([1.0, 0.75])
+    return A
+
+
 def ends_of_the_range(rng: Rng, n: int, m: int) -> np.ndarray:
     """Gram matrices of floats, subnormal or huge; some of them are diagonal, a few of those negative or zero."""
     A = _symmetric(_gram(rng.uniform(-1, 1, (n, m, m))))
@@ -178,6 +188,7 @@ FAMILIES: dict[str, Callable[[Rng, int, int], np.ndarray]] = {
         gram,
         shifted,
         ill_conditioned,
+        flat,
         ends_of_the_range,
         not_symmetric,
     )

@@ -222,7 +222,7 @@ def _find(A: Any, X: Any, tight: bool, structure: str | None) -> Findings:
         A, X = np.empty(A.shape), np.empty(X.shape)
     on_device = [T for T in (A, X) if is_tensor(T) and T.device.type != "cpu"]
     if not on_device:
-        A, X = (as_contiguous(to_numpy(T), writeable=structure is not None) for T in (A, X))
+        A, X = (as_contiguous(to_numpy(T)) for T in (A, X))
         return check(A, X, tight=tight, structure=structure)
     from skdmi.estimators.reference import check_tensors  # imports torch
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from skdmi import lapack
+from skdmi.arrays import as_contiguous
 from skdmi.figures import CERTIFIED, NONSINGULAR
 from skdmi.lanes import checks
 
@@ -65,5 +66,6 @@ def _by_reference(A: np.ndarray, X: np.ndarray, tight: bool, structure: str | No
 
     from skdmi.estimators.reference import check_tensors  # imports torch
 
-    found = check_tensors(torch.from_numpy(A), torch.from_numpy(X), tight=tight, structure=structure)
+    tensors = (torch.from_numpy(as_contiguous(array, writeable=True)) for array in (A, X))
+    found = check_tensors(*tensors, tight=tight, structure=structure)
     return Findings._make(None if field is None else field.numpy() for field in found)

@@ -61,13 +61,12 @@ def check_tensors(A: Tensor, X: Tensor, *, tight: bool, structure: str | None) -
 
 def _check_part(A: Tensor, X: Tensor, check: Callable[[Tensor, Tensor], Checked], structure: str | None) -> Checked:
     is_absent = missing(A) | missing(X)
-    if not is_absent.any():
-        return _with_structure(check(A, X), A, X, structure)
-    nothing = torch.zeros_like(A[:1])
-    A, X = (torch.where(is_absent[:, None, None], nothing.to(T), T) for T in (A, X))
+    if is_absent.any():
+        A, X = (T.masked_fill(missing(T)[:, None, None], 0.0) for T in (A, X))
     found = _with_structure(check(A, X), A, X, structure)
-    norms = (norm.masked_fill(is_absent.to(norm.device), torch.nan) for norm in found[3:5])
-    return found._replace(**dict(zip(Checked._fields[3:5], norms, strict=True)))
+    is_absent = is_absent.to(found.residual_norm.device)
+    right, left = (norm.masked_fill(is_absent, torch.nan) for norm in (found.residual_norm, found.left_residual_norm))
+    return found._replace(residual_norm=right, left_residual_norm=left)
 
 
 def _check_plainly(A: Tensor, X: Tensor) -> Checked:

@@ -50,8 +50,10 @@ def check(A: np.ndarray, X: np.ndarray, *, tight: bool, structure: str | None) -
     certified = ((found.status & NONSINGULAR) != 0) & np.isfinite(found.error_bound)
     robust = (found.status & CERTIFIED) != 0
     interval = found.condition_lower, found.condition_upper
-    norms = [np.where(np.isfinite(norm), norm, np.nan) for norm in (found.residual_norm, found.left_residual_norm)]
-    findings = Findings(certified, robust & certified, found.error_bound, *norms, *interval, bound)
+    right, left = (
+        np.where(np.isfinite(norm), norm, np.nan) for norm in (found.residual_norm, found.left_residual_norm)
+    )
+    findings = Findings(certified, robust & certified, found.error_bound, right, left, *interval, bound)
     outside = found.outside
     if outside.any():
         theirs = _by_reference(A[outside], X[outside], tight, structure)

@@ -99,40 +99,6 @@ def as_float_array(X: Any, *, name: str = "X", shape: str = STACK) -> np.ndarray
     return as_contiguous(array, float_dtype(array.dtype))
 
 
-def as_unrounded(X: Any, *, name: str = "X", shape: str = STACK) -> Any:
-    """Return X, or what it holds, see :func:`as_array`; refuse integers and long doubles that float64 would round.
-
-    Objects that are numbers, such as fractions, are taken for the float64 nearest to them.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As :func:`as_array`, and if a number is one that float64 cannot hold.
-
-    Examples
-    --------
-    >>> as_unrounded(np.array([2**53 + 1]), name="A")
-    Traceback (most recent call last):
-        ...
-    ValueError: A holds numbers of int64 that float64 cannot hold, and a proof would be about others. Round them ...
-    """
-    numbers: Any = X if hasattr(X, "dtype") else as_array(X, name=name, shape=shape)
-    dtype = str(getattr(numbers, "dtype", "")).removeprefix("torch.")
-    is_rounded = False
-    if dtype in ("int64", "uint64"):
-        numbers = to_numpy(numbers)
-        is_rounded = bool(((numbers > 2**53) | (numbers < -(2**53))).any())
-    elif dtype.startswith("float") and numbers.dtype.itemsize > 8:
-        with np.errstate(over="ignore", invalid="ignore"):
-            is_rounded = bool(((numbers.astype(np.float64) != numbers) & np.isfinite(numbers)).any())
-    if is_rounded:
-        raise ValueError(
-            f"{name} holds numbers of {dtype} that float64 cannot hold, and a proof would be about others. Round them "
-            f"if that is meant, {name}.astype(float), or scale them."
-        )
-    return X if hasattr(X, "dtype") else numbers
-
-
 def as_contiguous(array: np.ndarray, dtype: Any = None, *, writeable: bool = False) -> np.ndarray:
     """Return an array, or a copy if need be, C-contiguous and aligned, and ``writeable`` if that is asked for.
 

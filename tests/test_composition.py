@@ -242,6 +242,7 @@ def test_a_frozen_network_of_another_size_is_an_error_at_fit(name, tiny_network)
     assert not hasattr(inverter, "matrix_size_")
 
 
+@pytest.mark.filterwarnings("default::sklearn.exceptions.ConvergenceWarning")  # what is gained hangs on the processor
 def test_an_ensemble_of_fitted_members_is_an_inverter_like_any_other(name, tiny_network):
     members = EnsembleInverter.from_fitted([tiny_network, clone(tiny_network).set_params(random_state=1).fit()])
     A = stack_for(name, "well")

@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from skdmi.arrays import as_array, as_contiguous, as_float_array, as_unrounded, to_numpy
+from skdmi.arrays import as_array, as_contiguous, as_float_array, to_numpy
 from skdmi.estimators.checking import Findings, check
 from skdmi.estimators.report import largest_of
+from skdmi.estimators.unrounded import as_unrounded
 from skdmi.exceptions import name_indices
 from skdmi.kinds import is_dask, is_tensor
 from skdmi.validation import check_square

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from skdmi.arrays import as_array, as_contiguous, as_float_array, as_unrounded, to_numpy
+from skdmi.arrays import as_array, as_contiguous, as_float_array, to_numpy
 from skdmi.chunks import chunk_size
+from skdmi.estimators.unrounded import as_unrounded
 from skdmi.kinds import is_dask, is_tensor
 from skdmi.lanes.determinants import LogDeterminant, is_ready, log_determinants
 from skdmi.validation import check_square

@@ -49,6 +49,8 @@ def check(A: np.ndarray, X: np.ndarray, *, tight: bool, structure: str | None) -
     found = checks.check(A, X, bound) if is_ready else lapack.check(A, X)
     certified = ((found.status & NONSINGULAR) != 0) & np.isfinite(found.error_bound)
     robust = (found.status & CERTIFIED) != 0
+    if bound is not None:
+        bound[~certified] = np.inf
     interval = found.condition_lower, found.condition_upper
     right, left = (
         np.where(np.isfinite(norm), norm, np.nan) for norm in (found.residual_norm, found.left_residual_norm)

@@ -110,7 +110,10 @@ _CHECKS = {None: _check_plainly, "spd": _check_plainly, "unit_lower": _check_uni
 
 def _with_structure(found: Checked, A: Tensor, X: Tensor, structure: str | None) -> Checked:
     """Return what was found, certified where bounds are finite, and what a structure lets be said beside."""
-    found = found._replace(certified=found.certified & found.error_bound.isfinite())
+    certified, bound = found.certified & found.error_bound.isfinite(), found.entry_bound
+    if bound is not None:
+        bound = bound.masked_fill(~certified[:, None, None], torch.inf)
+    found = found._replace(certified=certified, robust=found.robust & certified, entry_bound=bound)
     if structure == "unit_lower":
         structured = is_unit_lower(A)
         certified, robust = (flags & structured.to(flags.device) for flags in (found.certified, found.robust))

@@ -44,7 +44,8 @@ def inv(
     Parameters
     ----------
     A : array-like of shape (..., m, m)
-        One matrix or any stack of them, numpy array or torch tensor; a 2-D A is one matrix.
+        One matrix or any stack of them, numpy array or torch tensor; a 2-D A is one matrix. Integers and long doubles
+        that float64 cannot hold are rounded first, and the proof is of what they are then.
     tol : "auto" or float, default="auto"
         Residual norm that is small enough, see :class:`~skdmi.RefinedInverter`.
     uncertified : {"exact", "nan", "keep", "raise"}, default="exact"

@@ -248,6 +248,16 @@ def test_what_lacks_a_structure_is_named(structure, tight):
     assert report.certified.all() == (structure == "spd")
 
 
+def test_what_is_not_certified_has_no_figures():
+    A, X = np.array([[2.0, 0.0], [3.0, 1.0]]), np.linalg.inv([[2.0, 0.0], [3.0, 1.0]])
+    report = certify(A, X, structure="unit_lower", tight=True)
+    assert not report.certified
+    assert np.isinf(report.entry_bound).all()
+    assert np.isnan(report.condition_lower)
+    assert not certify([[1.0, 0], [3, 1]], [[1.0, 1e-9], [-3, 1]], structure="unit_lower", tight=True).certified
+    assert not certify([[1.0, np.nan], [5.0, 1.0]], np.eye(2), structure="spd").structured
+
+
 def test_a_certificate_says_how_close_an_inverse_is():
     A = hilbert(13)[None]
     report = certify(A, np.linalg.inv(A) * 3, tight=True)

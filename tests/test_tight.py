@@ -238,6 +238,16 @@ def test_inverses_are_rounded_once_and_bounded_as_they_are_then(dtype):
     assert (found.entry_bound.numpy() <= torch.finfo(dtype).eps * np.abs(X)).all()
 
 
+@each_route
+def test_small_entries_are_known_too(route):
+    skip_without(route, 2)
+    A = np.array([[[3 * 2.0**14, 3 * 2.0**-12], [3 * 2.0**62, 3 * 2.0**-75]]])
+    X, certified, _, _ = refine(A, route)
+    if route == "reference" or not checks.invert_tightly(A, *np.empty((2, *A.shape))).outside.any():
+        assert certified.all()
+        np.testing.assert_array_equal(X[0], correctly_rounded(exact_inverse(A[0])))
+
+
 # Laws
 
 
@@ -258,6 +268,20 @@ def test_members_do_not_mix(route):
     for one, other in zip(refine(A, route), refine(A[order], route), strict=True):
         same = np.isfinite(one[order]) if one.dtype == float else np.ones(len(A), bool)
         np.testing.assert_allclose(one[order][same], other[same], rtol=1e-13)
+
+
+def test_a_bad_neighbour_takes_nothing():
+    L = np.tril(make_stack("singular", 30, 6, rank=6), -1) + np.eye(6)
+    A = torch.from_numpy(L.astype(np.float32))
+    X = lu_inverse(A.double())
+    alone = [certify_tightly(A[k], X[k]).certificate.certified.item() for k in range(len(A))]
+    beside = certify_tightly(torch.cat([A, torch.zeros_like(A[:1])]), torch.cat([X, X[:1]])).certificate.certified
+    assert beside[:-1].tolist() == alone
+
+
+def test_what_has_no_inverse_is_missing():
+    A = torch.ones(1, 2, 2, dtype=torch.float64)
+    assert refine_tightly(A, lu_inverse(A), lu_inverse).inverse.isnan().all()
 
 
 def test_without_another_inverse_the_hopeless_are_left():

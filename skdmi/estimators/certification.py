@@ -123,7 +123,7 @@ def certify(A: Any, X: Any, *, tight: bool = False, structure: str | None = None
     *What it does not prove.* Anything about the matrix that A was before it was rounded or measured, save what
     ``robust`` says. That X is the best inverse in its dtype, or meets a tolerance: ``error_bound`` says how close it
     is, and may be large. That an uncertified A is singular, or its X wrong: they may be beyond what this proof reaches,
-    which ends at condition numbers of about 1e13, with ``tight`` 1e15. Nor anything about what is computed from X.
+    which ends at condition numbers of about 1e14, with ``tight`` 1e16. Nor anything about what is computed from X.
 
     Parameters
     ----------

@@ -60,10 +60,13 @@ def check_tensors(A: Tensor, X: Tensor, *, tight: bool, structure: str | None) -
 
 
 def _check_part(A: Tensor, X: Tensor, check: Callable[[Tensor, Tensor], Checked], structure: str | None) -> Checked:
-    is_absent = missing(A) | missing(X)
+    is_lacking = missing(A)
+    is_absent = is_lacking | missing(X)
     if is_absent.any():
         A, X = (T.masked_fill(missing(T)[:, None, None], 0.0) for T in (A, X))
     found = _with_structure(check(A, X), A, X, structure)
+    if found.structured is not None:
+        found = found._replace(structured=found.structured & ~is_lacking.to(found.structured.device))
     is_absent = is_absent.to(found.residual_norm.device)
     right, left = (norm.masked_fill(is_absent, torch.nan) for norm in (found.residual_norm, found.left_residual_norm))
     return found._replace(residual_norm=right, left_residual_norm=left)
@@ -110,15 +113,11 @@ _CHECKS = {None: _check_plainly, "spd": _check_plainly, "unit_lower": _check_uni
 
 def _with_structure(found: Checked, A: Tensor, X: Tensor, structure: str | None) -> Checked:
     """Return what was found, certified where bounds are finite, and what a structure lets be said beside."""
-    certified, bound = found.certified & found.error_bound.isfinite(), found.entry_bound
-    if bound is not None:
-        bound = bound.masked_fill(~certified[:, None, None], torch.inf)
-    found = found._replace(certified=certified, robust=found.robust & certified, entry_bound=bound)
     if structure == "unit_lower":
-        structured = is_unit_lower(A)
-        certified, robust = (flags & structured.to(flags.device) for flags in (found.certified, found.robust))
-        bound = found.error_bound.masked_fill(~certified, torch.nan)
-        return found._replace(certified=certified, robust=robust, error_bound=bound, structured=structured)
+        structured = is_unit_lower(A).to(found.certified.device)
+        both = structured & is_unit_lower(X).to(structured.device)
+        return _certified_where(found, both)._replace(structured=structured)
+    found = _certified_where(found, torch.ones_like(found.certified))
     if structure == "spd":
         factor = A.shape[-1] ** 0.5 * (1 + 2.0**-50) if found.entry_bound is not None else 1.0
         proof = certify_positive_definite(A, X, factor * found.error_bound)  # tight bounds are of the Frobenius norm
@@ -128,6 +127,19 @@ def _with_structure(found: Checked, A: Tensor, X: Tensor, structure: str | None)
             smallest_eigenvalue=proof.smallest_eigenvalue,
         )
     return found
+
+
+def _certified_where(found: Checked, allowed: Tensor) -> Checked:
+    """Return what was found, certified at most where allowed and where bounds are finite; elsewhere nothing is said."""
+    certified, bound = found.certified & found.error_bound.isfinite() & allowed, found.entry_bound
+    return found._replace(
+        certified=certified,
+        robust=found.robust & certified,
+        error_bound=found.error_bound.masked_fill(~allowed, torch.nan),
+        condition_lower=found.condition_lower.masked_fill(~certified, torch.nan),
+        condition_upper=found.condition_upper.masked_fill(~certified, torch.inf),
+        entry_bound=None if bound is None else bound.masked_fill(~certified[:, None, None], torch.inf),
+    )
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ from collections import namedtuple
 from numba import njit
 
 from skdmi.lanes.certificate import UNDERFLOW, UNIT, rounded_up
+from skdmi.lanes.measures import widest
 from skdmi.lanes.tiles import multiply
 from skdmi.lanes.vectors import OPTIONS, absolute, fma, larger, load, select, some, splat, square_root, store
 
@@ -17,7 +18,7 @@ SETTLED = 2.0**-58
 """What is left of a bound, beside the inverse, when rounding is all that counts."""
 COARSE = 2.0**-7
 """A remainder larger than this, beside the error that it is added to, is left to the reference."""
-LARGEST = 2.0**100
+LARGEST, WIDE = 2.0**100, 2.0**20
 
 Rows = namedtuple("Rows", ["sums", "largest", "error", "W"])
 """Pointers to m vectors each: row sums of ``|X|``; the largest of columns of R, and of its error; row sums of W."""
@@ -142,7 +143,7 @@ def refine(A, X, low, R, step, rest, rows, of_A, row_sums_of_AX, units, unit, m)
         r = load(rest, entry)
         store(rest, entry, select(going, r, absolute(load(step, entry)) + r))
     _take(X, low, step, rest, going, m)
-    settled = going & _is_small(X, rest, units, splat(A, SETTLED), m)
+    settled = going & _has_settled(X, rest, units, m)
     for _ in range(MAX_ROUNDS - 1):
         going = going & (settled ^ (zero == zero))
         if not some(going):
@@ -152,8 +153,14 @@ def refine(A, X, low, R, step, rest, rows, of_A, row_sums_of_AX, units, unit, m)
         for entry in range(m * m):
             store(rest, entry, select(going, load(R, entry), load(rest, entry)))
         _take(X, low, step, rest, going, m)
-        settled = settled | (going & _is_small(X, rest, units, splat(A, SETTLED), m))
+        settled = settled | (going & _has_settled(X, rest, units, m))
     return Outcome(first.rho, first.rho_of_all, settled)
+
+
+@njit(**OPTIONS)
+def _has_settled(X, rest, units, m):
+    """Return where no step is wanted any more."""
+    return _is_small(X, rest, units, splat(X, SETTLED), m) & _are_exact(X, rest, units, m)
 
 
 @njit(**OPTIONS)
@@ -177,6 +184,18 @@ def _two_sum(a, b):
     s = a + b
     t = s - a
     return s, (a - (s - t)) + (b - t)
+
+
+@njit(**OPTIONS)
+def _are_exact(X, rest, units, m):
+    """Return where every entry is known to many digits, or units are alike, so that only large ones count."""
+    one, few = splat(X, 1.0), splat(X, 2.0**-45)
+    exact = one == one
+    if some(widest(units, m) > splat(X, WIDE)):
+        for entry in range(m * m):
+            size = absolute(load(X, entry))
+            exact = exact & ((load(rest, entry) <= few * size) | (size == one - one))
+    return exact | (widest(units, m) <= splat(X, WIDE))
 
 
 @njit(**OPTIONS)

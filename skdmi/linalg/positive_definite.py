@@ -122,7 +122,7 @@ def certify_positive_definite(
     proved = excess > 0
     smallest = _times_power_of_two(excess, -2 * exponent.amax(dim=-1))
     if X is not None and error_bound is not None:
-        smallest = torch.fmax(smallest, _by_inverse(double(X), error_bound.to(smallest)))
+        smallest = torch.fmax(smallest, _by_inverse(double(X), torch.as_tensor(error_bound).to(smallest)))
     return PositiveDefinite(proved, torch.where(proved, smallest, torch.nan))
 
 

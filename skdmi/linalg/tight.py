@@ -182,7 +182,8 @@ def _refined(
     start = scale_both(X, -columns, -rows)
     if invert is not None and (absent := missing(start)).any():
         start = start.index_put((absent,), invert(scaled[absent]))
-    start = torch.where(missing(start)[..., None, None], 0.0, start)
+    nothing = missing(start)
+    start = torch.where(nothing[:, None, None], 0.0, start)
     pair = _refine(scaled, start, torch.zeros_like(start), unit)
     for _ in range(_MAX_INVERSIONS):
         left = ~(matrix_norm(pair.bound) <= _POOR * matrix_norm(pair.high))
@@ -192,7 +193,8 @@ def _refined(
         found = _refine(scaled[left], *again, unit)
         pair = _Pair(*(kept.index_put((left,), new) for kept, new in zip(pair, found, strict=True)))
     has_digits = pair.high.abs() > pair.low.abs() + pair.bound
-    inverse = scale_both(torch.where(has_digits | (pair.bound == torch.inf), pair.high, 0.0), columns, rows)
+    high = torch.where(has_digits | (pair.bound == torch.inf), pair.high, 0.0)
+    inverse = scale_both(high.masked_fill((nothing & ~(pair.rho < 1))[:, None, None], torch.nan), columns, rows)
     if dtype is not None:
         inverse = double(inverse.to(dtype))
     Z = scale_both(inverse, -columns, -rows)
@@ -237,12 +239,13 @@ def _weighted(E: Tensor) -> tuple[Tensor, Tensor]:
     v = torch.ones_like(E[..., :1])
     z = E @ v
     rho = _rounded_up(z.amax(dim=(-2, -1)), m)
-    if (rho > _NEAR_ONE).any():
+    is_far = rho > _NEAR_ONE
+    if is_far.any():
         for _ in range(_MAX_POWERS):
             w = z / z.amax(dim=-2, keepdim=True) + 2.0**-10 * v / v.amax(dim=-2, keepdim=True)
             z = E @ w
             of_w = _rounded_up((z / w).amax(dim=(-2, -1)), m)
-            better = of_w < rho
+            better = is_far & (of_w < rho)
             rho, v = torch.where(better, of_w, rho), torch.where(better[..., None, None], w, v)
     return v, rho
 
@@ -257,7 +260,8 @@ def _refine(A: Tensor, high: Tensor, low: Tensor, unit: float) -> _Pair:
             break
         before = _Pair(*(field[wanting] for field in pair))
         after = _stepped(A[wanting], before.high, before.low, unit)
-        better = after.bound.sum(dim=(-2, -1)) < 0.5 * before.bound.sum(dim=(-2, -1))
+        shrinks = (after.bound < 0.5 * before.bound) & (before.bound > _SETTLED * before.high.abs())
+        better = shrinks.any(dim=-1).any(dim=-1) & ~(after.bound > 2 * before.bound).any(dim=-1).any(dim=-1)
         if not better.any():
             break
         index = wanting.clone()

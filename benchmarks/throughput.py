@@ -114,16 +114,16 @@ def _print_table(title: str, rows: Sequence[Record], sizes: Sequence[int]) -> No
     print(f"\n{title}: ns a matrix, and times over {NUMPY}")
     names = list(dict.fromkeys(row["method"] for row in rows))
     width = max(map(len, names)) + 15
-    print(" " * width + "".join(f"{m:>20}" for m in sizes))
+    print(" " * width + "".join(f"{m:>21}" for m in sizes))
     cells = {(row["method"], row["m"]): row for row in rows}
     for name in names:
         found = [cells.get((name, m)) for m in sizes]
         print(
-            f"{name:{width}}" + "".join(f"{row['ns']:>13,.0f}{row['over_numpy']:>7.2f}" if row else "" for row in found)
+            f"{name:{width}}" + "".join(f"{row['ns']:>14,.0f}{row['over_numpy']:>7.2f}" if row else "" for row in found)
         )
     for name in (name for name in COMPARED_WITH_INV if name in names):
         found = [cells[name, m] for m in sizes]
-        print(f"{f'{name}, over {INV}':{width}}" + "".join(f"{row['over_inv']:>20.2f}" for row in found))
+        print(f"{f'{name}, over {INV}':{width}}" + "".join(f"{row['over_inv']:>21.2f}" for row in found))
     print(spell_spread(rows))
 
 

@@ -335,6 +335,15 @@ def test_what_cannot_be_checked_is_refused(A, X, options, message):
         certify(A, X, **options)
 
 
+def test_numbers_beside_a_dask_array_are_not_rounded_either():
+    import dask.array as da
+
+    with pytest.raises(ValueError, match="X holds numbers of int64"):
+        certify(da.ones((1, 1), chunks=1), np.array([[2**53 + 1]]))
+    X = torch.ones(1, 1)
+    assert certify(da.ones((1, 1), chunks=1), X).certified
+
+
 # Tight inverters
 
 

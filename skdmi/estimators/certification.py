@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from skdmi.arrays import as_array, as_contiguous, as_float_array, to_numpy
-from skdmi.estimators.checking import Findings, check
+from skdmi.estimators.checking import check
+from skdmi.estimators.findings import Findings
 from skdmi.estimators.report import largest_of
 from skdmi.estimators.unrounded import as_unrounded
 from skdmi.exceptions import name_indices
@@ -249,8 +250,7 @@ def _certify_dask(A: Any, X: Any, tight: bool, structure: str | None) -> Certifi
     import dask.array as da
 
     A, X = (
-        T if is_dask(T) else da.from_array(as_float_array(T, name=name, shape=_SHAPE), chunks="auto")
-        for T, name in ((A, "A"), (X, "X"))
+        T if is_dask(T) else da.from_array(to_numpy(_read(T, name)), chunks="auto") for T, name in ((A, "A"), (X, "X"))
     )
     _check_shapes(A, X)
     last = A.ndim - 1

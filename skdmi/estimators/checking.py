@@ -1,31 +1,12 @@
 """What is proved of matrices and their alleged inverses: by a kernel or numpy, and else by the reference."""
 
-from typing import NamedTuple
-
 import numpy as np
 
 from skdmi import lapack
 from skdmi.arrays import as_contiguous
+from skdmi.estimators.findings import Findings
 from skdmi.figures import CERTIFIED, NONSINGULAR
 from skdmi.lanes import checks
-
-
-class Findings(NamedTuple):
-    """Arrays of shape (n_matrices,), but for the entry bounds; of a structure nobody named None."""
-
-    certified: np.ndarray
-    """bool: A as it is stored is proved to be nonsingular, and X to be as near its inverse as a finite bound says."""
-    robust: np.ndarray
-    """bool: so is every matrix that rounds to A."""
-    error_bound: np.ndarray
-    residual_norm: np.ndarray
-    left_residual_norm: np.ndarray
-    condition_lower: np.ndarray
-    condition_upper: np.ndarray
-    entry_bound: np.ndarray | None = None
-    structured: np.ndarray | None = None
-    positive_definite: np.ndarray | None = None
-    smallest_eigenvalue: np.ndarray | None = None
 
 
 def check(A: np.ndarray, X: np.ndarray, *, tight: bool, structure: str | None) -> Findings:

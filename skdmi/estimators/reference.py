@@ -1,19 +1,19 @@
 """What is proved of tensors and their alleged inverses, on their device, in parts."""
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from skdmi.containers import computable, in_parts
+from skdmi.estimators.findings import Findings
 from skdmi.iteration.refinement import refine
 from skdmi.linalg.certificate import Certificate, ResidualBound, certify_equilibrated
 from skdmi.linalg.exact import exact_inverse
 from skdmi.linalg.positive_definite import certify_positive_definite, is_symmetric
 from skdmi.linalg.residuals import double, missing, residual, wide_frobenius_norm
 from skdmi.linalg.scaling import equilibrate, scale_both
-from skdmi.linalg.tight import TightCertificate, certify_tightly, refine_tightly
+from skdmi.linalg.tight import TightCertificate, certify_tightly, certify_tightly_equilibrated, refine_tightly
 from skdmi.linalg.unit_lower_certificate import certify_unit_lower, is_unit_lower
 
 _STACKS = "inverse", "entry_bound", "residual_norm"
@@ -21,24 +21,8 @@ _POOR = 2.0**-40
 """An error bound, beside that of rounding, which another way may better."""
 
 
-class Checked(NamedTuple):
-    """The fields of :class:`skdmi.estimators.checking.Findings` as tensors."""
-
-    certified: Tensor
-    robust: Tensor
-    error_bound: Tensor
-    residual_norm: Tensor
-    left_residual_norm: Tensor
-    condition_lower: Tensor
-    condition_upper: Tensor
-    entry_bound: Tensor | None = None
-    structured: Tensor | None = None
-    positive_definite: Tensor | None = None
-    smallest_eigenvalue: Tensor | None = None
-
-
 @torch.no_grad()
-def check_tensors(A: Tensor, X: Tensor, *, tight: bool, structure: str | None) -> Checked:
+def check_tensors(A: Tensor, X: Tensor, *, tight: bool, structure: str | None) -> Findings:
     """Certify inverses, see :func:`skdmi.certify`; what is not finite is replaced by what is not certified.
 
     Parameters
@@ -56,10 +40,10 @@ def check_tensors(A: Tensor, X: Tensor, *, tight: bool, structure: str | None) -
     with torch.autocast(A.device.type, enabled=False):
         parts = [_check_part(*part, check, structure) for part in _pairs(A, X)]
     fields = zip(*parts, strict=True)
-    return Checked._make(None if field[0] is None else torch.cat(field) for field in fields)
+    return Findings._make(None if field[0] is None else torch.cat(field) for field in fields)
 
 
-def _check_part(A: Tensor, X: Tensor, check: Callable[[Tensor, Tensor], Checked], structure: str | None) -> Checked:
+def _check_part(A: Tensor, X: Tensor, check: Callable[[Tensor, Tensor], Findings], structure: str | None) -> Findings:
     is_lacking = missing(A)
     is_absent = is_lacking | missing(X)
     if is_absent.any():
@@ -72,7 +56,7 @@ def _check_part(A: Tensor, X: Tensor, check: Callable[[Tensor, Tensor], Checked]
     return found._replace(residual_norm=right, left_residual_norm=left)
 
 
-def _check_plainly(A: Tensor, X: Tensor) -> Checked:
+def _check_plainly(A: Tensor, X: Tensor) -> Findings:
     """Certify by two products."""
     A64, X64 = double(A), double(X)
     equilibrated = equilibrate(A64)
@@ -85,33 +69,35 @@ def _check_plainly(A: Tensor, X: Tensor) -> Checked:
     norm = wide_frobenius_norm(scale_both(bound.R, -rows, rows))
     left = wide_frobenius_norm(scale_both(residual(scaled, scaled_X, left=True), columns, -columns))
     interval = proof.condition_lower, proof.condition_upper
-    return Checked(proof.certified, robust, proof.error_bound, norm, left, *interval)
+    return Findings(proof.certified, robust, proof.error_bound, norm, left, *interval)
 
 
-def _check_tightly(A: Tensor, X: Tensor) -> Checked:
+def _check_tightly(A: Tensor, X: Tensor) -> Findings:
     """Certify entry by entry."""
-    found, A64 = certify_tightly(A, X), double(A)
-    scaled, rows, columns = equilibrate(A64)
-    left = residual(scaled, scale_both(found.inverse, -columns, -rows), left=True)
+    A64, X64 = double(A), double(X)
+    equilibrated = equilibrate(A64)
+    scaled, rows, columns = equilibrated
+    found = certify_tightly_equilibrated(A64, X64, equilibrated, A.dtype)
+    left = residual(scaled, scale_both(X64, -columns, -rows), left=True)
     proof, left_norm = found.certificate, wide_frobenius_norm(scale_both(left, columns, -columns))
     interval = proof.condition_lower, proof.condition_upper
     norms = found.residual_norm, left_norm
-    return Checked(proof.nonsingular, proof.certified, proof.error_bound, *norms, *interval, found.entry_bound)
+    return Findings(proof.nonsingular, proof.certified, proof.error_bound, *norms, *interval, found.entry_bound)
 
 
-def _check_unit_lower(A: Tensor, X: Tensor) -> Checked:
+def _check_unit_lower(A: Tensor, X: Tensor) -> Findings:
     """Certify unit lower triangular matrices."""
     found = certify_unit_lower(A, X, left=True)
     interval = found.condition_lower, found.condition_upper
     norms = found.residual_norm, found.left_residual_norm
-    return Checked(found.certified, found.certified, found.error_bound, *norms, *interval)
+    return Findings(found.certified, found.certified, found.error_bound, *norms, *interval)
 
 
 _CHECKS = {None: _check_plainly, "spd": _check_plainly, "unit_lower": _check_unit_lower}
 """What certifies matrices of a structure."""
 
 
-def _with_structure(found: Checked, A: Tensor, X: Tensor, structure: str | None) -> Checked:
+def _with_structure(found: Findings, A: Tensor, X: Tensor, structure: str | None) -> Findings:
     """Return what was found, certified where bounds are finite, and what a structure lets be said beside."""
     if structure == "unit_lower":
         structured = is_unit_lower(A).to(found.certified.device)
@@ -129,7 +115,7 @@ def _with_structure(found: Checked, A: Tensor, X: Tensor, structure: str | None)
     return found
 
 
-def _certified_where(found: Checked, allowed: Tensor) -> Checked:
+def _certified_where(found: Findings, allowed: Tensor) -> Findings:
     """Return what was found, certified at most where allowed and where bounds are finite; elsewhere nothing is said."""
     certified, bound = found.certified & found.error_bound.isfinite() & allowed, found.entry_bound
     return found._replace(

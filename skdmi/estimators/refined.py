@@ -358,4 +358,4 @@ def _where_known(bound: Tensor, absent: Tensor) -> Tensor:
 
 def _log_determinants(A: Tensor) -> dict[str, np.ndarray]:
     """Return the fields of a report that say what is known of determinants."""
-    return {name: to_numpy(field) for name, field in slogdet_of(computable(A))._asdict().items()}
+    return {name: to_numpy(field) for name, field in slogdet_of(A)._asdict().items()}

@@ -28,7 +28,7 @@ def invert_tightly(A: np.ndarray) -> tuple[np.ndarray, Figures, np.ndarray]:
     n, m, _ = A.shape
     if not checks.is_ready(m, n):
         return _by_reference(A)
-    wide, bound = np.empty((2, n, m, m))
+    wide, bound = np.empty((n, m, m)), np.empty((n, m, m))
     found = checks.invert_tightly(A, wide, bound)
     error_bound, norm, rho = found.error_bound, found.residual_norm, found.rho
     X = wide if A.dtype == np.float64 else _rounded(wide, A.dtype, bound, error_bound)

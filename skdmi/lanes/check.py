@@ -6,9 +6,9 @@ from numba import njit, types
 
 from skdmi.lanes.certificate import LOOSE, Room, prove
 from skdmi.lanes.elimination import eliminate
-from skdmi.lanes.exchange import pack, unpack
+from skdmi.lanes.exchange import pack_either, unpack
 from skdmi.lanes.inverse import APART, condition_interval
-from skdmi.lanes.layout import equilibrate, relative, scale_back, transposition
+from skdmi.lanes.layout import equilibrate, relative, scale_back, scale_inverse, transposition
 from skdmi.lanes.measures import Units, measure, squares, sums_in
 from skdmi.lanes.tight import Rows, bound_step, error_bound, is_close, refine
 from skdmi.lanes.tiles import residual
@@ -19,7 +19,6 @@ from skdmi.lanes.vectors import (
     as_integers,
     load,
     part,
-    power_reciprocal,
     select,
     splat,
     square_root,
@@ -93,10 +92,7 @@ def _vector(rooms, k, m):
 def _check_group(arrays, task, rooms, first, count):
     """Check as many matrices as there are lanes; a lane without one repeats the first."""
     m, A, X = task.m, rooms.A, rooms.X
-    if task.is_single:
-        pack(arrays.single, False, rooms.bases, rooms.vectors, rooms.order, A, LANES, m)
-    else:
-        pack(arrays.double, False, rooms.bases, rooms.vectors, rooms.order, A, LANES, m)
+    pack_either(arrays.double, arrays.single, task.is_single, rooms.bases, rooms.vectors, rooms.order, A, m)
     inside, balanced = equilibrate(A, rooms.p, rooms.q, _vector(rooms, 0, m), m)
     units = Units(_vector(rooms, 0, m), _vector(rooms, 1, m), _vector(rooms, 2, m), _vector(rooms, 3, m))
     relative(rooms.p, units.p, units.rp, m)
@@ -106,14 +102,9 @@ def _check_group(arrays, task, rooms, first, count):
             store(rooms.W, entry, load(A, entry))
         eliminate(rooms.W, X, _vector(rooms, 4, m), _vector(rooms, 5, m), _vector(rooms, 6, m), m)
     else:
-        if task.has_single_inverse:
-            pack(arrays.single_inverse, False, rooms.bases, rooms.vectors, rooms.order, X, LANES, m)
-        else:
-            pack(arrays.inverse, False, rooms.bases, rooms.vectors, rooms.order, X, LANES, m)
-        for j in range(m):
-            for i in range(m):
-                scale = power_reciprocal(load(rooms.q, i)) * power_reciprocal(load(rooms.p, j))
-                store(X, j * m + i, load(X, j * m + i) * scale)
+        is_single = task.has_single_inverse
+        pack_either(arrays.inverse, arrays.single_inverse, is_single, rooms.bases, rooms.vectors, rooms.order, X, m)
+        scale_inverse(X, X, rooms.p, rooms.q, m)
     if task.is_tight:
         _judge_tightly(arrays, task, rooms, units, inside & balanced, first, count)
     else:

@@ -24,7 +24,7 @@ from numba import njit, types
 
 from skdmi.lanes.certificate import rounded_up
 from skdmi.lanes.elementary import exponent_of, fraction_of
-from skdmi.lanes.exchange import pack
+from skdmi.lanes.exchange import pack_either
 from skdmi.lanes.layout import equilibrate, transposition
 from skdmi.lanes.vectors import (
     LANES,
@@ -90,10 +90,7 @@ def determinant(double, single, figures, room, first, last, m, n_figures, flags)
         count = min(LANES, last - first)
         for lane in range(LANES):
             bases[lane] = (first + lane if lane < count else first) * square
-        if flags & 1:
-            pack(single, False, bases, vectors, order, rooms.W, LANES, m)
-        else:
-            pack(double, False, bases, vectors, order, rooms.W, LANES, m)
+        pack_either(double, single, flags & 1 != 0, bases, vectors, order, rooms.W, m)
         _find_group(rooms, m)
         for lane in range(count):
             for k in range(6):

@@ -106,6 +106,15 @@ def pack(stack, is_wide, bases, powers, order, A, lanes, m):
 
 
 @njit(**OPTIONS)
+def pack_either(double, single, is_single, bases, powers, order, A, m):
+    """Bring matrices into lanes of float64 from the stack that there is."""
+    if is_single:
+        pack(single, False, bases, powers, order, A, LANES, m)
+    else:
+        pack(double, False, bases, powers, order, A, LANES, m)
+
+
+@njit(**OPTIONS)
 def unpack(X, order, stack, is_wide, bases, powers, lanes, m):
     """Bring matrices in lanes back into a stack."""
     square, entry = m * m, 0

@@ -7,8 +7,8 @@ from numba import njit, types
 from skdmi.lanes.certificate import Room, prove, rounded_up
 from skdmi.lanes.correction import HOPELESS, correct
 from skdmi.lanes.elimination import eliminate
-from skdmi.lanes.exchange import pack, unpack
-from skdmi.lanes.layout import equilibrate, relative, scale_back, transposition
+from skdmi.lanes.exchange import pack, pack_either, unpack
+from skdmi.lanes.layout import equilibrate, relative, scale_back, scale_inverse, transposition
 from skdmi.lanes.measures import (
     Units,
     is_explained,
@@ -30,7 +30,6 @@ from skdmi.lanes.vectors import (
     larger,
     load,
     part,
-    power_reciprocal,
     select,
     some,
     splat,
@@ -116,10 +115,7 @@ def _vector(rooms, k, m):
 def _invert_group(arrays, task, rooms, first, count):
     """Invert as many matrices as there are lanes; a lane without one repeats the first."""
     m, A, X, R, W = task.m, rooms.A, rooms.X, rooms.R, rooms.W
-    if task.is_single:
-        pack(arrays.single, False, rooms.bases, rooms.vectors, rooms.order, A, LANES, m)
-    else:
-        pack(arrays.double, False, rooms.bases, rooms.vectors, rooms.order, A, LANES, m)
+    pack_either(arrays.double, arrays.single, task.is_single, rooms.bases, rooms.vectors, rooms.order, A, m)
     inside, balanced = equilibrate(A, rooms.p, rooms.q, _vector(rooms, 0, m), m)
     units = Units(_vector(rooms, 0, m), _vector(rooms, 1, m), _vector(rooms, 2, m), _vector(rooms, 3, m))
     relative(rooms.p, units.p, units.rp, m)
@@ -147,10 +143,7 @@ def _invert_group(arrays, task, rooms, first, count):
 def _approach(A, X, R, W, rooms, m):
     """Take plain steps, R to its square or its cube, from a start that is near, to the floor; return how many."""
     zero, one = splat(A, 0.0), splat(A, 1.0)
-    for j in range(m):
-        for i in range(m):
-            scale = power_reciprocal(load(rooms.q, i)) * power_reciprocal(load(rooms.p, j))
-            store(X, j * m + i, load(X, j * m + i) * scale)
+    scale_inverse(X, X, rooms.p, rooms.q, m)
     steps, before = zero, splat(A, 0.25)
     for _ in range(MAX_STEPS):
         residual(A, X, R, m)
@@ -222,10 +215,7 @@ def _judge(arrays, task, rooms, units, inside, balanced, steps, first, count):
         certified = certified & (rounded < splat(A, float("inf")))
         bound = select(rounded == zero, bound, rounded_up(bound + (one + bound) * rounded, m))
         if task.measures:
-            for j in range(m):
-                for i in range(m):
-                    scale = power_reciprocal(load(rooms.q, i)) * power_reciprocal(load(rooms.p, j))
-                    store(X, j * m + i, load(W, j * m + i) * scale)
+            scale_inverse(W, X, rooms.p, rooms.q, m)
             residual(A, X, R, m)
             norm = square_root(squares(R, units.rp, units.p, m)[1])
 

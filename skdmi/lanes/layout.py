@@ -85,6 +85,15 @@ def relative(p, highest, lowest, m):
 
 
 @njit(**OPTIONS)
+def scale_inverse(X, Y, p, q, m):
+    """Form ``Y = D2^-1 X D1^-1`` from an inverse of A: one of ``D1 A D2``."""
+    for j in range(m):
+        for i in range(m):
+            scale = power_reciprocal(load(q, i)) * power_reciprocal(load(p, j))
+            store(Y, j * m + i, load(X, j * m + i) * scale)
+
+
+@njit(**OPTIONS)
 def scale_back(X, p, q, Y, m):
     """Form ``Y = D2 X D1`` from the inverse of ``D1 A D2``; return where an entry may not be as exact as in X."""
     zero, least, most = splat(X, 0.0), splat(X, _LEAST), splat(X, _MOST)

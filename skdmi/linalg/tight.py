@@ -106,13 +106,24 @@ def certify_tightly(A: Tensor, X: Tensor) -> TightCertificate:
     True
     """
     check_pair(A, X)
-    A64, X64 = double(A), double(X)
-    equilibrated = equilibrate(A64)
+    A64 = double(A)
+    return certify_tightly_equilibrated(A64, double(X), equilibrate(A64), A.dtype)
+
+
+@torch.no_grad()
+def certify_tightly_equilibrated(
+    A: Tensor, X: Tensor, equilibrated: Equilibrated, dtype: torch.dtype
+) -> TightCertificate:
+    """Return what :func:`certify_tightly` does of A and X in float64, for every matrix that rounds to A in a dtype.
+
+    >>> I = torch.eye(2, dtype=torch.float64)
+    >>> certify_tightly_equilibrated(I, I, equilibrate(I), torch.float32).certificate.certified
+    tensor(True)
+    """
     scaled, rows, columns = equilibrated
-    Z = scale_both(X64, -columns, -rows)
-    found = _bound(scaled, Z, None, torch.finfo(A.dtype).eps / 2)
+    found = _bound(scaled, scale_both(X, -columns, -rows), None, torch.finfo(dtype).eps / 2)
     bound = _rounded_up(found.step.abs() + found.rest)
-    return _conclude(A64, X64, bound, found.rho, found.rho_of_all, found.R, equilibrated)
+    return _conclude(A, X, bound, found.rho, found.rho_of_all, found.R, equilibrated)
 
 
 @torch.no_grad()

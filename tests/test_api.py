@@ -257,6 +257,6 @@ def test_a_local_model_of_the_same_name_changes_no_choice(tiny_network, tmp_path
 
 
 def test_without_shipped_models_there_are_inverses(tmp_path, monkeypatch):
-    monkeypatch.setattr("skdmi.persistence.SHIPPED", tmp_path)
+    monkeypatch.setattr("skdmi.persistence.shipped.SHIPPED", tmp_path)
     A = make_stack("uniform", n_matrices=2, m=40)
     np.testing.assert_allclose(skdmi.inv(A), np.linalg.inv(A), rtol=1e-7, atol=1e-9)

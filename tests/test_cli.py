@@ -66,7 +66,7 @@ def model(models):
 
 @pytest.fixture
 def shipped(models, monkeypatch):
-    monkeypatch.setattr("skdmi.persistence.SHIPPED", models)
+    monkeypatch.setattr("skdmi.persistence.shipped.SHIPPED", models)
 
 
 @pytest.fixture
@@ -597,7 +597,7 @@ def test_info_tells_what_is_untrained_of_old_models_too(block, trained, tmp_path
     ).fit()
     if trained:
         inverter.partial_fit()
-    monkeypatch.setattr(persistence, "SHIPPED", tmp_path)
+    monkeypatch.setattr(persistence.shipped, "SHIPPED", tmp_path)
     inverter.save_pretrained(tmp_path / "model")
     for is_old in (False, True):
         if is_old:

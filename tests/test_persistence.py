@@ -47,7 +47,7 @@ def test_an_interrupted_save_leaves_the_old_model(model, monkeypatch, error):
     def fail(*args):
         raise error
 
-    monkeypatch.setattr("skdmi.persistence.save_file", fail)
+    monkeypatch.setattr("skdmi.persistence.models.save_file", fail)
     with pytest.raises(error):
         save_model(model, CONFIG | {"fitted": {}}, WEIGHTS)
     assert load_model(model)[0] == CONFIG

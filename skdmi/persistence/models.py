@@ -12,51 +12,12 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from skdmi.persistence.shipped import RETIRED, pretrained_names, shipped_directory
+
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 MEMBER = "member-"
 CLASSES = ("NeuralMatrixInverter", "EnsembleInverter")
-SHIPPED = Path(__file__).parent / "pretrained"
-
-_AS_UNTRAINED = (
-    "it held the untrained iteration; NeuralMatrixInverter(depth={}, matrix_size=m, max_epochs=0).fit() is the same"
-)
-_NO_GAIN = (
-    "it gained nothing over the untrained iteration; try NeuralMatrixInverter(depth={}, {}matrix_size=m, "
-    "max_epochs=0).fit()"
-)
-RETIRED = {
-    "dense-3x3": "it was less accurate than the untrained iteration; try 'uniform-3x3-short'",
-    "general": _AS_UNTRAINED.format(4),
-    "general-long": _AS_UNTRAINED.format(7),
-    "spd": _NO_GAIN.format(3, "start='identity', "),
-    "spd-long": _NO_GAIN.format(4, "start='identity', "),
-    "uniform-16x16": _NO_GAIN.format(4, ""),
-    "uniform-16x16-long": _AS_UNTRAINED.format(5),
-    "uniform-32x32": _AS_UNTRAINED.format(5),
-    "uniform-3x3": _AS_UNTRAINED.format(2),
-    "uniform-3x3-long": _AS_UNTRAINED.format(4),
-    "uniform-5x5": _AS_UNTRAINED.format(3),
-    "uniform-5x5-long": _AS_UNTRAINED.format(4),
-    "uniform-64x64": _AS_UNTRAINED.format(6),
-    "uniform-8x8": _AS_UNTRAINED.format(4),
-    "uniform-8x8-long": _AS_UNTRAINED.format(5),
-}
-"""Models that came with 0.1.0: why they do not any more, and what to use."""
-
-
-def pretrained_names() -> list[str]:
-    """Return the names of the models that come with skdmi.
-
-    >>> "uniform-3x3-short" in pretrained_names()
-    True
-    """
-    return sorted(path.parent.name for path in SHIPPED.glob(f"*/{CONFIG}"))
-
-
-def shipped_directory(name: str) -> Path:
-    """Return the directory of a shipped model, whatever is in the working directory."""
-    return SHIPPED / name
 
 
 def trained_sizes(architecture: dict[str, Any]) -> tuple[int, int]:

@@ -24,7 +24,9 @@ from skdmi.persistence import load_model, save_model
 from skdmi.training import prediction_net
 
 CHUNK_ENTRIES = 2**17
-NETWORK_DEFAULTS = {name: parameter.default for name, parameter in signature(InverterResNet).parameters.items()}
+NETWORK_DEFAULTS = {
+    name: parameter.default for name, parameter in signature(InverterResNet).parameters.items() if name != "generator"
+}
 _PLACING = threading.Lock()
 
 
@@ -209,18 +211,17 @@ class NetworkInverter(Exportable, BaseInverter):
 
 
 def build_network(architecture: dict[str, Any]) -> InverterResNet:
-    """Return a network with first weights, without touching the global random state.
+    """Return a network on the CPU with weights that are to be loaded; the global random state is not touched.
 
     Raises
     ------
     ValueError
         If an argument is unknown or not allowed.
     """
-    with torch.random.fork_rng(devices=[]):
-        try:
-            return InverterResNet(**architecture)
-        except TypeError as error:
-            raise ValueError(f"The network does not take these arguments: {error}. See InverterResNet.") from error
+    try:
+        return InverterResNet(**architecture, generator=torch.Generator("cpu"))
+    except TypeError as error:
+        raise ValueError(f"The network does not take these arguments: {error}. See InverterResNet.") from error
 
 
 def to_arrays(state: dict[str, Tensor]) -> dict[str, np.ndarray]:

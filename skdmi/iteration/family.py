@@ -1,5 +1,6 @@
 """The start that is learned: a first inverse made of what the inverses of a family have in common."""
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -72,18 +73,19 @@ class FamilyStart(nn.Module):
 
     def __init__(self, matrix_size: int, n_atoms: int, n_places: int, *, plain: Start = TRANSPOSE) -> None:
         super().__init__()
-        m = matrix_size
+        m, zeros = matrix_size, partial(torch.zeros, dtype=torch.float32)
         self.plain = plain
-        self.constant = nn.Parameter(torch.zeros(m, m))
-        self.atoms = nn.Parameter(torch.zeros(n_atoms, m, m))
-        self.equations = nn.Parameter(torch.zeros(1 + n_places, 1 + n_atoms, count_equations(n_atoms)))
+        self.constant = nn.Parameter(zeros(m, m))
+        self.atoms = nn.Parameter(zeros(n_atoms, m, m))
+        self.equations = nn.Parameter(zeros(1 + n_places, 1 + n_atoms, count_equations(n_atoms)))
         self.register_buffer("places", torch.zeros(n_places, dtype=torch.int64))
-        generator = torch.Generator().manual_seed(0)
-        self.register_buffer("probes", torch.randn(N_PROBES, m, generator=generator) / N_PROBES**0.5)
-        self.register_buffer("bound", torch.zeros(()))
-        self.register_buffer("margin", torch.zeros(()))
-        self.register_buffer("moments", torch.zeros(2, m, m))
-        self.register_buffer("n_members", torch.zeros(()))
+        generator = torch.Generator("cpu").manual_seed(0)
+        probes = torch.randn(N_PROBES, m, generator=generator, device="cpu", dtype=torch.float32) / N_PROBES**0.5
+        self.register_buffer("probes", probes.to(self.constant))
+        self.register_buffer("bound", zeros(()))
+        self.register_buffer("margin", zeros(()))
+        self.register_buffer("moments", zeros(2, m, m))
+        self.register_buffer("n_members", zeros(()))
 
     @property
     def function(self) -> "FamilyStart":

@@ -221,9 +221,9 @@ def _equations(A: Tensor, constant: Tensor, atoms: Tensor, reading: Tensor) -> T
 
 def principal_directions(rows: Tensor, n_directions: int) -> Tensor:
     """Return the principal directions of many long rows as columns, by a randomised range (Halko et al. 2011)."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator(rows.device).manual_seed(0)
     n_samples = min(2 * n_directions, rows.shape[1])
-    Q = torch.randn(rows.shape[1], n_samples, generator=generator, dtype=rows.dtype)
+    Q = torch.randn(rows.shape[1], n_samples, generator=generator, device=rows.device, dtype=rows.dtype)
     for _ in range(3):
         Q = torch.linalg.qr(rows.mT @ (rows @ Q)).Q
     columns = Q @ torch.linalg.svd(rows @ Q, full_matrices=False).Vh[:n_directions].mT

@@ -1,13 +1,13 @@
 """The rule that is learned: a network that reads nothing but scalars of the residual, and chooses the next step."""
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from skdmi.iteration.adjoint import Gradients, Tensors, with_adjoint
 from skdmi.iteration.family import FamilyStart
+from skdmi.iteration.layers import LayerNorm, Linear
 from skdmi.iteration.least_squares import LeastSquares, gram_ridge
 from skdmi.iteration.loop import count_products, iterate
-from skdmi.iteration.norm import LayerNorm
 from skdmi.iteration.starts import TRANSPOSE, Start
 from skdmi.iteration.steps import Rule, least_residual
 
@@ -45,6 +45,8 @@ class PolynomialInverse(nn.Module):
         The smallest and the largest m for which what was learned is used.
     reach : float, default=1.0
         Bound of :math:`\|\delta\|`.
+    generator : torch.Generator, optional
+        Of the first weights; by default torch's global one.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class PolynomialInverse(nn.Module):
         rank: int = 2,
         sizes: tuple[int, int | None] = (1, None),
         reach: float = 1.0,
+        generator: Generator | None = None,
     ) -> None:
         super().__init__()
         self.depth = depth
@@ -64,7 +67,8 @@ class PolynomialInverse(nn.Module):
         self.start: Start | FamilyStart = start
         self.rank = rank
         self.smallest, self.largest = sizes
-        self.blocks = nn.ModuleList(_Foresight(width, expansion, reach) for _ in range(max(1, depth - 1)))
+        n_blocks = max(1, depth - 1)
+        self.blocks = nn.ModuleList(_Foresight(width, expansion, reach, generator) for _ in range(n_blocks))
 
     def n_products(self, m: int) -> int:
         """Return the number of products of m x m matrices, the last residual included."""
@@ -106,10 +110,10 @@ class PolynomialInverse(nn.Module):
 class _Foresight(nn.Module):
     """What a step remembers, and how it departs from the least residual."""
 
-    def __init__(self, width: int, expansion: int, reach: float) -> None:
+    def __init__(self, width: int, expansion: int, reach: float, generator: Generator | None) -> None:
         super().__init__()
         self.reach = reach
-        self.departure = _Reader(14, width, expansion, 3)
+        self.departure = _Reader(14, width, expansion, 3, generator)
 
     def forward(self, h: Tensor, problem: LeastSquares, m: int) -> tuple[Tensor, Tensor]:
         h, departure = self.departure(h, residual_scalars(problem, m))
@@ -119,14 +123,16 @@ class _Foresight(nn.Module):
 class _Reader(nn.Module):
     """Read scalars into the hidden vector, think, and write coefficients."""
 
-    def __init__(self, n_scalars: int, width: int, expansion: int, n_coefficients: int) -> None:
+    def __init__(
+        self, n_scalars: int, width: int, expansion: int, n_coefficients: int, generator: Generator | None
+    ) -> None:
         super().__init__()
-        self.read = nn.Linear(n_scalars, width)
+        self.read = Linear(n_scalars, width, generator)
         self.norm = LayerNorm(width)
-        self.up = nn.Linear(width, expansion * width)
-        self.down = _zeros(nn.Linear(expansion * width, width))
+        self.up = Linear(width, expansion * width, generator)
+        self.down = _zeros(Linear(expansion * width, width, generator))
         self.norm_out = LayerNorm(width)
-        self.write = _zeros(nn.Linear(width, n_coefficients))
+        self.write = _zeros(Linear(width, n_coefficients, generator))
 
     def forward(self, h: Tensor, scalars: Tensor) -> tuple[Tensor, Tensor]:
         h = h + self.read(scalars)
@@ -182,7 +188,7 @@ def _scalars(cosines: Tensor, coordinates: Tensor, scale: Tensor, norm: Tensor, 
     return (read,), (mean_square, root, ratio, remainder, norm)
 
 
-def _zeros(layer: nn.Linear) -> nn.Linear:
+def _zeros(layer: Linear) -> Linear:
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
     return layer

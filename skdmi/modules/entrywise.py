@@ -1,11 +1,11 @@
 """Networks that read the entries themselves: one fixed m, and ``m^4`` weights where a product needs none."""
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.linalg import matrix_norm
 
+from skdmi.iteration.layers import LayerNorm, Linear
 from skdmi.iteration.loop import keep_better
-from skdmi.iteration.norm import LayerNorm
 from skdmi.iteration.starts import TRANSPOSE
 from skdmi.linalg.residuals import residual
 
@@ -13,11 +13,11 @@ from skdmi.linalg.residuals import residual
 class _GatedUnit(nn.Module):
     r"""Add products of learned features: :math:`h + V ((U \tilde h) \odot (G \tilde h))`, :math:`\tilde h` normed."""
 
-    def __init__(self, width: int, expansion: int) -> None:
+    def __init__(self, width: int, expansion: int, generator: Generator | None) -> None:
         super().__init__()
         self.norm = LayerNorm(width)
-        self.up_and_gate = nn.Linear(width, 2 * expansion * width)
-        self.down = nn.Linear(expansion * width, width)
+        self.up_and_gate = Linear(width, 2 * expansion * width, generator)
+        self.down = Linear(expansion * width, width, generator)
 
     def forward(self, h: Tensor) -> Tensor:
         up, gate = self.up_and_gate(self.norm(h)).chunk(2, dim=-1)
@@ -40,20 +40,24 @@ class FeedbackInverse(nn.Module):
     matrix_size : int
         m.
     depth, width, expansion : int
+    generator : torch.Generator, optional
+        Of the first weights; by default torch's global one.
     """
 
-    def __init__(self, matrix_size: int, depth: int, width: int, expansion: int = 2) -> None:
+    def __init__(
+        self, matrix_size: int, depth: int, width: int, expansion: int = 2, *, generator: Generator | None = None
+    ) -> None:
         super().__init__()
         entries = matrix_size**2
         self.width = width
-        self.read = nn.ModuleList(nn.Linear(3 * entries, width) for _ in range(depth))
-        self.mix = nn.ModuleList(_GatedUnit(width, expansion) for _ in range(depth))
-        write = [nn.Linear(width, entries) for _ in range(depth)]
+        self.read = nn.ModuleList(Linear(3 * entries, width, generator) for _ in range(depth))
+        self.mix = nn.ModuleList(_GatedUnit(width, expansion, generator) for _ in range(depth))
+        write = [Linear(width, entries, generator) for _ in range(depth)]
         for layer in write:
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
         self.write = nn.ModuleList(write)
-        self.gain = nn.Parameter(torch.ones(depth))
+        self.gain = nn.Parameter(torch.ones(depth, dtype=torch.float32))
 
     def n_products(self, m: int) -> int:
         """Return the number of products of m x m matrices, the last residual included."""
@@ -90,6 +94,8 @@ class DenseInverse(nn.Module):
     matrix_size : int
         m.
     depth, width, expansion : int
+    generator : torch.Generator, optional
+        Of the first weights; by default torch's global one.
 
     References
     ----------
@@ -98,14 +104,16 @@ class DenseInverse(nn.Module):
 
     layers_per_block = 4
 
-    def __init__(self, matrix_size: int, depth: int, width: int, expansion: int = 2) -> None:
+    def __init__(
+        self, matrix_size: int, depth: int, width: int, expansion: int = 2, *, generator: Generator | None = None
+    ) -> None:
         super().__init__()
         entries = matrix_size**2
         self.layers = nn.Sequential(
-            nn.Linear(entries, width),
+            Linear(entries, width, generator),
             nn.ReLU(),
-            *(_ConcatenatingBlock(width, expansion * width, self.layers_per_block) for _ in range(depth)),
-            nn.Linear(width, entries),
+            *(_ConcatenatingBlock(width, expansion * width, self.layers_per_block, generator) for _ in range(depth)),
+            Linear(width, entries, generator),
         )
 
     def n_products(self, m: int) -> int:
@@ -119,10 +127,10 @@ class DenseInverse(nn.Module):
 
 
 class _ConcatenatingBlock(nn.Module):
-    def __init__(self, width: int, growth: int, n_layers: int) -> None:
+    def __init__(self, width: int, growth: int, n_layers: int, generator: Generator | None) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(nn.Linear(width + i * growth, growth) for i in range(n_layers))
-        self.collect = nn.Linear(width + n_layers * growth, width)
+        self.layers = nn.ModuleList(Linear(width + i * growth, growth, generator) for i in range(n_layers))
+        self.collect = Linear(width + n_layers * growth, width, generator)
         nn.init.zeros_(self.collect.weight)
         nn.init.zeros_(self.collect.bias)
 

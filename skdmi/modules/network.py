@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from skdmi.containers import computable
 from skdmi.iteration.family import FamilyStart
@@ -19,7 +19,8 @@ class Block(NamedTuple):
     """A kind of residual block, and so of network."""
 
     make: Callable[..., PolynomialInverse | FeedbackInverse | DenseInverse]
-    """Of ``(depth, width, expansion, *, start, rank, sizes)``, or ``(matrix_size, depth, width, expansion)``."""
+    """Of ``(depth, width, expansion, *, start, rank, sizes)``, or ``(matrix_size, depth, width, expansion)``; and in
+    both cases ``generator``, of the first weights."""
     takes_any_size: bool
 
 
@@ -74,6 +75,10 @@ class InverterResNet(nn.Module):
         Of the deflations in a ``"polynomial"`` network; 0 for none.
     precision : {"float32", "float64"}, default="float32"
         Of the parameters and of all that the network computes, whatever ``torch.autocast`` is set to outside.
+    generator : torch.Generator, optional
+        Where the first weights are drawn from, and on whose device they are made; by default torch's global one, on
+        the default device. They are drawn in float32, so that neither ``precision`` nor torch's default dtype changes
+        them by more than rounding.
 
     Raises
     ------
@@ -104,6 +109,7 @@ class InverterResNet(nn.Module):
         n_places: int = 0,
         rank: int = 2,
         precision: str = "float32",
+        generator: Generator | None = None,
     ) -> None:
         super().__init__()
         for name, value, allowed in (
@@ -119,17 +125,18 @@ class InverterResNet(nn.Module):
         if matrix_size is not None and not isinstance(matrix_size, Sequence):
             matrix_size = int(matrix_size)  # a numpy integer, perhaps
         kind = BLOCKS[block]
-        if kind.takes_any_size:
-            sizes = (matrix_size, matrix_size) if isinstance(matrix_size, int) else matrix_size or (1, None)
-            begin = STARTS.get(start) or _family(sizes, n_atoms, n_places, STARTS[plain])
-            self.core = kind.make(depth, width, expansion, start=begin, rank=rank, sizes=sizes)
-        elif isinstance(matrix_size, int):
-            self.core = kind.make(matrix_size, depth, width, expansion)
-        else:
-            raise ValueError(
-                f"block={block!r} reads entries, so it needs one size, matrix_size=m, got {matrix_size!r}; "
-                f"'polynomial' takes any."
-            )
+        with torch.get_default_device() if generator is None else generator.device:
+            if kind.takes_any_size:
+                sizes = (matrix_size, matrix_size) if isinstance(matrix_size, int) else matrix_size or (1, None)
+                begin = STARTS.get(start) or _family(sizes, n_atoms, n_places, STARTS[plain])
+                self.core = kind.make(depth, width, expansion, start=begin, rank=rank, sizes=sizes, generator=generator)
+            elif isinstance(matrix_size, int):
+                self.core = kind.make(matrix_size, depth, width, expansion, generator=generator)
+            else:
+                raise ValueError(
+                    f"block={block!r} reads entries, so it needs one size, matrix_size=m, got {matrix_size!r}; "
+                    f"'polynomial' takes any."
+                )
         self.matrix_size = None if kind.takes_any_size else matrix_size
         self.to(PRECISIONS[precision])
 

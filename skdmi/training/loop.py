@@ -125,13 +125,11 @@ def train(
     callbacks = _callbacks(keeper, stream.batches_per_epoch + len(validation), settings)
     options = _options(architecture, stream, validation, settings, callbacks)
     net = NeuralNet(**{"optimizer__param_groups": family_groups(state, settings.learning_rate), **options})
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(stream_seed("weights", stream.seed))
-        net.initialize()
-        if state is not None:
-            module = keeper.module(net)
-            module.load_state_dict(module.state_dict() | state)
-        ended = _run(net, keeper, stream, n_epochs_of(settings.patience, net.max_epochs))
+    net.initialize()
+    if state is not None:
+        module = keeper.module(net)
+        module.load_state_dict(module.state_dict() | state)
+    ended = _run(net, keeper, stream, n_epochs_of(settings.patience, net.max_epochs))
     history = _history(net)
     kept, loss, epoch = keeper.best_state, keeper.best_loss, keeper.best_epoch
     if settings.keep_last and ended == "finished" and history:
@@ -195,6 +193,7 @@ def _options(
     return {
         "module": InverterResNet,
         **{f"module__{name}": value for name, value in architecture.items()},
+        "module__generator": torch.Generator("cpu").manual_seed(stream_seed("weights", stream.seed)),
         "criterion": IdentityLoss,
         "criterion__log_weight": settings.log_weight,
         "optimizer": OPTIMIZERS[settings.optimizer],
@@ -204,6 +203,7 @@ def _options(
         "max_epochs": settings.max_epochs,
         "iterator_train__batch_size": None,
         "iterator_valid__batch_size": None,
+        **{f"iterator_{which}__generator": torch.Generator("cpu") for which in ("train", "valid")},
         "train_split": predefined_split(validation),
         "callbacks": callbacks,
         "callbacks__print_log": PrintLog(sink=print_plain, floatfmt=".3e") if settings.verbose else None,

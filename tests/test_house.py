@@ -22,8 +22,8 @@ ORDER = [
     {"lapack"},
     {"lanes"},
     {"containers"},
-    {"arrays", "io", "persistence", "validation"},
-    {"datasets"},
+    {"arrays", "persistence", "validation"},
+    {"datasets", "io", "processes"},
     {"chunks", "exceptions", "figures", "kinds"},
 ]
 """From above: a module imports from rows below its own, from its own room, and from ``skdmi`` itself."""

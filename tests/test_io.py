@@ -2,7 +2,6 @@
 
 import os
 import re
-import stat
 import subprocess
 import sys
 import tracemalloc
@@ -14,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from skdmi.io import atomic_path, iter_stacks, read_stack, write_stack
+from skdmi.io import iter_stacks, read_stack, write_stack
 from skdmi.io.stacks import FORMATS
 from skdmi.io.text import parse
 from tests.marks import slow_but
@@ -28,6 +27,14 @@ in_one_folder = settings(
 )
 
 SPECIAL = [0.0, -0.0, 5e-324, 2.2250738585072014e-308, 1e308, -1.7976931348623157e308, 0.1, np.inf, -np.inf, np.nan]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_waiting_for_the_disk():
+    """Thousands of small files would wait for it, each some milliseconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("skdmi.io.atomic._sync", lambda path: None)
+        yield
 
 
 def assert_same_bits(actual, expected):
@@ -239,33 +246,6 @@ def test_memory_does_not_grow_with_the_number_of_matrices(tmp_path, suffix):
 
     peak(1)
     assert peak(24) < 1.5 * peak(4)
-
-
-# Atomic writes
-
-
-@pytest.mark.skipif(os.name != "posix", reason="permissions and symbolic links of POSIX")
-def test_atomic_path_behaves_as_open(tmp_path):
-    with open(tmp_path / "plain.txt", "w"), atomic_path(tmp_path / "new.txt"):
-        pass
-    mode = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("plain.txt", "new.txt")]
-    assert mode[0] == mode[1]
-
-    (tmp_path / "new.txt").chmod(0o640)
-    (tmp_path / "link.txt").symlink_to("new.txt")
-    with atomic_path(tmp_path / "link.txt") as temporary:
-        temporary.write_text("through the link")
-    assert (tmp_path / "link.txt").is_symlink()
-    assert (tmp_path / "new.txt").read_text() == "through the link"
-    assert stat.S_IMODE((tmp_path / "new.txt").stat().st_mode) == 0o640
-
-
-def test_atomic_path_refuses_by_the_name_it_was_given(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"nowhere.a\.mx"):
-        write_stack(tmp_path / "nowhere" / "a.mx", make_stack())
-    (tmp_path / "folder.mx").mkdir()
-    with pytest.raises(OSError, match=r"not a file.*folder\.mx"):
-        write_stack(tmp_path / "folder.mx", make_stack())
 
 
 # What is accepted

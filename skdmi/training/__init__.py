@@ -1,5 +1,6 @@
 """Training: what to learn from, an endless stream of it, and the skorch loop."""
 
+from skdmi.training.checkpoint import Checkpoint
 from skdmi.training.gain import describe_gain, measure_gain
 from skdmi.training.loop import OPTIMIZERS, Outcome, Settings, constant, cosine, prediction_net, train
 from skdmi.training.problem import Problem, pose_problem, resolve_seed, resolve_sizes
@@ -9,6 +10,7 @@ from skdmi.training.stream import MatrixBatches, MatrixStream, stream_seed
 __all__ = [
     "OPTIMIZERS",
     "Beginning",
+    "Checkpoint",
     "MatrixBatches",
     "MatrixStream",
     "Outcome",

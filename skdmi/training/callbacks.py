@@ -44,6 +44,8 @@ class BestWeights(Callback):
     was last the lowest so far, that of the first weights included.
     """
 
+    _kept = ("first_loss", "first_losses", "best_loss", "best_epoch", "best_state", "lowest", "n_stalled")
+
     def __init__(self, validation: MatrixBatches) -> None:
         self.validation = validation
 
@@ -56,8 +58,18 @@ class BestWeights(Callback):
         """Return a copy of the weights on the CPU."""
         return {name: value.detach().cpu().clone() for name, value in self.module(net).state_dict().items()}
 
+    def state(self) -> dict[str, Any]:
+        """Return what is known after an epoch."""
+        return {name: getattr(self, name) for name in self._kept}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a `state`."""
+        self.__dict__.update({name: state[name] for name in self._kept})
+
     def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
-        """Measure the first weights."""
+        """Measure the first weights, unless training goes on."""
+        if net.history:
+            return
         self.first_loss = self.best_loss = math.inf
         self.n_stalled = 0
         self._keep(net)

@@ -13,7 +13,9 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from skdmi.modules import IdentityLoss, InverterResNet
+from skdmi.processes import end_with_parent
 from skdmi.training.callbacks import BestWeights, BoundedGradients, DivergedError, copied, print_plain
+from skdmi.training.checkpoint import Checkpoint, ended_rows, restore, restore_schedules, state_of
 from skdmi.training.stream import MatrixBatches, MatrixStream, stream_seed
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
@@ -88,6 +90,8 @@ class Settings:
     """The last word to :class:`skorch.NeuralNet`."""
     keep_last: bool = False
     """Return the weights after the last epoch instead of the best, if training runs to its end."""
+    checkpoint: Checkpoint | None = None
+    """Where to go on from, and what to write after so many epochs, and at the end unless it is an interruption."""
     verbose: int = 0
 
 
@@ -103,7 +107,8 @@ def train(
     The loop is skorch's; the schedule, printing and progress are its callbacks. The norm of the gradient is clipped at
     1. The best weights are those with the lowest validation loss at the end of any epoch **or before the first**, which
     only a gain beyond chance replaces: where learning has nothing to add, training returns what it was given. Without
-    epochs the loss of the first weights is measured, and callbacks are not called.
+    epochs the loss of the first weights is measured, and callbacks are not called. A process that trains for another,
+    such as a worker of joblib's, ends with it from then on.
 
     Parameters
     ----------
@@ -121,6 +126,7 @@ def train(
         If the loss of the first weights is not finite: the matrices are to blame; or if ``net_params`` sets what
         training depends on.
     """
+    end_with_parent()
     keeper = BestWeights(validation)
     callbacks = _callbacks(keeper, stream.batches_per_epoch + len(validation), settings)
     options = _options(architecture, stream, validation, settings, callbacks)
@@ -129,7 +135,9 @@ def train(
     if state is not None:
         module = keeper.module(net)
         module.load_state_dict(module.state_dict() | state)
-    ended = _run(net, keeper, stream, n_epochs_of(settings.patience, net.max_epochs))
+    ended = _go_on(net, keeper, stream, settings)
+    if ended is None:
+        ended = _run(net, keeper, stream, settings)
     history = _history(net)
     kept, loss, epoch = keeper.best_state, keeper.best_loss, keeper.best_epoch
     if settings.keep_last and ended == "finished" and history:
@@ -224,27 +232,46 @@ def _history(net: NeuralNet) -> list[dict[str, Any]]:
             "n_matrices": row["n_matrices"],
             "seconds": row["dur"],
         }
-        for row in net.history
-        if "dur" in row
+        for row in ended_rows(net)
     ]
 
 
-def _run(net: NeuralNet, keeper: BestWeights, stream: MatrixStream, patience: int | None) -> str:
+def _go_on(net: NeuralNet, keeper: BestWeights, stream: MatrixStream, settings: Settings) -> str | None:
+    """Restore what an earlier process left, if anything; return how that training ended, None if it did not."""
+    checkpoint = settings.checkpoint
+    if checkpoint is None or checkpoint.found is None:
+        return None
+    with checkpoint.trusted():
+        restore(checkpoint.found["state"], net, keeper, stream)
+    ended: str | None = checkpoint.found["ended"]
+    if settings.verbose:
+        n_epochs = f"{len(net.history)} of {net.max_epochs} epochs"
+        print_plain(f"{checkpoint.path}: {'goes on after' if ended is None else f'{ended} after'} {n_epochs}")
+    return ended
+
+
+def _run(net: NeuralNet, keeper: BestWeights, stream: MatrixStream, settings: Settings) -> str:
     """Run the loop that ``NeuralNet.fit`` runs, without its silence about Ctrl-C, as long as there is progress."""
+    patience, checkpoint = n_epochs_of(settings.patience, net.max_epochs), settings.checkpoint
     ended = "finished"
     try:
         if net.max_epochs == 0:
             keeper.on_train_begin(net)
             return ended
         net.notify("on_train_begin", X=stream, y=None)
-        for _ in range(net.max_epochs):
+        if checkpoint and checkpoint.found:
+            with checkpoint.trusted():
+                restore_schedules(checkpoint.found["state"], net)
+        while len(net.history) < net.max_epochs and keeper.n_stalled != patience:
             net.fit_loop(stream, epochs=1)
-            if keeper.n_stalled == patience:
-                break
+            if checkpoint and len(net.history) % checkpoint.every == 0:
+                checkpoint.write(state_of(net, keeper, stream))
     except DivergedError:
         ended = "diverged"
     except KeyboardInterrupt:
         ended = "finished" if _stopped_early(net) else "interrupted"
+    if checkpoint and ended != "interrupted":
+        checkpoint.write(state_of(net, keeper, stream), ended)
     net.notify("on_train_end", X=stream, y=None)
     return ended
 

@@ -38,6 +38,7 @@ WORDS = {
     "exceptions": "errors, warnings",
     "figures": "what a route finds",
     "kinds": "what an object is",
+    "processes": "workers end in time",
 }
 """What is in a room, in a few words; a new room needs some."""
 WIDTH, ROW, MARGIN = 800, 74, 16

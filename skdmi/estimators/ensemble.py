@@ -25,6 +25,7 @@ from skdmi.estimators.neural import NeuralMatrixInverter
 from skdmi.linalg.residuals import missing
 from skdmi.metrics import frobenius_residuals
 from skdmi.persistence import member_directories, read_card, save_ensemble
+from skdmi.processes import end_with_parent
 
 
 def mean_inverse(A: Tensor, inverses: Iterable[Tensor]) -> Tensor:
@@ -297,6 +298,7 @@ class EnsembleInverter(Exportable, MetaInverter):
 
 def fit_member(inverter: Any, X: Any, y: Any = None) -> tuple[Any, list[str]]:
     """Return a fitted clone, and what its training would have warned of, for the ensemble to say once."""
+    end_with_parent()
     with collected() as texts:
         return clone_and_fit(inverter, X, y), texts
 

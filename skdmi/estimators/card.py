@@ -11,7 +11,7 @@ import torch
 from skdmi import __version__
 from skdmi.distributions import from_dict
 
-NOT_STORED = ("device", "callbacks")
+NOT_STORED = ("device", "callbacks", "checkpoint_dir", "checkpoint_every")
 ONLY_IN_0_1_0 = {"block": ("gated",), "start": ("characteristic",)}
 NOT_IN_0_1_0 = ("best_epoch_", "first_loss_", "gain_")
 """Fitted attributes that are None where a card does not have them."""

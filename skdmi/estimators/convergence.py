@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 
 from sklearn.exceptions import ConvergenceWarning
@@ -81,6 +82,18 @@ def warn_of_few_members(n_members: int) -> None:
             f"There is little to learn from {n_members} matrices: 30 members of a family give it away roughly, 100 "
             f"well. Give fit more of them, or a distribution that describes them."
         )
+
+
+def warn_of_checkpoint(path: Path, error: Exception) -> None:
+    """Warn at the user's line that a checkpoint cannot be written.
+
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warn_of_checkpoint(Path("C"), OSError(28, "No space left on device"))
+    >>> str(caught[0].message)
+    'The checkpoint C cannot be written: [Errno 28] No space left on device. Training goes on, and tries again.'
+    """
+    text = f"The checkpoint {path} cannot be written: {str(error).removesuffix('.')}. "
+    warnings.warn(f"{text}Training goes on, and tries again.", RuntimeWarning, stacklevel=_users_stacklevel())
 
 
 def warn_once(text: str) -> None:

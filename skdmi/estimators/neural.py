@@ -1,5 +1,6 @@
 """``NeuralMatrixInverter``: a residual network that learns to invert, in the shape of a scikit-learn estimator."""
 
+import os
 from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any, Self
@@ -8,29 +9,13 @@ from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
 from torch import Tensor
 
 from skdmi.distributions import Distribution
-from skdmi.estimators.architecture import architecture_for, first_weights
 from skdmi.estimators.base import unchanged_on_error
 from skdmi.estimators.convergence import conclude, warn_of_few_members
-from skdmi.estimators.devices import resolve_device
-from skdmi.estimators.network import NetworkInverter, build_network, to_arrays
+from skdmi.estimators.learning import Before, learn
+from skdmi.estimators.network import NetworkInverter, to_arrays
 from skdmi.modules import BLOCKS
-from skdmi.modules.network import FAMILY, normalized
-from skdmi.training import (
-    OPTIMIZERS,
-    MatrixBatches,
-    MatrixStream,
-    Outcome,
-    Problem,
-    Settings,
-    constant,
-    cosine,
-    describe_gain,
-    measure_gain,
-    pose_problem,
-    resolve_seed,
-    resolve_sizes,
-    train,
-)
+from skdmi.modules.network import FAMILY
+from skdmi.training import OPTIMIZERS, Outcome, constant, cosine, resolve_sizes
 
 
 class NeuralMatrixInverter(NetworkInverter):
@@ -89,6 +74,13 @@ class NeuralMatrixInverter(NetworkInverter):
         ``module__`` reaches the network: ``{"module__rank": 0, "module__precision": "float64"}``.
     device : str, default="auto"
         ``"auto"`` is CUDA if there is any, else the CPU; or any name of a torch device.
+    checkpoint_dir : path, default=None
+        Where ``fit`` keeps the state of an unfinished training, one file for each training that parameters, sizes and X
+        determine: candidates and folds of a search and members of an ensemble may share it. The same ``fit`` in another
+        process goes on from there, on the same machine to the very weights that it would have come to undisturbed,
+        and returns at once what was finished; remove the file to train anew.
+    checkpoint_every : int, default=1
+        Number of epochs from one checkpoint to the next.
     random_state : int, RandomState instance or None, default=None
         Determines weights, training matrices, held-out members. An int makes ``fit`` reproducible.
     verbose : int, default=0
@@ -140,6 +132,11 @@ class NeuralMatrixInverter(NetworkInverter):
 
     Ctrl-C leaves the best weights in the estimator, which is then fitted, and raises KeyboardInterrupt again.
 
+    A training is known by its parameters, all but ``device``, ``verbose``, ``callbacks``, ``warm_start`` and those of
+    checkpoints, by sizes, X, and the weights that a warm start goes on from; functions and classes among the parameters
+    by their names. Of ``random_state=None`` the seed of the checkpoint is taken. ``callbacks`` begin anew with the
+    first epoch after it. A checkpoint that cannot be written is a RuntimeWarning, and training goes on.
+
     References
     ----------
     Chow and Saad, "Approximate inverse preconditioners via sparse-sparse iterations", SIAM J. Sci. Comput. 19(3), 1998,
@@ -179,6 +176,8 @@ class NeuralMatrixInverter(NetworkInverter):
         "callbacks": [list, tuple, None],
         "net_params": [dict, None],
         "device": [str],
+        "checkpoint_dir": [str, os.PathLike, None],
+        "checkpoint_every": [Interval(Integral, 1, None, closed="left")],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
@@ -209,6 +208,8 @@ class NeuralMatrixInverter(NetworkInverter):
         callbacks: list[Any] | None = None,
         net_params: dict[str, Any] | None = None,
         device: str = "auto",
+        checkpoint_dir: str | os.PathLike[str] | None = None,
+        checkpoint_every: int = 1,
         random_state: Any = None,
         verbose: int = 0,
     ) -> None:
@@ -230,6 +231,8 @@ class NeuralMatrixInverter(NetworkInverter):
         self.callbacks = callbacks
         self.net_params = net_params
         self.device = device
+        self.checkpoint_dir = checkpoint_dir
+        self.checkpoint_every = checkpoint_every
         self.random_state = random_state
         self.verbose = verbose
 
@@ -269,7 +272,7 @@ class NeuralMatrixInverter(NetworkInverter):
             from_trained = resuming and self.best_epoch_ != 0
             stack = None if X is None else self._open_stack(X)
             schedule = cosine(self.max_epochs * self.batches_per_epoch)
-            outcome = self._learn(stack, self.max_epochs, schedule, resuming=resuming, keep_last=False)
+            outcome = self._learn(stack, schedule, resuming=resuming)
         if stack is not None and self.distribution == "auto" and (self.max_epochs or self.start_ == FAMILY):
             warn_of_few_members(len(stack))
         conclude(outcome, self.get_params(deep=False), from_trained=from_trained, is_fitted=self.start_ == FAMILY)
@@ -297,51 +300,31 @@ class NeuralMatrixInverter(NetworkInverter):
             resuming = self.__sklearn_is_fitted__()
             stack = None if X is None else self._open_stack(X, reset=not resuming)
             schedule = constant(self.batches_per_epoch)
-            outcome = self._learn(stack, 1, schedule, resuming=resuming, keep_last=True)
+            changes = {"max_epochs": 1, "checkpoint_dir": None}
+            outcome = self._learn(stack, schedule, resuming=resuming, keep_last=True, **changes)
         conclude(outcome, self.get_params(deep=False), from_trained=resuming, is_fitted=self.start_ == FAMILY)
         return self
 
     def _learn(
         self,
         stack: Tensor | None,
-        max_epochs: int,
         schedule: Callable[[int], float],
         *,
         resuming: bool,
-        keep_last: bool,
+        keep_last: bool = False,
+        **changes: Any,
     ) -> Outcome:
         """Train from the present weights or from new ones, and put the outcome into the estimator."""
+        if isinstance(self.distribution, type):
+            name = self.distribution.__name__
+            raise ValueError(f"distribution={name}, a class; expected an instance of it, such as {name}().")
         sizes = self._sizes(stack, resuming=resuming)
-        architecture = architecture_for(self.get_params(deep=False), sizes, self._architecture if resuming else None)
-        problem = self._pose(sizes, stack, resuming=resuming, scale_free=architecture["normalize"] != "none")
-        domain = problem.domain()
-        where: dict[str, Any] = {"device": resolve_device(self.device, loaded=False)}
-        where["dtype"] = build_network(architecture).dtype
-        stream = MatrixStream(
-            problem.draw,
-            problem.sizes,
-            batch_size=self.batch_size,
-            batches_per_epoch=self.batches_per_epoch,
-            seed=problem.seed,
-            n_matrices_seen=self.n_matrices_seen_ if resuming else 0,
-            **where,
-        )
-        settings = Settings(
-            max_epochs=max_epochs,
-            learning_rate=self.learning_rate,
-            schedule=schedule,
-            log_weight=self.log_weight,
-            optimizer=self.optimizer,
-            patience=self.patience,
-            callbacks=self.callbacks or (),
-            net_params=self.net_params or {},
-            keep_last=keep_last,
-            verbose=int(self.verbose),
-        )
-        validation = problem.validation(max(1, self.batches_per_epoch // 10), self.batch_size, **where)
-        before = self.module_ if resuming else None
-        state = first_weights(problem, architecture, self.get_params(deep=False), before)
-        outcome = train(architecture, state, stream, validation, settings)
+        before = None
+        if resuming:
+            before = Before(self.module_, self._architecture, self.distribution_, self._seed, self.n_matrices_seen_)
+        parameters = self.get_params(deep=False) | changes
+        learned = learn(parameters, sizes, stack, before, schedule, keep_last=keep_last)
+        outcome = learned.outcome
         earlier = self.history_ if resuming else []
         self.history_ = earlier + [{**row, "epoch": row["epoch"] + len(earlier)} for row in outcome.history]
         self.n_iter_ = len(self.history_)
@@ -349,26 +332,16 @@ class NeuralMatrixInverter(NetworkInverter):
             self.first_loss_ = outcome.first_loss
         if outcome.best_epoch or not resuming:
             self.best_epoch_ = len(earlier) + outcome.best_epoch
-        self.n_matrices_seen_ = stream.n_matrices_seen
+        self.n_matrices_seen_ = learned.n_matrices_seen
         self.best_loss_ = outcome.loss
-        self.distribution_ = problem.distribution
-        self.domain_ = domain
-        self._seed = problem.seed
-        self._architecture = architecture
+        self.distribution_ = learned.distribution
+        self.domain_ = learned.domain
+        self.gain_ = learned.gain
+        self._seed = learned.seed
+        self._architecture = learned.architecture
         self._rebuild(to_arrays(outcome.state))
-        self.gain_ = self._measure_gain(state, validation)
         self._place()
         return outcome
-
-    def _measure_gain(self, state: dict[str, Tensor] | None, validation: MatrixBatches) -> dict[str, Any] | None:
-        """Measure what training bought, of matrices of the largest size that validate."""
-        matrices = normalized(validation.batches[-1].cpu())[0]
-        first = build_network(self._architecture)
-        first.load_state_dict(first.state_dict() | (state or {}))
-        gain = measure_gain(self.module_, matrices, first)
-        if gain and self.verbose:
-            print(describe_gain(gain))
-        return gain
 
     def _sizes(self, stack: Tensor | None, *, resuming: bool) -> tuple[int, ...]:
         """Return the sizes to train for, and fix the size if it was named rather than seen."""
@@ -384,13 +357,3 @@ class NeuralMatrixInverter(NetworkInverter):
         if stack is None and not resuming:
             self._set_size(None if takes_any and not isinstance(self.matrix_size, Integral) else sizes[0])
         return sizes
-
-    def _pose(self, sizes: tuple[int, ...], stack: Tensor | None, *, resuming: bool, scale_free: bool) -> Problem:
-        """Decide what to train on."""
-        if isinstance(self.distribution, type):
-            name = self.distribution.__name__
-            raise ValueError(f"distribution={name}, a class; expected an instance of it, such as {name}().")
-        known = resuming and stack is None and isinstance(self.distribution, str)
-        seed = self._seed if resuming else resolve_seed(self.random_state)
-        distribution = self.distribution_ if known else self.distribution
-        return pose_problem(distribution, sizes, stack, scale_free=scale_free, seed=seed)

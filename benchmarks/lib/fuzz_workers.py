@@ -64,7 +64,7 @@ class Worker:
         self._seen, self._since = NOT_STARTED, time.monotonic()
 
     def receive(self) -> tuple[range, Outcome] | None:
-        """Return a piece that is done; None if the process has ended, or hung and was ended."""
+        """Return a piece that is done, an empty one if none is; None if the process has ended, or hung and was ended."""
         if self.connection.poll():
             try:
                 outcome = self.connection.recv()
@@ -79,7 +79,7 @@ class Worker:
             self.process.kill()
             self.process.join()
             return None
-        return self.pieces[0][:0], Outcome()
+        return range(0), Outcome()
 
     def leave(self) -> Outcome:
         """Return a finding if the process ended before its work, and keep the pieces that are left for another."""

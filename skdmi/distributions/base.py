@@ -73,7 +73,8 @@ class Sampler(ABC):
             raise ValueError(f"Got dtype={dtype}; expected one of {DTYPES}.")
         if n_matrices == 0:
             return torch.empty(0, matrix_size, matrix_size, device=device, dtype=dtype)
-        return self._draw(n_matrices, matrix_size, generator=generator, device=device, dtype=dtype).contiguous()
+        with torch.autocast(torch.device(device).type, enabled=False):
+            return self._draw(n_matrices, matrix_size, generator=generator, device=device, dtype=dtype).contiguous()
 
     def sample(self, n_matrices: int, matrix_size: int, *, random_state: Any = None) -> np.ndarray:
         """Draw a stack as a numpy array.

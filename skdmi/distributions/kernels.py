@@ -106,7 +106,7 @@ class GaussianProcessKernel(Distribution):
         """Return the points ``(m, n_coordinates)``, in float64."""
         if isinstance(self.points, str):
             side = matrix_size if self.points == "line" else math.isqrt(matrix_size)
-            line = torch.linspace(0, 1, side, dtype=torch.float64)
+            line = torch.linspace(0, 1, side, device="cpu", dtype=torch.float64)
             if self.points == "line":
                 return line[:, None]
             require(
@@ -115,4 +115,4 @@ class GaussianProcessKernel(Distribution):
             return torch.cartesian_prod(line, line)
         expected = f"as many points as matrix_size={matrix_size}, not {len(self.points)}"
         require(self, "points", len(self.points) == matrix_size, expected)
-        return torch.tensor(self.points, dtype=torch.float64).reshape(matrix_size, -1)
+        return torch.tensor(self.points, device="cpu", dtype=torch.float64).reshape(matrix_size, -1)

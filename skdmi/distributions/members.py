@@ -156,15 +156,15 @@ class BoundMembers(BoundSampler):
 def _make_pool(units: Tensor) -> Pool:
     """Choose pairs of members, given with norm 1, and the t for which none is worse than the worst member."""
     n_members, m, _ = units.shape
-    generator = torch.Generator().manual_seed(0)  # part of the definition: the pool depends on X alone
+    anywhere: dict[str, Any] = {"generator": torch.Generator("cpu").manual_seed(0), "device": "cpu"}  # X alone decides
     size = max(1, min(POOL_SIZE, CHECK_WORK // m**3))
-    first = torch.randint(n_members, (size,), generator=generator)
-    second = (first + torch.randint(1, max(n_members, 2), (size,), generator=generator)) % n_members
-    centre = torch.rand(size, generator=generator, dtype=torch.float64)
+    first = torch.randint(n_members, (size,), **anywhere)
+    second = (first + torch.randint(1, max(n_members, 2), (size,), **anywhere)) % n_members
+    centre = torch.rand(size, **anywhere, dtype=torch.float64)
     if _are_definite(units):
         radius = torch.ones_like(centre)
     else:
-        some = torch.randperm(n_members, generator=generator)[:size]
+        some = torch.randperm(n_members, **anywhere)[:size]
         largest, smallest = torch.cat([_extreme_singular_values(units[k]) for k in some.split(chunk_size(m))], -1)
         worst = (smallest / largest.clamp_min(TINY)).min()
         chunks = zip(*(part.split(chunk_size(m)) for part in (first, second, centre)), strict=True)

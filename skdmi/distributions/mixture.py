@@ -78,7 +78,8 @@ class Mixture(Distribution):
 
     def _draw(self, n_matrices: int, matrix_size: int, **where: Any) -> Tensor:
         weights = self.weights or (1,) * len(self.components)
-        shares = torch.tensor([weight / sum(weights) for weight in weights], device=where["device"])
+        parts = [weight / sum(weights) for weight in weights]
+        shares = torch.tensor(parts, device=where["device"], dtype=torch.float32)
         choice = torch.multinomial(shares, n_matrices, replacement=True, generator=where["generator"])
         stack = torch.empty(n_matrices, matrix_size, matrix_size, device=where["device"], dtype=where["dtype"])
         for k, component in enumerate(self.components):

@@ -116,7 +116,8 @@ class BlockInverter(MetaInverter):
         if stack is not None and requires_fit(inner):
             leaves = to_numpy(collect_leaves(torch.from_numpy(stack), m))
         self.inverter_ = clone_and_fit(inner, leaves)
-        invert_with(self.inverter_, torch.eye(m, dtype=torch.float64)[None])  # refuses m here, or takes it
+        identity = torch.eye(m, device="cpu", dtype=torch.float64)
+        invert_with(self.inverter_, identity[None])  # refuses m here, or takes it
         self.block_size_ = m
 
     def _invert(self, A: Tensor) -> Outcome:
@@ -144,7 +145,9 @@ class BlockInverter(MetaInverter):
             return super()._apply(X, function, keeps_shape=keeps_shape)
         _, X = self._admit(X, keeps_shape=True)
         ready = self._ready()
-        return invert_chunked(X, lambda block: ready.invert(torch.tensor(block)).numpy(), dtype=float_dtype(X.dtype))
+        return invert_chunked(
+            X, lambda block: ready.invert(torch.tensor(block, device="cpu")).numpy(), dtype=float_dtype(X.dtype)
+        )
 
     def _given(self) -> list[Any]:
         return super()._given() or [ExactInverter()]

@@ -124,7 +124,9 @@ def slogdet_of(A: Any) -> LogDeterminant:
 
     stack = computable(A.detach() if A.is_floating_point() else A.detach().double())
     if is_for_routes(stack):
-        return LogDeterminant(*(torch.as_tensor(field) for field in _of_array(to_numpy(stack.contiguous()))))
+        return LogDeterminant(
+            *(torch.as_tensor(field, device="cpu") for field in _of_array(to_numpy(stack.contiguous())))
+        )
     return _by_reference(stack, _ENTRIES_ELSEWHERE)
 
 

@@ -1,8 +1,9 @@
-"""Which device a network runs on."""
+"""Which device a network runs on, and in which of torch's modes."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -57,3 +58,20 @@ def apart(move: Callable[[], _Result]) -> _Result:
     """
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(move).result()
+
+
+@contextmanager
+def plain_modes(device: torch.device) -> Iterator[None]:
+    """Let torch train here as where nobody has asked for a mode: with gradients, and without autocast.
+
+    >>> with torch.inference_mode(), plain_modes(torch.device("cpu")):
+    ...     torch.is_inference_mode_enabled(), torch.is_grad_enabled()
+    (False, True)
+    """
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        torch.autocast("cpu", enabled=False),
+        torch.autocast(device.type, enabled=False),
+    ):
+        yield

@@ -103,7 +103,7 @@ class ExactInverter(BaseInverter):
         stack = A.contiguous().numpy()
         X = np.empty_like(stack)
         sound = is_sound(route_for(A.shape[-1], len(A)).invert(stack, X).status)
-        nowhere = torch.zeros(len(A), dtype=torch.bool)
+        nowhere = torch.zeros(len(A), dtype=torch.bool, device=A.device)
         found = _Found(torch.from_numpy(X), nowhere, nowhere.clone())
         if sound.all():
             return found

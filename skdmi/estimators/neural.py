@@ -11,6 +11,7 @@ from torch import Tensor
 from skdmi.distributions import Distribution
 from skdmi.estimators.base import unchanged_on_error
 from skdmi.estimators.convergence import conclude, warn_of_few_members
+from skdmi.estimators.devices import plain_modes, resolve_device
 from skdmi.estimators.learning import Before, learn
 from skdmi.estimators.network import NetworkInverter, to_arrays
 from skdmi.modules import BLOCKS
@@ -323,7 +324,8 @@ class NeuralMatrixInverter(NetworkInverter):
         if resuming:
             before = Before(self.module_, self._architecture, self.distribution_, self._seed, self.n_matrices_seen_)
         parameters = self.get_params(deep=False) | changes
-        learned = learn(parameters, sizes, stack, before, schedule, keep_last=keep_last)
+        with plain_modes(resolve_device(self.device, loaded=False)):
+            learned = learn(parameters, sizes, stack, before, schedule, keep_last=keep_last)
         outcome = learned.outcome
         earlier = self.history_ if resuming else []
         self.history_ = earlier + [{**row, "epoch": row["epoch"] + len(earlier)} for row in outcome.history]

@@ -108,8 +108,8 @@ class Solution(NamedTuple):
         cls, A: Tensor, start: Tensor, as_it_was: int, stepped: int, tol: float, max_steps: int
     ) -> Self:
         """Do with each matrix what is quickly done; the others are not certified."""
-        zeros = torch.zeros(len(A), dtype=torch.int64)
-        unknown = torch.full((len(A),), torch.nan, dtype=torch.float64)
+        zeros = torch.zeros(len(A), dtype=torch.int64, device=A.device)
+        unknown = torch.full((len(A),), torch.nan, dtype=torch.float64, device=A.device)
         solution = cls(torch.empty_like(A), zeros.byte(), unknown.clone(), unknown, zeros + as_it_was, zeros)
         for k, (member, begun) in enumerate(zip(A.contiguous().numpy(), double(start).numpy(), strict=True)):
             landed = land(member, begun, tol=tol, max_steps=max_steps)
@@ -139,7 +139,7 @@ class Solution(NamedTuple):
         status = sum(mask.to(A.device, torch.uint8) * bit for mask, bit in bits)
         sources = torch.where(refined.n_steps > 0, stepped, as_it_was)
         known = (error_bound, torch.full_like(error_bound, torch.nan), sources, refined.n_steps)
-        return cls(X, torch.as_tensor(status), *[t.to(A.device) for t in known])
+        return cls(X, torch.as_tensor(status, device=A.device), *[t.to(A.device) for t in known])
 
     @classmethod
     def directly(cls, X: np.ndarray, figures: Figures) -> Self:

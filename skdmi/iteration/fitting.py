@@ -106,7 +106,7 @@ def fit_families(members: Members, n_atoms: Sequence[int], *, plain: Start = TRA
     """
     most = max(n_atoms)
     basis = _Basis.of(members, most)
-    fold = torch.arange(len(members)) % N_FOLDS
+    fold = torch.arange(len(members), device=members.A.device) % N_FOLDS
     parts = [(members[fold != number], members[fold == number].A) for number in range(N_FOLDS)]
     judged = [(_Basis.of(rest, most), apart) for rest, apart in parts if len(rest) > 0 and len(apart) > 0]
     found = []
@@ -164,7 +164,8 @@ class _Basis(NamedTuple):
     @torch.no_grad()
     def start(self, n_atoms: int, plain: Start) -> FamilyStart:
         atoms = self.atoms[:n_atoms]
-        start = FamilyStart(self.members.shape[-1], len(atoms), len(self.places), plain=plain).double()
+        with self.members.device:
+            start = FamilyStart(self.members.shape[-1], len(atoms), len(self.places), plain=plain).double()
         start.constant.copy_(self.constant if len(atoms) > 0 else self.constant.lerp(self.mean_inverse, LEANING))
         start.atoms.copy_(atoms)
         start.places.copy_(self.places)
@@ -199,7 +200,7 @@ def _tell_tale_places(A: Tensor) -> tuple[Tensor, Tensor]:
     rank = int((strengths > RANK_TOLERANCE * max(strengths[0].item(), torch.finfo(A.dtype).tiny)).sum())
     directions = directions[: min(MOST_PLACES, rank)]
     if len(directions) == 0:  # all members are one matrix
-        return torch.zeros(0, dtype=torch.int64), mean.reshape(1, *A.shape[1:])
+        return torch.zeros(0, dtype=torch.int64, device=A.device), mean.reshape(1, *A.shape[1:])
     pivots = scipy.linalg.qr(directions.numpy(), mode="r", pivoting=True)[1][: len(directions)]
     places = torch.from_numpy(pivots).long()
     reading = torch.linalg.solve(directions[:, places], directions)

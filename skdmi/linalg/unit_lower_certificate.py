@@ -284,7 +284,7 @@ def takes_subnormals_for_zeros(dtype: torch.dtype) -> bool:
     >>> takes_subnormals_for_zeros(torch.float32)
     False
     """
-    return bool(torch.tensor([torch.finfo(dtype).tiny / 2], dtype=dtype) + 0 == 0)
+    return bool(torch.tensor([torch.finfo(dtype).tiny / 2], device="cpu", dtype=dtype) + 0 == 0)
 
 
 def _look_closer(A: Tensor, X: Tensor, loose: float, *, left: bool) -> _Look:

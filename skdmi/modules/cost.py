@@ -68,7 +68,7 @@ def steps_to(
             [0.]])
     """
     goals = torch.tensor(tolerances, dtype=torch.float64, device=A.device)[:, None]
-    needed = torch.full((len(goals), len(A)), torch.inf, device=A.device)
+    needed = torch.full((len(goals), len(A)), torch.inf, device=A.device, dtype=torch.float32)
     X, R = iteration.start.function(A)
     deflates = iteration.start.deflates(X)
     last = full(X.expand(*A.shape[:-1], X.shape[-1]))

@@ -74,7 +74,7 @@ class BestWeights(Callback):
         self.n_stalled = 0
         self._keep(net)
         losses = [net.validation_step(batch)["loss"].item() for batch in net.get_iterator(self.validation)]
-        self.first_losses = torch.tensor(losses)
+        self.first_losses = torch.tensor(losses, device="cpu", dtype=torch.float64)
         self.first_loss = self.best_loss = self.lowest = self.first_losses.mean().item()
         if net.verbose:
             print_plain(f"epoch 0, before training: valid_loss {self.first_loss:.3e}")
@@ -117,7 +117,7 @@ class BestWeights(Callback):
         Heavy tails make validation losses noisy: without this, weights that are merely lucky would win.
         """
         losses = [row["valid_loss"] for row in net.history[-1]["batches"] if "valid_loss" in row]
-        gain = self.first_losses - torch.tensor(losses)
+        gain = self.first_losses - torch.tensor(losses, device="cpu", dtype=torch.float64)
         error = gain.std() / len(gain) ** 0.5 if len(gain) > 1 else 0.0
         return bool(gain.mean() > 2 * error)
 

@@ -168,7 +168,7 @@ def unpack(packed: Any, arrays: Mapping[str, np.ndarray]) -> Any:
     """Return the tree that `pack` was given, with lists for tuples."""
     match packed:
         case {"array": str(name)}:
-            return torch.tensor(arrays[name])
+            return torch.tensor(arrays[name], device="cpu")
         case {"items": list(pairs)}:
             return {key: unpack(part, arrays) for key, part in pairs}
         case list():
@@ -187,7 +187,7 @@ def state_of(net: NeuralNet, keeper: BestWeights, stream: MatrixStream) -> dict[
     return {
         "weights": keeper.weights(net),
         "keeper": keeper.state(),
-        "history": torch.tensor(rows, dtype=torch.float64).reshape(-1, len(COLUMNS)),
+        "history": torch.tensor(rows, device="cpu", dtype=torch.float64).reshape(-1, len(COLUMNS)),
         "n_matrices_seen": stream.n_matrices_seen,
         "optimizer": _state_of_optimizer(net.optimizer_),
         "schedules": [schedule.state_dict() for schedule in _schedules(net)],

@@ -16,7 +16,7 @@ from skdmi.modules import IdentityLoss, InverterResNet
 from skdmi.processes import end_with_parent
 from skdmi.training.callbacks import BestWeights, BoundedGradients, DivergedError, copied, print_plain
 from skdmi.training.checkpoint import Checkpoint, ended_rows, restore, restore_schedules, state_of
-from skdmi.training.stream import MatrixBatches, MatrixStream, stream_seed
+from skdmi.training.stream import Batches, MatrixBatches, MatrixStream, stream_seed
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 LEAST_PATIENCE = 5
@@ -209,9 +209,10 @@ def _options(
         "optimizer__fused": stream.device.type in FUSED,
         "lr": settings.learning_rate,
         "max_epochs": settings.max_epochs,
+        "iterator_train": Batches,
         "iterator_train__batch_size": None,
+        "iterator_valid": Batches,
         "iterator_valid__batch_size": None,
-        **{f"iterator_{which}__generator": torch.Generator("cpu") for which in ("train", "valid")},
         "train_split": predefined_split(validation),
         "callbacks": callbacks,
         "callbacks__print_log": PrintLog(sink=print_plain, floatfmt=".3e") if settings.verbose else None,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, IterableDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from skdmi.chunks import chunk_size
 
@@ -122,3 +122,15 @@ class MatrixBatches(Dataset):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         return self.batches[index], self.batches[index]
+
+
+class Batches(DataLoader):
+    """Torch's loader, but for the number that it draws for workers: not from the global generator, and on the CPU."""
+
+    def __init__(self, dataset: Dataset, **options: Any) -> None:
+        super().__init__(dataset, **{"generator": torch.Generator("cpu"), **options})
+
+    def __iter__(self) -> Any:
+        """Begin an epoch."""
+        with torch.device("cpu"):
+            return super().__iter__()

@@ -8,7 +8,6 @@ Models of a family start from what is fitted to its members; training keeps that
 """
 
 import argparse
-import json
 import platform
 import shutil
 import time
@@ -22,6 +21,8 @@ from benchmarks.lib.gain import measured_gain
 from scripts.montage import spatial_covariance
 from skdmi import NeuralMatrixInverter
 from skdmi.distributions import Affine, Covariance, GaussianProcessKernel, Uniform
+from skdmi.estimators.saving import save
+from skdmi.estimators.stored import read_checked
 from skdmi.persistence import SHIPPED
 
 BUILD = Path(__file__).parents[1] / "build" / "pretrained"
@@ -93,17 +94,18 @@ def train(name: str) -> None:
 
 def measure(name: str, inverter: NeuralMatrixInverter) -> None:
     """Complete the card of a shipped model, with what it reaches on fresh matrices of its own distribution."""
-    card = SHIPPED / name / "config.json"
-    content = json.loads(card.read_text())
+    model = read_checked(SHIPPED / name)
     sizes = inverter.matrix_size if isinstance(inverter.matrix_size, tuple) else (inverter.matrix_size,)
-    content["trained_on"] = f"CPU ({platform.machine()}), {torch.get_num_threads()} thread(s)"
-    content["figures"] = model_figures(inverter, sizes, inverter.distribution_)
-    content["gain"] = gain = measured_gain(inverter)
-    card.write_text(json.dumps(content, indent=1) + "\n")
+    content = model.card | {
+        "trained_on": f"CPU ({platform.machine()}), {torch.get_num_threads()} thread(s)",
+        "figures": model_figures(inverter, sizes, inverter.distribution_),
+        "gain": measured_gain(inverter),
+    }
+    save(SHIPPED / name, content, model.weights)
     size = sum(file.stat().st_size for file in (SHIPPED / name).iterdir())
     seconds = sum(row["seconds"] for row in content["fitted"]["history_"])
     print(f"{name}: {size / 1e3:.0f} kB, {seconds:.0f} s, loss {inverter.best_loss_:.3e}")
-    print("  gain {:.2e} ({:.2e} to {:.2e}), {:.0%}".format(gain["gain"], *gain["interval"], gain["share"]))
+    print("  gain {gain:.2e} ({interval[0]:.2e} to {interval[1]:.2e}), {share:.0%}".format(**content["gain"]))
     for m, figures in content["figures"].items():
         shares = ", ".join(f"{share:.2%}" for share in figures["within_tolerance_shares"].values())
         print(

@@ -35,9 +35,10 @@ from skdmi import NeuralMatrixInverter
 from skdmi.distributions import from_dict
 from skdmi.estimators.direct import ROUTES, route_for
 from skdmi.iteration import STARTS, count_products, minimal_residual
-from skdmi.persistence import SHIPPED, pretrained_names, read_card
+from skdmi.persistence import SHIPPED, pretrained_names
 from tests.marks import slow_but
 from tests.matrices import make_stack
+from tests.models import card_of
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py") if path.stem != "__init__")
@@ -150,7 +151,7 @@ def test_the_script_that_trains_knows_every_card():
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_card_has_the_settings_of_the_script(name):
-    settings, card = DEFAULTS | MODELS[name], read_card(name)
+    settings, card = DEFAULTS | MODELS[name], card_of(SHIPPED / name)
     assert NeuralMatrixInverter(**settings).depth == card["parameters"]["depth"]
     assert settings["distribution"] == from_dict(card["fitted"]["distribution_"])
 
@@ -161,7 +162,7 @@ def test_every_shipped_model_gains_on_fresh_matrices(name):
     model = NeuralMatrixInverter.from_pretrained(name)
     gain, stated = (
         measured_gain(model, n_matrices=20_000 if model.matrix_size_ < 20 else 2_000, random_state=3),
-        read_card(name)["gain"],
+        card_of(SHIPPED / name)["gain"],
     )
     for found in (gain, stated):
         assert found["interval"][0] > 0

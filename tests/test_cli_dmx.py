@@ -1,6 +1,5 @@
 """The commands of DeepMatrixInversion: what they write, print and refuse, and that a script made for it runs."""
 
-import json
 import os
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from skdmi.cli.dmx.verify import dmxdatasetverify
 from skdmi.io import read_stack, write_stack
 from tests.marks import slow_but
 from tests.matrices import make_stack
+from tests.models import card_of
 
 COMMANDS = ("dmxdatasetgenerator", "dmxdatasetverify", "dmxinvert", "dmxtrain")
 NAMES = (
@@ -167,8 +167,8 @@ def test_train_writes_an_ensemble_with_readable_configuration(tmp_path):
     assert str(directory) in result.stdout
     assert len(result.stdout.splitlines()) == 1
     assert "network 2 of 2" in result.stderr
-    assert json.loads((directory / "config.json").read_text())["n_estimators"] == 2
-    assert len(list(directory.glob("*/model.safetensors"))) == 2
+    assert sorted(path.name for path in directory.iterdir()) == ["README.md", "model.safetensors"]
+    assert len(card_of(directory)["members"]) == 2
     ensemble = skdmi.EnsembleInverter.from_pretrained(directory)
     for one in ensemble.estimators_:
         member = one.estimator
@@ -177,7 +177,7 @@ def test_train_writes_an_ensemble_with_readable_configuration(tmp_path):
         assert member.distribution_ == skdmi.distributions.Uniform(-2, 3, min_abs_det=0.1)
     seeds = [one.estimator.random_state for one in ensemble.estimators_]
     assert seeds[0] != seeds[1]
-    assert "EnsembleInverter" in (directory / "config.json").read_text()
+    assert card_of(directory)["class"] == "EnsembleInverter"
     assert "2 of 2" not in succeed(main, "info", directory)
 
 
@@ -234,7 +234,7 @@ def test_trainings_that_begin_in_the_same_second_get_directories_of_their_own(tm
     directory, _ = train(tmp_path / "N")
     assert directory.name == "N_20240920182800"
     result = run(dmxtrain, "--msize", 3, "--mout", tmp_path / "M", *TINY)
-    assert (tmp_path / "M_20240920182801" / "config.json").is_file(), result.stderr
+    assert (tmp_path / "M_20240920182801" / "model.safetensors").is_file(), result.stderr
     assert list((tmp_path / "M_20240920182800").iterdir()) == []
 
 

@@ -1,7 +1,6 @@
 """NeuralMatrixInverter: fitting, going on, and coming back from files."""
 
 import copy
-import json
 import pickle
 import re
 import signal
@@ -28,6 +27,7 @@ from skdmi.modules import IdentityLoss, InverterResNet
 from skdmi.persistence import pretrained_names
 from tests.marks import slow_but
 from tests.matrices import make_stack
+from tests.models import change, write_as_0_1_0
 from tests.processes import heeding_ctrl_c
 
 TINY = {"depth": 2, "width": 4, "max_epochs": 2, "batches_per_epoch": 3, "batch_size": 32, "random_state": 0}
@@ -555,27 +555,23 @@ class TestFiles:
         assert list(loaded.get_feature_names_out()) == names
 
     def test_what_does_not_fit_is_a_value_error(self, tiny_network, tmp_path):
-        tiny_network.save_pretrained(tmp_path / "model")
-        path = tmp_path / "model" / "config.json"
-        config = json.loads(path.read_text())
-        for damaged in (
-            config | {"class": "Other"},
-            {"class": "NeuralMatrixInverter"},
-            config | {"fitted": config["fitted"] | {"_architecture": {"depth": 5}}},
+        for damage in (
+            {"class": "Other"},
+            {"parameters": None},
+            {"fitted": {"_architecture": {"depth": 5}}},
         ):
-            path.write_text(json.dumps(damaged))
-            with pytest.raises(ValueError, match="model"):
+            tiny_network.save_pretrained(tmp_path / "model")
+            change(tmp_path / "model", lambda card, damage=damage: card | damage)
+            with pytest.raises(ValueError, match=r"model\.safetensors"):
                 NeuralMatrixInverter.from_pretrained(tmp_path / "model")
 
     def test_a_card_of_0_1_0_loads_with_the_parameters_of_today(self, tiny_network, tmp_path):
-        tiny_network.save_pretrained(tmp_path / "model")
-        path = tmp_path / "model" / "config.json"
-        card = json.loads(path.read_text())
+        card, weights = tiny_network._stored()
         old = {"expansion": 2, "normalize": "none", "early_stopping": False, "patience": 10}
         old |= {"validation_fraction": 0.1, "precision": "float32", "compile": False}
         for name in ("best_epoch_", "first_loss_"):
             del card["fitted"][name]
-        path.write_text(json.dumps(card | {"parameters": card["parameters"] | old}))
+        write_as_0_1_0(tmp_path / "model", card | {"parameters": card["parameters"] | old}, weights)
         loaded = NeuralMatrixInverter.from_pretrained(tmp_path / "model")
         today = {"net_params": {"module__normalize": "none"}, "patience": None}
         assert loaded.get_params() == tiny_network.get_params() | today
@@ -583,11 +579,9 @@ class TestFiles:
 
     @pytest.mark.parametrize("gone", [{"block": "gated"}, {"start": "characteristic"}, {"n_squarings": 3}], ids=str)
     def test_a_network_that_only_0_1_0_has_is_refused_with_advice(self, gone, tiny_network, tmp_path):
-        tiny_network.save_pretrained(tmp_path / "model")
-        path = tmp_path / "model" / "config.json"
-        card = json.loads(path.read_text())
+        card, weights = tiny_network._stored()
         card["fitted"]["_architecture"] |= gone
-        path.write_text(json.dumps(card))
+        write_as_0_1_0(tmp_path / "model", card, weights)
         with pytest.raises(ValueError, match=rf"model.*{next(iter(gone))}.*only skdmi 0\.1\.0 has"):
             NeuralMatrixInverter.from_pretrained(tmp_path / "model")
 

@@ -4,12 +4,10 @@ import json
 
 import click
 
-import skdmi
 from skdmi.cli.errors import needing_an_extra
-from skdmi.cli.models import ModelCard, shipped_cards
+from skdmi.cli.models import describe_model, describe_shipped
 from skdmi.cli.options import example
 from skdmi.lanes.kernels import KERNELS, describe
-from skdmi.persistence import member_directories, trained_sizes
 
 EXPORTED = ".onnx"
 
@@ -30,16 +28,13 @@ def info(model: str | None, as_json: bool, compiles: bool) -> None:
     if model is not None and model.lower().endswith(EXPORTED):
         _describe_exported(model, as_json)
         return
-    members = member_directories(model) if model is not None else []
-    cards = [ModelCard.read(str(path)) for path in members] if model is not None else shipped_cards()
-    if model is not None and not cards:
-        card = ModelCard.read(model)
-        figures = _figures(card)
-        content, rows = card.content | figures, _rows(card, figures)
-        lines = _aligned(rows)
+    networks = describe_shipped() if model is None else describe_model(model)
+    if [one.name for one in networks] == [model]:
+        (network,) = networks
+        content, lines = network.content | network.figures, _aligned(network.rows)
     else:
-        content = {card.name: card.content for card in cards}
-        lines = [f"{card.name}: " + "{matrices}, {network}, {training}".format(**card.texts) for card in cards]
+        content = {one.name: one.content for one in networks}
+        lines = [f"{one.name}: " + "{matrices}, {network}, {training}".format(**one.texts) for one in networks]
     lines = lines or ["No model comes with this installation."]
     if model is None:
         lines.append(describe())
@@ -74,61 +69,3 @@ def _describe_exported(path: str, as_json: bool) -> None:
 def _aligned(rows: dict[str, str]) -> list[str]:
     width = max(map(len, rows)) + 2
     return [f"{name:{width}}{text}" for name, text in rows.items()]
-
-
-def _figures(card: ModelCard) -> dict[str, int]:
-    """Return what only the network itself tells; products at the largest size that it was trained for."""
-    module = skdmi.load_pretrained(card.name).module_
-    return {
-        "n_parameters": sum(parameter.numel() for parameter in module.parameters()),
-        "n_products": module.n_products(max(trained_sizes(card.content["fitted"]["_architecture"]))),
-    }
-
-
-def _gain(card: ModelCard) -> str | None:
-    """Say what training bought: the card of a shipped model compares residual norms, any other the products to one."""
-    fitted = card.content["fitted"].get("gain_")
-    if "gain" not in card.content:
-        from skdmi.training import describe_gain  # imports torch
-
-        return describe_gain(fitted) if fitted else None
-    gain = card.content["gain"]
-    before, after = (
-        f"{gain[name]['mean']:.2g} {word} ({gain[name]['products']} products, {gain[name]['operations']:,} operations)"
-        for name, word in (("untrained", "untrained"), ("trained", card.state))
-    )
-    low, high = gain["interval"]
-    return (
-        f"mean residual norm {before}, {after}: {gain['gain']:.2g} less (95 %: {low:.2g} to {high:.2g}), for "
-        f"{gain['weights_bytes'] / 1e3:.0f} kB of weights"
-    )
-
-
-def _rows(card: ModelCard, figures: dict[str, int]) -> dict[str, str]:
-    fitted, domain = card.content["fitted"], card.content["fitted"]["domain_"]
-    texts, n_seen = card.texts, f"{fitted['n_matrices_seen_']:,}"
-    rows = {
-        "model": card.name,
-        "matrices": texts["matrices"],
-        "network": texts["network"],
-        "parameters": f"{figures['n_parameters']:,}",
-        "products": f"{figures['n_products']} of m x m matrices for each inverse",
-        "training": {
-            "untrained": f"untrained, after {n_seen} matrices from {texts['source']}",
-            "fitted": f"{texts['training']}, after {n_seen} matrices",
-            "trained": f"trained on {n_seen} matrices from {texts['source']}",
-        }[card.state],
-        "validation": f"loss {fitted['best_loss_']:.4g}, {fitted['n_iter_']} epochs",
-    }
-    if gain := _gain(card):
-        rows["gain"] = gain
-    for m, measured in card.content.get("figures", {}).items():
-        rows[f"at {m} x {m}"] = (
-            f"{measured['products']} products, mean residual norm {measured['mean']:.1e}, "
-            f"{measured['within_tolerance_shares']['0.05']:.2%} within 5 %"
-        )
-    for name in ("scale", "condition"):
-        quantiles = zip(domain["quantiles"], domain[name], strict=True)
-        rows[name] = ", ".join(f"{value:.3g} ({share:.0%})" for share, value in quantiles)
-    rows["saved by"] = ", ".join(f"{name} {version}" for name, version in card.content["versions"].items())
-    return rows

@@ -1,76 +1,32 @@
-"""Models on disk, as commands see them: which there are, what they take, and the one where none is named."""
+"""Models on disk, as commands see them: which there are, what they say, and the one where none is named."""
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Self
+import os
+from typing import TYPE_CHECKING, Any
 
 import click
 
 import skdmi
-from skdmi.persistence import find_model, load_model, network_in_words, pretrained_names, read_card, shipped_directory
+from skdmi.persistence import pretrained_names, shipped_directory
+
+if TYPE_CHECKING:
+    from skdmi.estimators.description import Described
 
 DEFAULT_DEPTH = 4
 
 
-@dataclass(frozen=True)
-class ModelCard:
-    """What a model says of itself without its weights being read."""
+def describe_model(name: str, path: str | os.PathLike[str] | None = None) -> list["Described"]:
+    """Return what a model says of itself, under its name or another: one network, or those of an ensemble."""
+    from skdmi.estimators.description import described  # imports torch
+    from skdmi.estimators.stored import read_checked
 
-    name: str
-    content: dict[str, Any]
-    directory: Path
-
-    @classmethod
-    def read(cls, name: str, directory: Path | None = None) -> Self:
-        """Read the card of a shipped model or of a model directory, under its name or another."""
-        directory = directory or find_model(name)
-        content = read_card(directory)
-        try:
-            _ = content["class"], content["parameters"], content["fitted"]["_architecture"], content["versions"]
-        except (KeyError, TypeError):
-            raise ValueError(f"{name} is not a model of skdmi: its config.json lacks entries. Save it again.") from None
-        return cls(name, content, directory)
-
-    @property
-    def untrained(self) -> bool:
-        """Whether its weights are the first; cards of 0.1.0 do not say it, but the weights of a polynomial network."""
-        fitted = self.content["fitted"]
-        if fitted.get("best_epoch_") is not None:
-            return bool(fitted["best_epoch_"] == 0)
-        if fitted["_architecture"]["block"] != "polynomial":
-            return False
-        _, weights = load_model(self.directory)
-        return not any(values.any() for name, values in weights.items() if ".write." in name)
-
-    @property
-    def state(self) -> str:
-        """Whether it is untrained, trained, or fitted: of the first weights, but from a start of its family."""
-        if not self.untrained:
-            return "trained"
-        return "fitted" if self.content["fitted"]["_architecture"].get("start") == "family" else "untrained"
-
-    @property
-    def texts(self) -> dict[str, str]:
-        """Its size, its network, where its training matrices came from, and whether it is trained, in words."""
-        fitted = self.content["fitted"]
-        m = fitted.get("matrix_size_")
-        source = fitted["distribution_"]
-        source = repr(skdmi.distributions.from_dict(source)) if source else "a function"
-        return {
-            "matrices": f"{m} x {m}" if m else "any size",
-            "network": network_in_words(fitted["_architecture"]),
-            "source": source,
-            "training": {
-                "untrained": "untrained",
-                "fitted": f"fitted to members of {source}",
-                "trained": f"trained on {source}",
-            }[self.state],
-        }
+    path = name if path is None else path
+    networks = described(name, read_checked(path, weights=False))
+    return described(name, read_checked(path)) if any(one.needs_weights for one in networks) else networks
 
 
-def shipped_cards() -> list[ModelCard]:
-    """Return the cards of the models that come with skdmi."""
-    return [ModelCard.read(name, shipped_directory(name)) for name in pretrained_names()]
+def describe_shipped() -> list["Described"]:
+    """Return what the models that come with skdmi say of themselves."""
+    return [one for name in pretrained_names() for one in describe_model(name, shipped_directory(name))]
 
 
 def default_network() -> Any:

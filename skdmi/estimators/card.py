@@ -10,9 +10,10 @@ import torch
 
 from skdmi import __version__
 from skdmi.distributions import from_dict
+from skdmi.estimators.schema import FITTED, FITTED_PERHAPS, ONLY_IN_0_1_0, PARAMETERS
 
 NOT_STORED = ("device", "callbacks", "checkpoint_dir", "checkpoint_every")
-ONLY_IN_0_1_0 = {"block": ("gated",), "start": ("characteristic",)}
+_KEPT = (FITTED.keys() | FITTED_PERHAPS.keys()) - {"distribution_", "feature_names_in_"}
 NOT_IN_0_1_0 = ("best_epoch_", "first_loss_", "gain_")
 """Fitted attributes that are None where a card does not have them."""
 IN_NET_PARAMS = {
@@ -22,21 +23,6 @@ IN_NET_PARAMS = {
     "compile": ("compile", False),
 }
 """Where parameters of 0.1.0 are today, and what they are by default."""
-FITTED = (
-    "matrix_size_",
-    "n_features_in_",
-    "_size_is_named",
-    "n_iter_",
-    "best_epoch_",
-    "gain_",
-    "n_matrices_seen_",
-    "first_loss_",
-    "best_loss_",
-    "domain_",
-    "history_",
-    "_seed",
-    "_architecture",
-)
 
 
 def to_config(inverter: Any) -> dict[str, Any]:
@@ -47,7 +33,7 @@ def to_config(inverter: Any) -> dict[str, Any]:
         parameters["random_state"] = None
     parameters["distribution"] = _describe(inverter.distribution)
     parameters["net_params"] = _json_or_none(parameters["net_params"])
-    fitted = {name: _plain(value) for name, value in vars(inverter).items() if name in FITTED}
+    fitted = {name: _plain(value) for name, value in vars(inverter).items() if name in _KEPT}
     fitted["distribution_"] = _describe(inverter.distribution_)
     if hasattr(inverter, "feature_names_in_"):
         fitted["feature_names_in_"] = inverter.feature_names_in_.tolist()
@@ -56,24 +42,39 @@ def to_config(inverter: Any) -> dict[str, Any]:
 
 
 def parameters_from_config(config: dict[str, Any]) -> dict[str, Any]:
-    """Return the constructor's arguments; a distribution that was a function is None, which ``fit`` refuses."""
-    parameters = _of_this_version(config["parameters"])
-    parameters["distribution"] = _undescribe(parameters["distribution"])
-    if isinstance(parameters["matrix_size"], list):
+    """Return the constructor's arguments of a checked card.
+
+    A distribution that was a function is None, which ``fit`` refuses; parameters of later versions are left out.
+    """
+    known = _of_this_version(config["parameters"])
+    parameters = {name: value for name, value in known.items() if name in PARAMETERS}
+    if "distribution" in parameters:
+        parameters["distribution"] = _undescribe(parameters["distribution"])
+    if isinstance(parameters.get("matrix_size"), list):
         parameters["matrix_size"] = tuple(parameters["matrix_size"])
     return parameters
 
 
 def fitted_from_config(config: dict[str, Any]) -> dict[str, Any]:
-    """Return the fitted attributes, all but the network.
+    """Return the fitted attributes of a checked card, all but the network; those of later versions are left out."""
+    known = FITTED.keys() | FITTED_PERHAPS.keys()
+    fitted = dict.fromkeys(NOT_IN_0_1_0) | {name: value for name, value in config["fitted"].items() if name in known}
+    fitted["_architecture"] = architecture_from_config(config)
+    fitted["distribution_"] = _undescribe(fitted["distribution_"])
+    if "feature_names_in_" in fitted:
+        fitted["feature_names_in_"] = np.array(fitted["feature_names_in_"], dtype=object)
+    return fitted
+
+
+def architecture_from_config(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of the network of a checked card.
 
     Raises
     ------
     ValueError
         If the network is of a kind that only skdmi 0.1.0 has.
     """
-    fitted = dict.fromkeys(NOT_IN_0_1_0) | config["fitted"]
-    architecture = dict(fitted["_architecture"])
+    architecture = dict(config["fitted"]["_architecture"])
     if architecture["block"] != "polynomial":
         architecture["start"] = "transpose"  # Which networks on entries never used.
     gone = [name for name, values in ONLY_IN_0_1_0.items() if architecture.get(name) in values]
@@ -84,11 +85,7 @@ def fitted_from_config(config: dict[str, Any]) -> dict[str, Any]:
             f"The network is of a kind ({', '.join(gone)}) that only skdmi 0.1.0 has. Use that version, or "
             f"train the model anew."
         )
-    fitted["_architecture"] = architecture
-    fitted["distribution_"] = _undescribe(fitted["distribution_"])
-    if "feature_names_in_" in fitted:
-        fitted["feature_names_in_"] = np.array(fitted["feature_names_in_"], dtype=object)
-    return fitted
+    return architecture
 
 
 def _of_this_version(given: dict[str, Any]) -> dict[str, Any]:
@@ -102,7 +99,7 @@ def _of_this_version(given: dict[str, Any]) -> dict[str, Any]:
         value = parameters.pop(name, default)
         if value != default:
             moved[target] = value
-    net_params = moved | (parameters["net_params"] or {})
+    net_params = moved | (parameters.get("net_params") or {})
     if net_params.get("module__n_squarings") == 1:
         del net_params["module__n_squarings"]
     parameters["net_params"] = net_params or None

@@ -22,9 +22,11 @@ from skdmi.estimators.convergence import collected, warn_of_members
 from skdmi.estimators.exporting import Exportable, source_of
 from skdmi.estimators.meta import MetaInverter, clone_and_fit, invert_with, requires_fit, unfrozen
 from skdmi.estimators.neural import NeuralMatrixInverter
+from skdmi.estimators.saving import save
+from skdmi.estimators.stored import read_checked
 from skdmi.linalg.residuals import missing
 from skdmi.metrics import frobenius_residuals
-from skdmi.persistence import member_directories, read_card, save_ensemble
+from skdmi.persistence import Model, member_name
 from skdmi.processes import end_with_parent
 
 
@@ -199,7 +201,7 @@ class EnsembleInverter(Exportable, MetaInverter):
         return cls(frozen, len(frozen), combine=combine).fit()
 
     @classmethod
-    def from_pretrained(cls, directory: str | os.PathLike[str]) -> Self:
+    def from_pretrained(cls, name_or_path: str | os.PathLike[str]) -> Self:
         """Load an ensemble that ``save_pretrained`` wrote, as `from_fitted` makes it: with frozen members.
 
         Raises
@@ -207,33 +209,44 @@ class EnsembleInverter(Exportable, MetaInverter):
         FileNotFoundError
             If there is none.
         ValueError
-            If it is damaged, or not of this class.
+            If it is damaged, of a later format, or not of this class.
         """
-        config = read_card(directory)
-        if config.get("class") != cls.__name__:
-            raise ValueError(f"{directory} holds a {config.get('class')!r}, not a {cls.__name__}.")
-        if "combine" not in config:
-            raise ValueError(f"The configuration of {directory} does not say how to combine; save the ensemble again.")
-        members = [load_fitted(member) for member in member_directories(directory)]
-        return cls.from_fitted(members, combine=config["combine"])
+        return cls._restored(read_checked(name_or_path))
+
+    @classmethod
+    def _restored(cls, model: Model) -> Self:
+        """Return the ensemble of a checked model."""
+        if model.card["class"] != cls.__name__ or not model.is_ensemble:
+            raise ValueError(f"{model.path} holds a {model.card['class']!r}, not a {cls.__name__}.")
+        members = [restored(member) for member in model.members()]
+        try:
+            return cls.from_fitted(members, combine=model.card["combine"])
+        except ValueError as error:
+            raise ValueError(f"{model.path}: {error}") from error
 
     def save_pretrained(self, directory: str | os.PathLike[str]) -> None:
-        """Write the members as model directories inside one directory, whole or not at all.
+        """Write the members as one ``model.safetensors``, whole or not at all, and a ``README.md`` beside it.
 
         Parameters
         ----------
         directory : path
-            Made if it is not there; replaced if it holds a model or an ensemble.
+            Made if it is not there; a model in it is replaced, other files stay.
 
         Raises
         ------
         FileExistsError
-            If the path exists and holds anything else.
+            If the path exists, and is neither a directory with a model nor an empty one.
         NotFittedError
             If the ensemble is not fitted.
+        OSError
+            If it cannot be written.
         TypeError
             If a member is neither a NeuralMatrixInverter nor an ensemble of them.
         """
+        save(directory, *self._stored())
+
+    def _stored(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Return card and weights, those of each member named by it."""
         self._check_ready()
         members = [unfrozen(one) for one in self._wrapped()]
         for member in members:
@@ -242,13 +255,14 @@ class EnsembleInverter(Exportable, MetaInverter):
                     f"A {type(member).__name__} cannot be saved: only a NeuralMatrixInverter, or an ensemble of them. "
                     f"Put the ensemble inside, RefinedInverter(EnsembleInverter(...)), or use joblib.dump."
                 )
-        config = {
+        stored = [member._stored() for member in members]
+        card = {
             "class": type(self).__name__,
             "versions": {"skdmi": __version__},
             "combine": self.combine,
-            "n_estimators": len(members),
+            "members": [one for one, _ in stored],
         }
-        save_ensemble(directory, config, (member.save_pretrained for member in members))
+        return card, {f"{member_name(i)}.{name}": a for i, (_, one) in enumerate(stored) for name, a in one.items()}
 
     def _source(self) -> Any:
         from skdmi.export.network import Combination  # imports onnx
@@ -303,14 +317,18 @@ def fit_member(inverter: Any, X: Any, y: Any = None) -> tuple[Any, list[str]]:
         return clone_and_fit(inverter, X, y), texts
 
 
-def load_fitted(name_or_directory: str | os.PathLike[str]) -> NeuralMatrixInverter | EnsembleInverter:
+def load_fitted(name_or_path: str | os.PathLike[str]) -> NeuralMatrixInverter | EnsembleInverter:
     """Load a fitted inverter of whichever class was saved.
 
     >>> load_fitted("uniform-3x3-short").matrix_size_
     3
     """
-    is_ensemble = read_card(name_or_directory).get("class") == EnsembleInverter.__name__
-    return (EnsembleInverter if is_ensemble else NeuralMatrixInverter).from_pretrained(name_or_directory)
+    return restored(read_checked(name_or_path))
+
+
+def restored(model: Model) -> NeuralMatrixInverter | EnsembleInverter:
+    """Return the inverter of a checked model."""
+    return (EnsembleInverter if model.is_ensemble else NeuralMatrixInverter)._restored(model)
 
 
 def _is_frozen(inverter: Any) -> bool:

@@ -16,11 +16,13 @@ from skdmi.estimators.base import Answer, BaseInverter, in_dtype_of
 from skdmi.estimators.card import fitted_from_config, parameters_from_config, to_config
 from skdmi.estimators.devices import apart, resolve_device
 from skdmi.estimators.exporting import Exportable
+from skdmi.estimators.saving import save
+from skdmi.estimators.stored import read_checked
 from skdmi.iteration import FamilyStart
 from skdmi.modules import InverterResNet
 from skdmi.modules.lanes import forward_in_lanes
 from skdmi.modules.network import normalized
-from skdmi.persistence import load_model, save_model
+from skdmi.persistence import Model
 from skdmi.training import prediction_net
 
 CHUNK_ENTRIES = 2**17
@@ -50,41 +52,47 @@ class NetworkInverter(Exportable, BaseInverter):
     _architecture: dict[str, Any]
 
     def save_pretrained(self, directory: str | os.PathLike[str]) -> None:
-        """Write the model as a directory of ``config.json`` and ``model.safetensors``, whole or not at all.
+        """Write the model as ``model.safetensors``, whole or not at all, and a ``README.md`` that says what it is.
 
-        ``device``, ``callbacks``, RandomState objects, and a distribution or ``net_params`` that JSON cannot hold are
-        not stored.
+        ``device``, ``callbacks``, checkpoints, RandomState objects, and a distribution or ``net_params`` that JSON
+        cannot hold are not stored.
 
         Parameters
         ----------
         directory : path
-            Made if it is not there; replaced if it holds a model.
+            Made if it is not there; a model in it is replaced, other files stay.
 
         Raises
         ------
         FileExistsError
-            If the path exists and holds anything but a model.
+            If the path exists, and is neither a directory with a model nor an empty one.
         NotFittedError
             If the inverter is not fitted.
+        OSError
+            If it cannot be written.
         """
+        save(directory, *self._stored())
+
+    def _stored(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Return card and weights."""
         self._check_ready()
-        save_model(directory, to_config(self), to_arrays(self.module_.state_dict()))
+        return to_config(self), to_arrays(self.module_.state_dict())
 
     @classmethod
-    def from_pretrained(cls, name_or_directory: str | os.PathLike[str]) -> Self:
+    def from_pretrained(cls, name_or_path: str | os.PathLike[str]) -> Self:
         """Load a model, fitted: one that ``save_pretrained`` wrote, or one that comes with skdmi.
 
         Parameters
         ----------
-        name_or_directory : str or path
-            A directory, or a name such as ``"uniform-3x3-short"``.
+        name_or_path : str or path
+            A directory, its ``model.safetensors`` itself, or a name such as ``"uniform-3x3-short"``.
 
         Raises
         ------
         FileNotFoundError
             If there is no such model.
         ValueError
-            If it is damaged, or not of this class.
+            If it is damaged, of a later format, or not of this class.
 
         Examples
         --------
@@ -92,19 +100,18 @@ class NetworkInverter(Exportable, BaseInverter):
         >>> NeuralMatrixInverter.from_pretrained("uniform-3x3-short").matrix_size_
         3
         """
-        config, weights = load_model(name_or_directory)
-        if config.get("class") != cls.__name__:
-            raise ValueError(f"{name_or_directory} holds a {config.get('class')!r}, not a {cls.__name__}.")
-        try:
-            inverter = cls(**parameters_from_config(config))
-            inverter.__dict__.update(fitted_from_config(config))
-            inverter._rebuild(weights)
-        except ValueError as error:
-            raise ValueError(f"{name_or_directory}: {error}") from error
-        except (KeyError, TypeError, RuntimeError) as error:
-            raise ValueError(
-                f"The configuration of {name_or_directory} does not fit its weights, or this skdmi: {error!r}."
-            ) from error
+        return cls._restored(read_checked(name_or_path))
+
+    @classmethod
+    def _restored(cls, model: Model) -> Self:
+        """Return the inverter of a checked model."""
+        if model.is_ensemble:
+            raise ValueError(f"{model.path} holds an ensemble: load it with EnsembleInverter.from_pretrained.")
+        if model.card["class"] != cls.__name__:
+            raise ValueError(f"{model.path} holds a {model.card['class']!r}, not a {cls.__name__}.")
+        inverter = cls(**parameters_from_config(model.card))
+        inverter.__dict__.update(fitted_from_config(model.card))
+        inverter._rebuild(model.weights)
         return inverter
 
     def _source(self) -> InverterResNet:
@@ -219,7 +226,8 @@ def build_network(architecture: dict[str, Any]) -> InverterResNet:
         If an argument is unknown or not allowed.
     """
     try:
-        return InverterResNet(**architecture, generator=torch.Generator("cpu"))
+        with torch.inference_mode(False):  # or it could not be trained, nor differentiated, after that mode
+            return InverterResNet(**architecture, generator=torch.Generator("cpu"))
     except TypeError as error:
         raise ValueError(f"The network does not take these arguments: {error}. See InverterResNet.") from error
 

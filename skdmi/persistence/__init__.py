@@ -1,38 +1,33 @@
-"""Models on disk."""
+"""Models on disk.
 
-from skdmi.persistence.files import read_file, read_header, write_file
-from skdmi.persistence.models import (
-    CONFIG,
-    MEMBER,
-    WEIGHTS,
-    check_writable,
-    find_model,
-    load_model,
-    member_directories,
-    network_in_words,
-    read_card,
-    save_ensemble,
-    save_model,
-    trained_sizes,
-)
+============================  =====================================================================================
+:mod:`~.persistence.models`   a model found by its name or path, read and written
+:mod:`~.persistence.files`    one file for a card and its arrays, read within limits
+:mod:`~.persistence.rules`    what values of a card may be
+:mod:`~.persistence.format_1` what 0.1.0 wrote
+============================  =====================================================================================
+"""
+
+from skdmi.persistence.directories import check_writable
+from skdmi.persistence.files import open_file, read_file, read_header, write_file
+from skdmi.persistence.model import WEIGHTS, Model, member_name
+from skdmi.persistence.models import find_model, network_in_words, read_model, save_model, trained_sizes
 from skdmi.persistence.shipped import RETIRED, SHIPPED, pretrained_names, shipped_directory
 
 __all__ = [
-    "CONFIG",
-    "MEMBER",
     "RETIRED",
     "SHIPPED",
     "WEIGHTS",
+    "Model",
     "check_writable",
     "find_model",
-    "load_model",
-    "member_directories",
+    "member_name",
     "network_in_words",
+    "open_file",
     "pretrained_names",
-    "read_card",
     "read_file",
     "read_header",
-    "save_ensemble",
+    "read_model",
     "save_model",
     "shipped_directory",
     "trained_sizes",

@@ -31,9 +31,10 @@ FORMAT = "skdmi"
 VERSION = 2
 """Of the format: a reader refuses files of a later one."""
 MAX_HEADER = 8 * 2**20
-MAX_VALUES = 500_000
+MAX_VALUES = 750_000
 """Of JSON in a header; an upper bound of them is counted on its text."""
 MAX_NESTING = 64
+MAX_ARRAYS = 50_000
 MAX_DIMENSIONS = 8
 MAX_BYTES = 2**40
 DTYPES: dict[str, np.dtype[Any]] = {
@@ -141,8 +142,11 @@ def read_header(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str,
 
 
 @contextmanager
-def open_file(path: str | os.PathLike[str]) -> Iterator[OpenFile]:
-    """Open a file and read its header; it raises as `read_file`."""
+def open_file(path: str | os.PathLike[str], *, foreign: bool = False) -> Iterator[OpenFile]:
+    """Open a file and read its header; it raises as `read_file`.
+
+    With ``foreign``, safetensors that were not written here are opened, too: their card is empty.
+    """
     path = Path(path)
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
@@ -154,7 +158,7 @@ def open_file(path: str | os.PathLike[str]) -> Iterator[OpenFile]:
         header = file.read(length)
         if len(header) < length:
             raise damaged(path, "it ends within its header")
-        card, entries = _parse(path, header, size - 8 - length)
+        card, entries = _parse(path, header, size - 8 - length, foreign)
         yield OpenFile(path, card, entries, file)
 
 
@@ -165,27 +169,32 @@ def open_regular(path: Path) -> BufferedReader:
         descriptor = os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
-            raise ValueError(f"{path} is not a file but a directory, a pipe or a device; give the file of a model.")
+            raise ValueError(f"{path} is not a file but a directory, a pipe or a device; give a file.")
         return descriptor
 
     return open(path, "rb", opener=opener)
 
 
-def parse_json(path: Path, text: bytes, what: str) -> dict[str, Any]:
+def count_values(text: bytes) -> int:
+    """Return a bound of the number of values in a JSON text."""
+    return 1 + sum(map(text.count, (b",", b":", b"[", b"{")))
+
+
+def parse_json(path: Path, text: bytes, what: str, encoding: str = "ascii") -> dict[str, Any]:
     """Return the object that a JSON text holds, once it is known to fit into memory.
 
     Raises
     ------
     ValueError
-        If it is not ASCII, not JSON, not an object, or holds too much.
+        If it is not so encoded, not JSON, not an object, or holds too much.
     """
-    if sum(map(text.count, (b",", b":", b"[", b"{"))) > MAX_VALUES:
+    if count_values(text) > MAX_VALUES:
         raise damaged(path, f"{what} holds more than {MAX_VALUES:,} values")
     try:
         # A single character beyond ASCII would quadruple the memory of all the text.
-        content = json.loads(text.decode("ascii"))
+        content = json.loads(text.decode(encoding))
     except UnicodeDecodeError:
-        raise damaged(path, f"{what} is not ASCII") from None
+        raise damaged(path, f"{what} is not in {encoding}") from None
     except RecursionError:
         raise damaged(path, f"{what} is nested too deep") from None
     except ValueError as error:
@@ -210,24 +219,28 @@ def damaged(path: Path, what: str) -> ValueError:
     return ValueError(f"{path} is damaged: {what}. Take it from a copy, or save it again.")
 
 
-def _parse(path: Path, header: bytes, n_bytes: int) -> tuple[dict[str, Any], dict[str, Entry]]:
+def _parse(path: Path, header: bytes, n_bytes: int, foreign: bool = False) -> tuple[dict[str, Any], dict[str, Entry]]:
     """Return what a header says, if that is all of the data that follow it."""
     entries = parse_json(path, header, "its header")
-    card = _card(path, entries.pop("__metadata__", None))
+    metadata = entries.pop("__metadata__", None)
+    is_ours = isinstance(metadata, dict) and metadata.get("format") == FORMAT
+    if not is_ours and not foreign:
+        raise ValueError(f"{path} is not a file of skdmi: its header has no format={FORMAT!r} in its metadata.")
+    card = _card(path, metadata) if is_ours else {}
+    if len(entries) > MAX_ARRAYS:
+        raise damaged(path, f"it lists {len(entries):,} arrays, at most {MAX_ARRAYS:,} are allowed")
     placed = sorted((_entry(path, name, value) for name, value in entries.items()), key=lambda entry: entry[1:3])
     end = 0
     for name, begin, stop, _ in placed:
         if begin != end:
-            raise damaged(path, f"{name!r} begins at {begin}, not where the array before it ends, {end}")
+            raise damaged(path, f"{name[:80]!r} begins at {begin}, not where the array before it ends, {end}")
         end = stop
     if end != n_bytes:
         raise damaged(path, f"it holds {n_bytes:,} bytes of arrays, and lists {end:,}")
     return card, {name: entry for name, _, _, entry in placed}
 
 
-def _card(path: Path, metadata: Any) -> dict[str, Any]:
-    if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
-        raise ValueError(f"{path} is not a file of skdmi: its header has no format={FORMAT!r} in its metadata.")
+def _card(path: Path, metadata: dict[str, Any]) -> dict[str, Any]:
     version, text = metadata.get("version"), metadata.get("card")
     if not isinstance(version, str) or not (version.isascii() and version.isdigit()) or len(version) > 9:
         raise damaged(path, f"its version is {str(version)[:20]!r}, not a number")

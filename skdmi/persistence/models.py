@@ -1,23 +1,137 @@
-"""Models as directories: a configuration in JSON and weights in safetensors, neither of which runs code when read."""
+"""Models on disk: one file in a directory, named by the directory, by itself, or by what it is shipped as."""
 
-import json
 import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from safetensors.numpy import load_file, save_file
-
+from skdmi.io import atomic_path
+from skdmi.persistence.directories import README, check_writable, is_replaceable, remove_format_1
+from skdmi.persistence.files import damaged, open_file, open_regular, write_file
+from skdmi.persistence.format_1 import CONFIG, read_directory
+from skdmi.persistence.model import WEIGHTS, Check, Model
 from skdmi.persistence.shipped import RETIRED, pretrained_names, shipped_directory
 
-CONFIG = "config.json"
-WEIGHTS = "model.safetensors"
-MEMBER = "member-"
-CLASSES = ("NeuralMatrixInverter", "EnsembleInverter")
+
+def save_model(directory: str | os.PathLike[str], model: Model, readme: str) -> None:
+    """Write a model into a directory, whole or not at all: one rename, of its one file, is the save.
+
+    The README beside it and what was there of 0.1.0 follow; a README without the mark of this module is left alone.
+
+    Parameters
+    ----------
+    directory : path
+        Made if it is not there; a model in it is replaced, other files stay.
+    model : Model
+        With weights, and a card that JSON can hold.
+    readme : str
+        What a reader of the directory should know.
+
+    Raises
+    ------
+    FileExistsError
+        If the path exists, and is neither a directory with a model nor an empty one.
+    OSError
+        If it cannot be written.
+    TypeError, ValueError
+        If JSON cannot hold the card, or it is too large.
+
+    Warns
+    -----
+    UserWarning
+        If only the README could not be written.
+    """
+    check_writable(directory)
+    target = Path(os.path.realpath(directory))  # As with a file, symbolic links are followed.
+    target.mkdir(parents=True, exist_ok=True)
+    write_file(target / WEIGHTS, model.card, model.weights)
+    remove_format_1(target)
+    if is_replaceable(target / README):
+        try:
+            with atomic_path(target / README) as temporary:
+                temporary.write_text(readme, encoding="utf-8")
+        except OSError as error:
+            warnings.warn(f"The model is saved, its {target / README} is not: {error.strerror}.", stacklevel=2)
+
+
+def read_model(name_or_path: str | os.PathLike[str], check: Check, *, weights: bool = True) -> Model:
+    """Read a model.
+
+    Parameters
+    ----------
+    name_or_path : str or path
+        As `find_model` takes it.
+    check : callable
+        Called with the model before its weights are read; raises ValueError unless it is sound.
+    weights : bool, default=True
+        Whether the weights are read.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such model.
+    OSError
+        If a file of it cannot be opened.
+    ValueError
+        If a file of it is damaged, or of a later format.
+    """
+    path = find_model(name_or_path)
+    if not path.is_dir():
+        return _read_file(path, check, weights)
+    try:
+        # Opened first: it is removed only when the file that replaces it is there.
+        config = open_regular(path / CONFIG)
+    except FileNotFoundError:
+        return _read_file(path / WEIGHTS, check, weights)
+    with config:
+        try:
+            model = read_directory(path, config, check, weights=weights)
+        except FileNotFoundError as error:
+            if not (path / WEIGHTS).exists():
+                raise damaged(path / CONFIG, f"there is no {error.filename}") from error
+            model = None  # A save has just replaced what was being read.
+    return model or _read_file(path / WEIGHTS, check, weights)
+
+
+def _read_file(path: Path, check: Check, weights: bool) -> Model:
+    with open_file(path) as file:
+        model = Model(path, file.card, file.entries)
+        check(model)
+        return replace(model, weights=file.arrays()) if weights else model
+
+
+def find_model(name_or_path: str | os.PathLike[str]) -> Path:
+    """Return where a model is: the directory of a shipped one, or a directory or a file that is named itself.
+
+    A Path, and a text with a separator, is always a directory or a file.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it is none of these; of a model that is shipped no more it says what to use.
+    ValueError
+        If it is both.
+    """
+    names, path = pretrained_names(), Path(name_or_path)
+    is_directory = path.is_dir()
+    is_there = any(map(os.path.lexists, (path / CONFIG, path / WEIGHTS))) if is_directory else os.path.lexists(path)
+    if isinstance(name_or_path, str) and name_or_path in names:
+        if is_there and is_directory:
+            raise ValueError(
+                f"{name_or_path!r} is both a shipped model and a model in this directory: for the one in this "
+                f"directory write {os.path.join(os.curdir, name_or_path)!r}; for the shipped one rename that."
+            )
+        return shipped_directory(name_or_path)
+    if is_there:
+        return path
+    if isinstance(name_or_path, str) and name_or_path in RETIRED:
+        raise FileNotFoundError(f"{name_or_path!r} was retired in 0.2.0: {RETIRED[name_or_path]}.")
+    missing = path / WEIGHTS if is_directory else path
+    raise FileNotFoundError(
+        f"No model {str(name_or_path)!r}: there is no {missing}, and the shipped models are "
+        f"{', '.join(names) or 'none'}."
+    )
 
 
 def trained_sizes(architecture: dict[str, Any]) -> tuple[int, int]:
@@ -39,179 +153,3 @@ def network_in_words(architecture: dict[str, Any]) -> str:
     words = "{block}, depth {depth}, width {width}".format(**architecture)
     start = architecture.get("start", "transpose")
     return words if start == "transpose" else f"{words}, start {start}"
-
-
-def find_model(name_or_directory: str | os.PathLike[str]) -> Path:
-    """Return the directory of a model: the name of a shipped one, or a directory itself.
-
-    A Path, and a text with a separator, is always a directory.
-
-    Raises
-    ------
-    FileNotFoundError
-        If it is neither; of one that is shipped no more it says what to use.
-    ValueError
-        If it is both.
-    """
-    names = pretrained_names()
-    directory = Path(name_or_directory)
-    if isinstance(name_or_directory, str) and name_or_directory in names:
-        if (directory / CONFIG).is_file():
-            raise ValueError(
-                f"{name_or_directory!r} is both a shipped model and a model in this directory: for the one in this "
-                f"directory write {os.path.join(os.curdir, name_or_directory)!r}; for the shipped one rename that."
-            )
-        return shipped_directory(name_or_directory)
-    missing = [name for name in (CONFIG, WEIGHTS) if not (directory / name).is_file()]
-    if missing and not (missing == [WEIGHTS] and (directory / f"{MEMBER}0").is_dir()):
-        if isinstance(name_or_directory, str) and name_or_directory in RETIRED:
-            raise FileNotFoundError(f"{name_or_directory!r} was retired in 0.2.0: {RETIRED[name_or_directory]}.")
-        raise FileNotFoundError(
-            f"No model {str(name_or_directory)!r}: there is no {directory / missing[0]}, and the shipped models are "
-            f"{', '.join(names) or 'none'}."
-        )
-    return directory
-
-
-def read_card(name_or_directory: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return the configuration of a model without its weights.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such model.
-    ValueError
-        If its configuration is not a JSON object.
-    """
-    return _parse_card(find_model(name_or_directory) / CONFIG)
-
-
-def _parse_card(path: Path) -> dict[str, Any]:
-    try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error}); save the model again.") from error
-    if not isinstance(card, dict):
-        raise ValueError(f"{path} holds no JSON object; save the model again.")
-    return card
-
-
-def load_model(name_or_directory: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Return the configuration and the weights of a model.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such model.
-    ValueError
-        If a file of it is damaged, or it is an ensemble, which has no weights of its own.
-    """
-    directory = find_model(name_or_directory)
-    config = read_card(directory)
-    if not (directory / WEIGHTS).is_file():
-        raise ValueError(f"{directory} holds an ensemble: load it with EnsembleInverter.from_pretrained.")
-    try:
-        return config, load_file(directory / WEIGHTS)
-    except Exception as error:
-        raise ValueError(f"{directory / WEIGHTS} is damaged ({error}); save the model again.") from error
-
-
-def save_model(directory: str | os.PathLike[str], config: dict[str, Any], weights: dict[str, np.ndarray]) -> None:
-    """Write a model directory, whole or not at all; one that holds a model already is replaced.
-
-    Raises
-    ------
-    FileExistsError
-        If the path exists, and is neither a model nor an empty directory.
-    TypeError
-        If the configuration is not JSON.
-    """
-    text = json.dumps(config, indent=1) + "\n"
-    with _replacing(directory) as fresh:
-        (fresh / CONFIG).write_text(text, encoding="utf-8")
-        save_file(weights, fresh / WEIGHTS)
-        shutil.copymode(fresh / CONFIG, fresh / WEIGHTS)
-
-
-def save_ensemble(
-    directory: str | os.PathLike[str], config: dict[str, Any], savers: Iterable[Callable[[Path], None]]
-) -> None:
-    """Write a directory of a configuration and one sub-directory a member, as `save_model` does.
-
-    Parameters
-    ----------
-    directory : path
-    config : dict
-    savers : iterable of callables
-        Each writes one member as a model directory: its argument.
-    """
-    text = json.dumps(config, indent=1) + "\n"
-    with _replacing(directory) as fresh:
-        (fresh / CONFIG).write_text(text, encoding="utf-8")
-        for i, save in enumerate(savers):
-            save(fresh / f"{MEMBER}{i}")
-
-
-def member_directories(name_or_directory: str | os.PathLike[str]) -> list[Path]:
-    """Return where an ensemble keeps its members; for a single model there are none.
-
-    >>> member_directories("uniform-3x3-short")
-    []
-    """
-    n_members = read_card(name_or_directory).get("n_estimators", 0)
-    return [find_model(name_or_directory) / f"{MEMBER}{i}" for i in range(n_members)]
-
-
-@contextmanager
-def _replacing(directory: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give an empty directory to fill, which takes the place of ``directory`` unless the block raises."""
-    check_writable(directory)
-    target = Path(os.path.realpath(directory))  # As with a file, symbolic links are followed.
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
-        fresh = Path(scratch) / "fresh"
-        fresh.mkdir()
-        yield fresh
-        replaced = Path(scratch) / "replaced"
-        if target.exists():
-            target.rename(replaced)
-        try:
-            fresh.rename(target)
-        except BaseException:
-            if replaced.exists():
-                replaced.rename(target)
-            raise
-
-
-def check_writable(directory: str | os.PathLike[str]) -> None:
-    """Refuse to write a model where something else is.
-
-    Raises
-    ------
-    FileExistsError
-        If the path exists, and is neither a model nor an empty directory.
-    """
-    target = Path(directory)
-    if target.exists() and not _holds_model_only(target):
-        raise FileExistsError(f"{target} exists and is not a model; choose another path, or remove it.")
-
-
-def _holds_model_only(directory: Path) -> bool:
-    """Return whether nothing but a model, or an ensemble of models, would be lost with this directory."""
-    if not directory.is_dir():
-        return False
-    paths = list(directory.iterdir())
-    return not paths or (
-        _is_ours(directory / CONFIG)  # Others, Hugging Face's among them, name their files as we do.
-        and all(
-            path.name in (CONFIG, WEIGHTS) or (path.name.startswith(MEMBER) and _holds_model_only(path))
-            for path in paths
-        )
-    )
-
-
-def _is_ours(config: Path) -> bool:
-    try:
-        return _parse_card(config).get("class") in CLASSES
-    except (OSError, ValueError):
-        return False

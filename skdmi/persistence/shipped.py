@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from skdmi.persistence.model import WEIGHTS
+
 SHIPPED = Path(__file__).parents[1] / "pretrained"
 
 _AS_UNTRAINED = (
@@ -37,7 +39,7 @@ def pretrained_names() -> list[str]:
     >>> "uniform-3x3-short" in pretrained_names()
     True
     """
-    return sorted(path.parent.name for path in SHIPPED.glob("*/config.json"))
+    return sorted(path.parent.name for path in SHIPPED.glob(f"*/{WEIGHTS}"))
 
 
 def shipped_directory(name: str) -> Path:

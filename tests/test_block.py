@@ -150,6 +150,19 @@ def test_a_matrix_that_is_singular_in_its_bits_has_no_inverse(block_size, unit):
     assert np.isnan(X).all()
 
 
+@pytest.mark.parametrize("inner", [RefinedInverter(), ExactInverter(), BlockInverter(RefinedInverter(), block_size=1)])
+@pytest.mark.parametrize("block_size", [1, 2, 3])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_pivot_without_an_inverse_asks_no_inner_inverter_for_more(inner, block_size, dtype):
+    A = make_stack("singular", 50, 7, seed=1).astype(dtype)
+    A[::10] = np.eye(7)
+    A[1] = 0
+    with pytest.warns(SingularMatrixWarning, match="45 of 50"):
+        X = BlockInverter(inner, block_size=block_size).transform(A)
+    assert np.isnan(X[[i for i in range(50) if i % 10]]).all()
+    assert (X[::10] == np.eye(7)).all()
+
+
 def test_an_inverse_that_may_have_no_digits_comes_with_a_warning():
     A = np.stack([np.eye(11), scipy.linalg.hilbert(11)])
     with pytest.warns(InaccurateInverseWarning, match=r"1 of 2 inverses .* at index 1\.") as caught:

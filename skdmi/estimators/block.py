@@ -176,7 +176,16 @@ class BlockInverter(MetaInverter):
 
 
 def invert_leaf(inverter: Any, A: Tensor) -> Tensor:
-    """Invert pivots, and refine to the floor what comes: quickly where it is good, thoroughly where it is not."""
+    """Invert pivots, and refine to the floor what comes: quickly where it is good, thoroughly where it is not.
+
+    Pivots after one that has no inverse are not finite, and have none either.
+    """
+    absent = missing(A)
+    if absent.any():
+        X = torch.full_like(A, torch.nan)
+        if not absent.all():
+            X[~absent] = invert_leaf(inverter, A[~absent])
+        return X
     X = invert_with(inverter, A)
     if A.device.type == "cpu" and polish_quickly_(A.numpy(), X.numpy()):
         return X

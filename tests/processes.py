@@ -19,3 +19,16 @@ def heeding_ctrl_c(command, **options):
             yield process
         finally:
             process.kill()
+
+
+@contextmanager
+def killed(command, **options):
+    """Start a process, and end it as a machine would that needs its memory, not to be caught."""
+    with subprocess.Popen(command, **options) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+            for pipe in (process.stdin, process.stdout):
+                if pipe:
+                    pipe.close()

@@ -15,7 +15,6 @@ from hypothesis.extra.numpy import arrays
 
 from skdmi.io import iter_stacks, read_stack, write_stack
 from skdmi.io.stacks import FORMATS
-from skdmi.io.text import parse
 from tests.marks import slow_but
 from tests.matrices import make_stack
 
@@ -472,10 +471,3 @@ def test_arguments_are_refused_at_once(tmp_path):
         write_stack(tmp_path / f"a{suffix}", make_stack(n_matrices=1))
         with pytest.raises(ValueError, match=r"chunk_size=0; expected a positive number .*\.$"):
             iter_stacks(tmp_path / f"a{suffix}", chunk_size=0)
-
-
-def test_a_file_that_changes_meanwhile_is_an_error_and_not_an_answer(tmp_path, monkeypatch):
-    (tmp_path / "a.mx").write_text(GOOD)
-    monkeypatch.setattr("skdmi.io.text.parse", lambda rows, m: None if len(rows) > 1 else parse(rows, m))
-    with pytest.raises(ValueError, match=r"changed while it was read; .*\.$"):
-        read_stack(tmp_path / "a.mx")

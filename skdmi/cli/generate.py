@@ -1,7 +1,7 @@
 """``skdmi generate``: files of random matrices and of their inverses."""
 
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,8 @@ import numpy as np
 
 import skdmi
 from skdmi.chunks import chunk_size
-from skdmi.cli.options import OUTPUT_FILE, POSITIVE, distribution, example, random_state_option, refuse_same_file
-from skdmi.cli.streams import quietly, with_progress
+from skdmi.cli.options import OUTPUT, POSITIVE, distribution, example, random_state_option, refuse_same_file
+from skdmi.cli.streams import File, open_stacks, quietly, say, with_progress
 
 MAX_DRAWS = 100
 
@@ -29,8 +29,13 @@ MAX_DRAWS = 100
 )
 @click.option("--singular", is_flag=True, help="Integer matrices that are singular in their bits, and pseudo-inverses.")
 @click.option("--rank", type=click.IntRange(min=0), help="With --singular: their rank.  [default: m - 1]")
-@click.option("--output", type=OUTPUT_FILE, required=True, help="The file for the matrices: .mx, .npy or .csv.")
-@click.option("--inverses", type=OUTPUT_FILE, help="The file for their inverses.")
+@click.option(
+    "--output",
+    type=OUTPUT,
+    required=True,
+    help="The file for the matrices: .mx, .npy or .csv; or -, standard output, as .mx text.",
+)
+@click.option("--inverses", type=OUTPUT, help="The file for their inverses, or -.")
 @random_state_option
 def generate(
     matrix_size: int,
@@ -38,22 +43,23 @@ def generate(
     distribution: Any,
     singular: bool,
     rank: int | None,
-    output: Path,
-    inverses: Path | None,
+    output: File,
+    inverses: File | None,
     random_state: int | None,
 ) -> None:
     """Write random matrices and their inverses.
 
     All numbers are float64, and the inverses are those of the very matrices in the file. A matrix that is singular to
     working precision, so that LAPACK finds no X with ||I - A X||_F < 1, is drawn again: the file holds as many as asked
-    for, distributed as the rest of the distribution is. Both files are written, or neither.
+    for, distributed as the rest of the distribution is. Both files are written, or neither; what went to standard
+    output cannot be taken back.
     """
     if rank is not None and not singular:
         raise click.UsageError("--rank is the rank of singular matrices; add --singular.")
     if singular and distribution is not None:
         raise click.UsageError("--singular is itself a distribution; leave out --distribution.")
     refuse_same_file("--inverses", inverses, output)
-    if n_matrices > 1 and ".csv" in [path.suffix.lower() for path in (output, inverses) if path]:
+    if n_matrices > 1 and ".csv" in [file.suffix.lower() for file in (output, inverses) if isinstance(file, Path)]:
         raise click.UsageError(f"A .csv file holds one matrix, and there are {n_matrices}; write .mx or .npy.")
     if singular:
         distribution = skdmi.distributions.Singular(rank)
@@ -63,20 +69,29 @@ def generate(
     if singular:
         draw = partial(distribution.sample, matrix_size=matrix_size, random_state=random)
     write_data_sets([(draw, output, inverses)], n_matrices, matrix_size)
-    click.echo(f"{n_matrices} matrices of {matrix_size} x {matrix_size} from {distribution!r}: {output}")
+    said = f"{n_matrices} matrices of {matrix_size} x {matrix_size} from {distribution!r}: {output}"
+    say(said, output, inverses)
 
 
 def write_data_sets(data_sets: Iterable[tuple[Any, ...]], n_matrices: int, m: int) -> None:
-    """Write data sets, all files or none: what draws n matrices, their path, and that of their inverses or None."""
+    """Write data sets, all files or none: what draws n matrices, their file, and that of their inverses or None."""
     step = chunk_size(m)
     sizes = [min(step, n_matrices - start) for start in range(0, n_matrices, step)]
     invert = skdmi.ExactInverter(singular="pinv").transform
     with ExitStack() as all_or_none:
-        for draw, *paths in data_sets:
-            matrices, *inverses = [all_or_none.enter_context(skdmi.io.atomic_path(path)) for path in paths if path]
-            skdmi.io.write_stack(matrices, with_progress(map(draw, sizes), n_matrices))
-            for path in inverses:
-                skdmi.io.write_stack(path, map(invert, skdmi.io.iter_stacks(matrices)))
+        for draw, *outputs in data_sets:
+            files = [all_or_none.enter_context(_reserved(file)) for file in outputs if file]
+            with ExitStack() as data_set:
+                matrices, *inverses = [data_set.enter_context(open_stacks(file)) for file in files]
+                for stack in with_progress(map(draw, sizes), n_matrices):
+                    matrices.write(stack)
+                    for writer in inverses:
+                        writer.write(invert(stack))
+
+
+def _reserved(file: File) -> AbstractContextManager[File]:
+    """Return what yields a file to write now, which takes its place when all others are written, too."""
+    return skdmi.io.atomic_path(file) if isinstance(file, Path) else nullcontext(file)
 
 
 def draw_nonsingular(distribution: Any, m: int, random: np.random.RandomState, n_matrices: int) -> np.ndarray:

@@ -13,16 +13,16 @@ import numpy as np
 
 import skdmi
 from skdmi.cli.models import default_network
-from skdmi.cli.options import INPUT_FILE, OUTPUT_FILE, example, plot_option, refuse_same_file
+from skdmi.cli.options import INPUT, OUTPUT, SuffixedFile, example, plot_option, refuse_same_file
 from skdmi.cli.plots import StackSample, save_figure
-from skdmi.cli.streams import finite_stacks
+from skdmi.cli.streams import File, Standard, finite_stacks, open_text, say, write_stacks
 from skdmi.cli.summary import COLUMNS, Summary
 from skdmi.estimators.report import INACCURATE
 
 
 @click.command(epilog=example("skdmi invert M.mx I.mx --report certificates.csv"))
-@click.argument("matrices", metavar="INPUT", type=INPUT_FILE)
-@click.argument("inverses", metavar="OUTPUT", type=OUTPUT_FILE)
+@click.argument("matrices", metavar="INPUT", type=INPUT)
+@click.argument("inverses", metavar="OUTPUT", type=OUTPUT)
 @click.option(
     "--model",
     metavar="NAME|DIR",
@@ -31,7 +31,7 @@ from skdmi.estimators.report import INACCURATE
 @click.option("--raw", is_flag=True, help="Write what the network answers, neither refined nor certified.")
 @click.option(
     "--report",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=SuffixedFile(dash=Standard.OUTPUT),
     metavar="FILE.csv",
     help="Write a table as well: residual norm, error bound, certificate, steps and source of every inverse.",
 )
@@ -55,11 +55,11 @@ from skdmi.estimators.report import INACCURATE
 )
 @plot_option("Draw the entries of the inverses against those of LAPACK; of a long file, a sample.")
 def invert(
-    matrices: Path,
-    inverses: Path,
+    matrices: File,
+    inverses: File,
     model: str | None,
     raw: bool,
-    report: Path | None,
+    report: File | None,
     plot: Path | None,
     **policies: Any,
 ) -> None:
@@ -68,7 +68,8 @@ def invert(
     They are inverted directly, or with --model by a network, whose answers for small matrices are put together to the
     full size and refined; a certificate proves that the matrix has an inverse, with a bound on the error of the one
     written. INPUT is read chunk by chunk, so it may be larger than memory. OUTPUT is written whole or not at all, in
-    the format of its suffix; it may be INPUT. The summary gives the residual norms ||I - A X||_F of what was written.
+    the format of its suffix; it may be INPUT. A dash, -, is .mx text from standard input or to standard output. The
+    summary gives the residual norms ||I - A X||_F of what was written.
     """
     given = {name: value for name, value in policies.items() if value is not None and value is not False}
     if raw and (report or given):
@@ -96,7 +97,7 @@ def invert(
                 sample.add(A, X)
             return X
 
-        skdmi.io.write_stack(inverses, map(invert_chunk, chain([first], stacks)))
+        write_stacks(inverses, map(invert_chunk, chain([first], stacks)))
     if plot:
         _draw(sample, plot)
     reason = "have no certificate" if given.get("uncertified") == "nan" else "are singular to working precision"
@@ -104,7 +105,7 @@ def invert(
     summary.warn(summary.missing, f"{reason}, so their inverses are NaN", rescued)
     inaccurate = f"are certified, but the relative error of their inverses may exceed {INACCURATE:g}"
     summary.warn(summary.inaccurate, inaccurate, "See --report for the bounds.")
-    click.echo(f"{summary}: {inverses}")
+    say(f"{summary}: {inverses}", inverses, report)
 
 
 def _draw(sample: StackSample, plot: Path) -> None:
@@ -117,9 +118,9 @@ def _draw(sample: StackSample, plot: Path) -> None:
 
 
 @contextmanager
-def _table(path: Path) -> Iterator[Any]:
-    """Give a writer of rows to a file that is written whole or not at all."""
-    with skdmi.io.atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file)
+def _table(report: File) -> Iterator[Any]:
+    """Give a writer of rows to a file that is written whole or not at all, or to standard output."""
+    with open_text(report) as text:
+        table = csv.writer(text)
         table.writerow(["index", *COLUMNS])
         yield table

@@ -10,27 +10,38 @@ import click
 
 import skdmi
 from skdmi.cli.plots import PLOT_SUFFIXES, check_plot_file
+from skdmi.cli.streams import File, Standard
+from skdmi.io.atomic import is_stream
 from skdmi.io.stacks import FORMATS
 
 
 class SuffixedFile(click.Path):
-    """A file told by its suffix before any work is done."""
+    """A file told by its suffix, if there are `suffixes`, before any work is done.
 
-    def __init__(self, suffixes: Iterable[str], *, exists: bool = False) -> None:
+    With `dash`, ``-`` is that stream, and a pipe or a device may have any name.
+    """
+
+    def __init__(self, suffixes: Iterable[str] = (), *, exists: bool = False, dash: Standard | None = None) -> None:
         super().__init__(exists=exists, dir_okay=False, path_type=Path)
         self.suffixes = tuple(suffixes)
+        self.dash = dash
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the path."""
+        """Return the path, or the stream."""
+        if self.dash and value == "-":
+            return self.dash
         path: Any = super().convert(value, param, ctx)
-        if path.suffix.lower() not in self.suffixes:
+        if self.dash and is_stream(path):
+            return path
+        if self.suffixes and path.suffix.lower() not in self.suffixes:
             self.fail(f"{path}: the suffix is {path.suffix!r}; expected one of {', '.join(self.suffixes)}.", param, ctx)
         return path
 
 
 STACK_SUFFIXES = [f".{name}" for name in FORMATS]
 INPUT_FILE = SuffixedFile(STACK_SUFFIXES, exists=True)
-OUTPUT_FILE = SuffixedFile(STACK_SUFFIXES)
+INPUT = SuffixedFile(STACK_SUFFIXES, exists=True, dash=Standard.INPUT)
+OUTPUT = SuffixedFile(STACK_SUFFIXES, dash=Standard.OUTPUT)
 PLOT_FILE = SuffixedFile(PLOT_SUFFIXES)
 POSITIVE = click.IntRange(min=1)
 NUMBER = click.IntRange(min=0)
@@ -71,9 +82,13 @@ def example(command: str) -> str:
     return f"\b\nExample:\n  {command}"
 
 
-def refuse_same_file(option: str, path: Path | None, *others: Path | None) -> None:
+def refuse_same_file(option: str, path: File | None, *others: File | None) -> None:
     """Raise a usage error if a file is also another one of the command."""
-    if path and path.resolve() in [other.resolve() for other in others if other]:
+
+    def resolved(file: File) -> File:
+        return file.resolve() if isinstance(file, Path) else file
+
+    if path and resolved(path) in [resolved(other) for other in others if other]:
         raise click.UsageError(f"{option} is {path}, another file of this command; expected a file of its own.")
 
 

@@ -7,9 +7,9 @@ import click
 import numpy as np
 
 import skdmi
-from skdmi.cli.options import INPUT_FILE, example, plot_option
+from skdmi.cli.options import INPUT, example, plot_option
 from skdmi.cli.plots import StackSample, save_figure
-from skdmi.cli.streams import paired_stacks, quietly
+from skdmi.cli.streams import File, paired_stacks, quietly, say
 
 TOLERANCES = (0.05, 0.02, 0.01, 0.005)
 Measured: TypeAlias = tuple[np.ndarray, int, list[float]]
@@ -17,22 +17,23 @@ Measured: TypeAlias = tuple[np.ndarray, int, list[float]]
 
 
 @click.command(epilog=example("skdmi score M.mx --model my-3x3"))
-@click.argument("matrices", metavar="INPUT", type=INPUT_FILE)
+@click.argument("matrices", metavar="INPUT", type=INPUT)
 @click.option("--model", metavar="NAME|DIR", required=True, help="A shipped model or a model directory.")
-@click.option("--inverses", type=INPUT_FILE, help="Score the inverses in this file as well, whoever computed them.")
+@click.option("--inverses", type=INPUT, help="Score the inverses in this file as well, whoever computed them.")
 @plot_option("Draw the model's residual norms against condition numbers; of a long file, a sample.")
-def score(matrices: Path, model: str, inverses: Path | None, plot: Path | None) -> None:
+def score(matrices: File, model: str, inverses: File | None, plot: Path | None) -> None:
     """Measure a model on every matrix in a file: its own answers, those refined and certified, and LAPACK's.
 
     Residual norms are ||I - A X||_F; a missing inverse counts sqrt(m), as the zero matrix would. "Within 5 %" is the
     share of inverses with sum_ij |(I - A X)_ij| / m < 0.05 (Charton 2021), "half norm" the share with spectral norm
-    ||I - A X||_2 < 1/2, from where Newton-Schulz steps finish the work.
+    ||I - A X||_2 < 1/2, from where Newton-Schulz steps finish the work. A dash, -, is .mx text from standard input.
     """
+    pairs = paired_stacks(matrices, inverses)
     network = skdmi.load_pretrained(model)
     inverters = {model: network, "refined": skdmi.RefinedInverter(network), "LAPACK": skdmi.ExactInverter()}
     measured: dict[str, list[Measured]] = {}
     sample = StackSample()
-    for A, given in paired_stacks(matrices, inverses):
+    for A, given in pairs:
         answers = {name: quietly(inverter.transform, A) for name, inverter in inverters.items()}
         if given is not None:
             answers[str(inverses)] = given
@@ -43,7 +44,7 @@ def score(matrices: Path, model: str, inverses: Path | None, plot: Path | None) 
     if plot:
         display = skdmi.inspection.ResidualDisplay.from_predictions(sample.A, sample.X, name=model)
         save_figure(display, plot)
-    click.echo(_table({name: _column(chunks) for name, chunks in measured.items()}))
+    say(_table({name: _column(chunks) for name, chunks in measured.items()}))
 
 
 def _measure(A: np.ndarray, X: np.ndarray) -> Measured:

@@ -1,50 +1,156 @@
 """Files of matrices on their way through a command: a chunk at a time, with the index in the file in every message."""
 
+import os
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from enum import Enum
+from errno import EBADF
+from io import BufferedIOBase
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TextIO, TypeAlias, cast
 
+import click
 import numpy as np
 from tqdm import tqdm
 
 import skdmi
+from skdmi.io.atomic import errors_naming, is_stream
+from skdmi.io.mx import MX
+from skdmi.io.stacks import StackWriter, open_writer
 
-Reader: TypeAlias = Callable[[Path], Iterator[np.ndarray]]
+
+class Standard(Enum):
+    """What ``-`` stands for: text of matrices, or of a table."""
+
+    INPUT = "standard input"
+    OUTPUT = "standard output"
+
+    def __str__(self) -> str:
+        return self.value
 
 
-def finite_stacks(path: Path, read: Reader = skdmi.io.iter_stacks) -> Iterator[np.ndarray]:
+File: TypeAlias = Path | Standard
+Reader: TypeAlias = Callable[[File], Iterator[np.ndarray]]
+
+
+def read_stacks(file: File, format: str | None = None) -> Iterator[np.ndarray]:
+    """Read a file of matrices, or standard input, chunk by chunk."""
+    if isinstance(file, Path):
+        return skdmi.io.iter_stacks(file, format=format)
+    return _read_standard_input()
+
+
+def _read_standard_input() -> Iterator[np.ndarray]:
+    name = str(Standard.INPUT)
+    with errors_naming(name):
+        yield from MX.read(name, cast(BufferedIOBase, _opened(sys.stdin).buffer), None)
+
+
+def write_stacks(file: File, stacks: Iterable[np.ndarray], format: str | None = None) -> None:
+    """Write a file of matrices, whole or not at all, or standard output."""
+    with open_stacks(file, format) as writer:
+        for stack in stacks:
+            writer.write(stack)
+
+
+@contextmanager
+def open_stacks(file: File, format: str | None = None) -> Iterator[StackWriter]:
+    """Open a file of matrices, which is written whole or not at all, or standard output."""
+    if isinstance(file, Path):
+        with open_writer(file, format=format) as writer:
+            yield writer
+        return
+    with errors_naming(str(file)):
+        stdout = _opened(sys.stdout)
+        writer = StackWriter(str(file), stdout.buffer, MX)
+        yield writer
+        writer.finish()
+        stdout.flush()
+
+
+@contextmanager
+def open_text(file: File) -> Iterator[TextIO]:
+    """Open a text file, which is written whole or not at all, or standard output."""
+    if isinstance(file, Path):
+        with skdmi.io.atomic_path(file) as temporary, open(temporary, "w", encoding="utf-8", newline="") as text:
+            yield text
+        return
+    with errors_naming(str(file)):
+        stdout = _opened(sys.stdout)
+        yield stdout
+        stdout.flush()
+
+
+def _opened(stream: TextIO | None) -> TextIO:
+    if stream is None:  # The shell closed it.
+        raise OSError(EBADF, os.strerror(EBADF))
+    return stream
+
+
+def say(text: str, *outputs: File | None) -> None:
+    """Print what a command has to say, on stderr if one of its outputs is on stdout."""
+    with errors_naming(str(Standard.OUTPUT)):
+        click.echo(text, err=Standard.OUTPUT in outputs)
+
+
+def finite_stacks(file: File, read: Reader = read_stacks) -> Iterator[np.ndarray]:
     """Read a file of matrices that are to be inverted, so finite ones, chunk by chunk and with progress."""
+    return _finite(file, read(file))
+
+
+def _finite(file: File, stacks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     start = 0
-    for stack in with_progress(read(path)):
+    for stack in with_progress(stacks):
         bad = np.flatnonzero(~np.isfinite(stack).all(axis=(1, 2)))
         if len(bad):
             raise ValueError(
-                f"{path}: the matrix at index {start + bad[0]} has a NaN or infinite entry; expected finite matrices."
+                f"{file}: the matrix at index {start + bad[0]} has a NaN or infinite entry; expected finite matrices."
             )
         yield stack
         start += len(stack)
 
 
 def paired_stacks(
-    matrices: Path, inverses: Path | None, read: Reader = skdmi.io.iter_stacks
+    matrices: File, inverses: File | None, read: Reader = read_stacks
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
     """Read matrices and their inverses, None without a second file, side by side; an error if they do not fit."""
     if inverses is None:
-        yield from ((A, None) for A in finite_stacks(matrices, read))
-        return
-    for A, X in zip_longest(finite_stacks(matrices, read), read(inverses)):
+        return ((A, None) for A in finite_stacks(matrices, read))
+    if inverses == matrices and (isinstance(matrices, Standard) or is_stream(matrices)):
+        raise click.UsageError(f"{matrices} can be read once, for matrices or for inverses; expected two files.")
+    counted = _Counted(matrices, read), _Counted(inverses, read)
+    return _paired(*counted)
+
+
+def _paired(matrices: "_Counted", inverses: "_Counted") -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    for A, X in zip_longest(_finite(matrices.file, matrices), inverses):
         if A is None or X is None or A.shape != X.shape:
-            what = " and ".join(_contents(path, read) for path in (matrices, inverses))
-            raise ValueError(f"{what}; expected as many, of one size.")
+            raise ValueError(f"{matrices.contents()} and {inverses.contents()}; expected as many, of one size.")
         yield A, X
 
 
-def _contents(path: Path, read: Reader) -> str:
-    shapes = [stack.shape for stack in read(path)]
-    m = shapes[0][1]
-    return f"{path} holds {sum(shape[0] for shape in shapes)} matrices of {m} x {m}"
+class _Counted:
+    """The matrices of a file, counted as they pass: a pipe cannot be read again."""
+
+    def __init__(self, file: File, read: Reader) -> None:
+        self.file = file
+        self._stacks = read(file)
+        self._n_matrices = self._m = 0
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for stack in self._stacks:
+            self._n_matrices += len(stack)
+            self._m = stack.shape[1]
+            yield stack
+
+    def contents(self) -> str:
+        """Read the rest and return what there was."""
+        for _ in self:
+            pass
+        return f"{self.file} holds {self._n_matrices} matrices of {self._m} x {self._m}"
 
 
 def quietly(method: Callable[[np.ndarray], Any], stack: np.ndarray) -> Any:

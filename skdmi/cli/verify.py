@@ -3,15 +3,14 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import click
 import numpy as np
 
 import skdmi
-from skdmi.cli.options import INPUT_FILE, example
-from skdmi.cli.streams import paired_stacks
+from skdmi.cli.options import INPUT, example
+from skdmi.cli.streams import File, paired_stacks, say
 
 # Far above the rounding of an inverse computed in the dtype of the file, far below a mistake.
 TOLERANCES = {"float32": 1e-5, "float64": 1e-10}
@@ -20,8 +19,8 @@ RESIDUAL = "||I - A X||"
 
 
 @click.command(epilog=example("skdmi verify M.mx I.mx --tolerance 1e-8"))
-@click.argument("matrices", type=INPUT_FILE)
-@click.argument("inverses", type=INPUT_FILE)
+@click.argument("matrices", type=INPUT)
+@click.argument("inverses", type=INPUT)
 @click.option(
     "--kind", type=click.Choice(["inverse", "pseudo-inverse"]), default="inverse", help="What INVERSES holds."
 )
@@ -31,8 +30,8 @@ RESIDUAL = "||I - A X||"
     help=f"By default {TOLERANCES['float64']:g}, and {TOLERANCES['float32']:g} for .npy files of float32.",
 )
 @click.option("--tight", is_flag=True, help="Bound errors by hardly more than they are, in a multiple of the time.")
-def verify(matrices: Path, inverses: Path, kind: str, tolerance: float | None, tight: bool) -> None:
-    """Check inverses that are in a file.
+def verify(matrices: File, inverses: File, kind: str, tolerance: float | None, tight: bool) -> None:
+    """Check inverses that are in a file. One of the two may be a dash, -, for .mx text from standard input.
 
     With A from MATRICES, X from INVERSES and Frobenius norms, the bound between rounding and mistake is
     t = min(TOLERANCE * ||A|| * ||X||, 1), which grows with the condition number.
@@ -54,9 +53,9 @@ def verify(matrices: Path, inverses: Path, kind: str, tolerance: float | None, t
     if kind == "inverse":
         pairs = proofs.gathered(pairs, tight)
     n_matrices = run(partial(relative_check, kind, tolerance), kind, pairs, inverses)
-    click.echo(f"{n_matrices} valid {kind}s")
+    say(f"{n_matrices} valid {kind}s")
     if kind == "inverse":
-        click.echo(f"{proofs}")
+        say(f"{proofs}")
 
 
 @dataclass
@@ -102,7 +101,7 @@ def absolute_check(kind: str, tolerance: float, A: np.ndarray, X: np.ndarray) ->
     return _penrose(A.astype(np.float64), X.astype(np.float64), limit)
 
 
-def run(check: Callable[..., Conditions], kind: str, pairs: Iterable[tuple[np.ndarray, Any]], source: Path) -> int:
+def run(check: Callable[..., Conditions], kind: str, pairs: Iterable[tuple[np.ndarray, Any]], source: File) -> int:
     """Return the number of matrices, or print which inverses are wrong, and why, and raise a ClickException."""
     n_matrices = n_wrong = 0
     for A, X in pairs:
@@ -116,10 +115,10 @@ def run(check: Callable[..., Conditions], kind: str, pairs: Iterable[tuple[np.nd
             name, found, limit = conditions[fails[:, index].argmax()]
             text = f"{name} is {found[index]:.3g}, expected at most {limit[index]:.3g}"
             missing = np.isnan(X[index]).any()
-            click.echo(f"matrix {n_matrices + index}: " + (f"the {kind} is missing (NaN)" if missing else text))
+            say(f"matrix {n_matrices + index}: " + (f"the {kind} is missing (NaN)" if missing else text))
         n_matrices += len(A)
     if n_wrong > MAX_SHOWN:
-        click.echo("...")
+        say("...")
     if n_wrong:
         raise click.ClickException(f"{source}: {n_wrong} of {n_matrices} are not the {kind} of their matrix.")
     return n_matrices

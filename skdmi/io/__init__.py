@@ -6,7 +6,8 @@
 ``.csv``  Text: one single matrix, a row of comma-separated numbers a line. What is ``.mx`` inside is read too.
 ========  =================================================================================================
 
-The suffix tells the format, or ``format``, its name without the dot, whatever the file is called.
+The suffix tells the format, or ``format``, its name without the dot, whatever the file is called. Pipes and devices of
+other names are ``.mx``.
 
 =====================  ====================================================================================
 :func:`iter_stacks`    read a file chunk by chunk
@@ -15,8 +16,9 @@ The suffix tells the format, or ``format``, its name without the dot, whatever t
 :func:`atomic_path`    write any file whole or not at all
 =====================  ====================================================================================
 
-Reading and writing take the memory of one chunk, however many matrices the file holds; a file is written whole or not
-at all. So ``write_stack(path, map(invert, iter_stacks(path)))`` inverts a file larger than memory in place.
+Reading and writing take the memory of a few chunks, however many matrices the file holds; a file is written whole or
+not at all, pipes and devices aside. So ``write_stack(path, map(invert, iter_stacks(path)))`` inverts a file larger than
+memory in place.
 """
 
 from skdmi.io.atomic import atomic_path

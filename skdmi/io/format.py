@@ -2,8 +2,8 @@
 
 import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from io import BufferedIOBase
+from typing import Any, BinaryIO, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,38 +12,46 @@ PathLike: TypeAlias = str | os.PathLike[str]
 Stack: TypeAlias = NDArray[Any]
 
 
+class Writer(Protocol):
+    """What writes to an open file. Its stacks are as `Format.read` gives them, of one m, but perhaps empty."""
+
+    def write(self, stack: Stack) -> None:
+        """Write the next matrices."""
+
+    def finish(self) -> None:
+        """Write what is known only after the last matrix."""
+
+
 class Format(NamedTuple):
-    """A format: how its files are read and written. What does not fit is a ValueError that starts with the path."""
+    """A format: how files are read and written. What does not fit is a ValueError that starts with the file's name."""
 
-    read: Callable[[PathLike, int | None], Iterator[Stack]]
-    """Maps a path and the largest number of matrices in a stack, or None, to stacks of shape (n_matrices, m, m), one at
-    least, float32 or float64, C-contiguous and free to be written to."""
-    write: Callable[[PathLike, Path, Iterator[Stack]], int]
-    """Takes the path for messages, the file to write in its place, and stacks as `read` gives them, but perhaps none
-    or empty ones; returns how many matrices it wrote."""
+    read: Callable[[str, BufferedIOBase, int | None], Iterator[Stack]]
+    """Maps a name for messages, a file open for reading, which may be a pipe, and the largest number of matrices in a
+    stack, or None, to stacks of shape (n_matrices, m, m), one at least, float32 or float64, C-contiguous and free to be
+    written to."""
+    writer: Callable[[str, BinaryIO], Writer]
+    """Maps a name for messages and a file open for writing to what writes to it."""
+    goes_back: bool = False
+    """Whether the writer goes back in the file, which cannot be done in a pipe."""
 
 
-def as_stack(source: str, array: Stack) -> Stack:
-    """Return an array as a stack, without a copy, or raise a ValueError that starts with `source`.
+def check_stack(source: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+    """Raise a ValueError that starts with `source` if an array is neither a stack nor a matrix of real numbers.
 
-    >>> as_stack("The array", np.eye(2)).shape
-    (1, 2, 2)
-    >>> as_stack("The array", np.ones(3))
+    >>> check_stack("The array", np.dtype(float), (3,))
     Traceback (most recent call last):
     ValueError: The array has shape (3,); expected (n_matrices, m, m) or (m, m).
     """
-    if array.dtype.kind not in "fiub":
-        raise ValueError(f"{source} has dtype {array.dtype}; expected real numbers, as float64 holds.")
-    stack = array[None] if array.ndim == 2 else array
-    if stack.ndim != 3 or stack.shape[1] != stack.shape[2] or stack.shape[1] == 0:
-        raise ValueError(f"{source} has shape {array.shape}; expected (n_matrices, m, m) or (m, m).")
-    return stack
+    if dtype.kind not in "fiub":
+        raise ValueError(f"{source} has dtype {dtype}; expected real numbers, as float64 holds.")
+    if len(shape) not in (2, 3) or shape[-1] != shape[-2] or shape[-1] == 0:
+        raise ValueError(f"{source} has shape {shape}; expected (n_matrices, m, m) or (m, m).")
 
 
-def float_dtype(stack: Stack) -> np.dtype[Any]:
+def float_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Return float32 for float32 and float64 for everything else, in native byte order.
 
-    >>> float_dtype(np.ones(1, ">f4")), float_dtype(np.ones(1, int))
+    >>> float_dtype(np.dtype(">f4")), float_dtype(np.dtype(int))
     (dtype('float32'), dtype('float64'))
     """
-    return np.dtype(np.float32 if stack.dtype.kind == "f" and stack.dtype.itemsize == 4 else np.float64)
+    return np.dtype(np.float32 if dtype.kind == "f" and dtype.itemsize == 4 else np.float64)

@@ -1,14 +1,8 @@
 """The format `.mx`: text of any number of matrices, each with a line END after it."""
 
-from collections.abc import Iterator
-from pathlib import Path
+from functools import partial
 
-from skdmi.io.format import Format, PathLike, Stack
-from skdmi.io.text import END, read_text, write_text
+from skdmi.io.format import Format
+from skdmi.io.text import END, TextWriter, read_text
 
-
-def _write(path: PathLike, temporary: Path, stacks: Iterator[Stack]) -> int:
-    return write_text(temporary, stacks, end=f"{END}\n")
-
-
-MX = Format(read_text, _write)
+MX = Format(read_text, partial(TextWriter, end=f"{END}\n"))

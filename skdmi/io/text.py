@@ -1,19 +1,27 @@
 """Matrices as text, which `.mx` and `.csv` share: a row of comma-separated numbers a line, END between matrices."""
 
-from collections.abc import Iterable, Iterator
-from itertools import chain, islice, repeat
-from pathlib import Path
+from codecs import getincrementaldecoder
+from collections.abc import Callable, Iterable, Iterator
+from io import BufferedIOBase, IncrementalNewlineDecoder
+from itertools import chain, repeat
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 
 from skdmi.chunks import chunk_size as default_size
-from skdmi.io.format import PathLike, Stack
+from skdmi.io.format import Stack
 
+T = TypeVar("T")
 END = "END"
+PIECE = 2**16
+"""Bytes that are read at a time, whatever the size of a matrix: as many as a pipe holds."""
+MAX_LINE = 2**21
+"""Characters in a line. A row of 80,000 numbers with all their digits fits, whose matrix would fill 50 GB; without a
+limit, a file without ends of lines would be held in memory whole."""
 
 
-def read_text(path: PathLike, chunk_size: int | None) -> Iterator[Stack]:
-    """Parse whole chunks of lines that repeat m rows and an end; where one does not, look for the line.
+def read_text(name: str, file: BufferedIOBase, chunk_size: int | None) -> Iterator[Stack]:
+    """Read a file once, from where it stands to its end, and parse all lines of a piece at a time.
 
     Yields
     ------
@@ -23,29 +31,87 @@ def read_text(path: PathLike, chunk_size: int | None) -> Iterator[Stack]:
     Raises
     ------
     ValueError
-        If a line does not fit. The message starts with the path and the number of the line.
+        If a line does not fit. The message starts with the name and the number of the line.
     """
+    pieces = _parsed(name, file)
+    first = next(pieces)
+    m = first.shape[1]
+    for rows in _regrouped(chain([first], pieces), (chunk_size or default_size(m)) * m):
+        yield rows.reshape(-1, m, m)
+
+
+def _parsed(name: str, file: BufferedIOBase) -> Iterator[Stack]:
+    """Yield the rows of one piece after the other, of shape (n_rows, m), for the m of the first row."""
+    m = n_rows = last = 0  # Columns; rows since the last END; the last line that is not blank.
+    for number, lines in _pieces(name, file):
+        rows = list(filter(None, lines))
+        if not rows:
+            continue
+        m = m or rows[0].count(",") + 1
+        numbers = _parse_from(n_rows, rows, m)
+        if numbers is None:
+            raise ValueError(_first_fault(name, [pair for pair in enumerate(lines, number) if pair[1]], n_rows, m))
+        yield numbers.reshape(-1, m)
+        n_rows = (n_rows + len(rows)) % (m + 1)
+        last = number + next(index for index in reversed(range(len(lines))) if lines[index])
+    if m == 0:
+        raise ValueError(f"{name}:1: the file is empty; expected rows of comma-separated numbers.")
+    if 0 < n_rows < m:
+        raise ValueError(
+            f"{name}:{last}: the file ends after {n_rows} of {m} rows; expected {m} x {m}; it may be cut off."
+        )
+
+
+def _pieces(name: str, file: BufferedIOBase) -> Iterator[tuple[int, list[str]]]:
+    """Yield lines, without the spaces around them, as they come, with the number of the first."""
     # Bytes that are not text become a character that no number contains: an error with a line number, like any other.
-    with open(path, encoding="utf-8-sig", errors="replace") as file:
-        lines: Iterator[str] = filter(None, map(str.strip, file))
-        first = next(lines, None)
-        if first is None:
-            raise ValueError(f"{path}:1: the file is empty; expected rows of comma-separated numbers.")
-        m = first.count(",") + 1
-        lines = chain([first], lines)
-        n_good = 0
-        while rows := list(islice(lines, (chunk_size or default_size(m)) * (m + 1))):
-            if len(rows) % (m + 1) == m:  # Only at the end of the file.
-                rows.append(END)
-            ends = rows[m :: m + 1]
-            del rows[m :: m + 1]
-            fits = len(rows) == m * len(ends) and ends.count(END) == len(ends)
-            numbers = parse(rows, m) if fits else None
-            if numbers is None:
-                file.seek(0)
-                raise ValueError(_first_fault(path, file, m, n_good))
-            yield numbers.reshape(-1, m, m)
-            n_good += len(rows) + len(ends)
+    decoder = IncrementalNewlineDecoder(getincrementaldecoder("utf-8-sig")("replace"), translate=True)
+    number, rest = 1, ""
+    while True:
+        data = file.read1(PIECE)
+        lines = (rest + decoder.decode(data, final=not data)).split("\n")
+        rest = lines.pop() if data else ""
+        if len((lines or [rest])[0]) > MAX_LINE:  # Any other line lies within a piece.
+            raise ValueError(
+                f"{name}:{number}: a line of more than {MAX_LINE:,} characters; expected a row of comma-separated "
+                "numbers a line; it may be no text."
+            )
+        yield number, list(map(str.strip, lines))
+        if not data:
+            return
+        number += len(lines)
+
+
+def _regrouped(arrays: Iterable[Stack], n: int) -> Iterator[Stack]:
+    """Yield the rows of arrays n at a time, fewer at the end.
+
+    >>> [len(array) for array in _regrouped([np.ones((5, 2)), np.ones((3, 2))], 3)]
+    [3, 3, 2]
+    """
+    held: list[Stack] = []
+    n_held = 0
+    for array in arrays:
+        held.append(array)
+        n_held += len(array)
+        if n_held >= n:
+            joined = np.concatenate(held)
+            n_whole = n_held - n_held % n
+            yield from (joined[start : start + n] for start in range(0, n_whole, n))
+            held, n_held = [joined[n_whole:]], n_held - n_whole
+    if n_held:
+        yield np.concatenate(held)
+
+
+def _parse_from(n_rows: int, lines: list[str], m: int) -> Stack | None:
+    """Return the numbers of lines that follow `n_rows` rows of a matrix, None if they do not fit.
+
+    >>> _parse_from(1, ["3,4", "END", "5,6"], 2)
+    array([3., 4., 5., 6.])
+    """
+    rows = lines.copy()
+    ends = rows[m - n_rows :: m + 1]
+    del rows[m - n_rows :: m + 1]
+    return parse(rows, m) if ends.count(END) == len(ends) else None
 
 
 def parse(rows: list[str], m: int) -> Stack | None:
@@ -58,7 +124,7 @@ def parse(rows: list[str], m: int) -> Stack | None:
     """
     text = "".join(rows)
     # Python's float also reads "1_000" and the digits of other scripts; no other reader of these files does.
-    if "_" in text or not text.isascii() or set(map(str.count, rows, repeat(","))) != {m - 1}:
+    if "_" in text or not text.isascii() or set(map(str.count, rows, repeat(","))) - {m - 1}:
         return None
     tokens = chain.from_iterable(map(str.split, rows, repeat(",")))
     try:
@@ -67,36 +133,44 @@ def parse(rows: list[str], m: int) -> Stack | None:
         return None
 
 
-def _first_fault(path: PathLike, lines: Iterable[str], m: int, n_good: int) -> str:
-    """Return what is wrong with the first line that does not fit, past `n_good` that do, blank ones not counted.
+def _first_fault(name: str, lines: list[tuple[int, str]], n_rows: int, m: int) -> str:
+    """Return what is wrong with the first of numbered lines that does not fit after `n_rows` rows of a matrix.
 
-    >>> _first_fault("a.mx", ["1,2", "3,4", "", "END", "5,6,7"], m=2, n_good=3)
-    'a.mx:5: a matrix with 3 columns; expected 2, as in the matrices before; write each size into its own file.'
+    >>> _first_fault("a.mx", [(3, "3,4"), (5, "END"), (6, "5,6,7")], n_rows=1, m=2)
+    'a.mx:6: a matrix with 3 columns; expected 2, as in the matrices before; write each size into its own file.'
     """
-    numbered = ((number, line) for number, line in enumerate(map(str.strip, lines), start=1) if line)
-    n_rows = 0
-    for number, line in islice(numbered, n_good, None):
-        fault = _end_fault(n_rows, m) if line == END else _row_fault(line, n_rows, m)
-        if fault:
-            return f"{path}:{number}: {fault}"
-        n_rows = 0 if line == END else n_rows + 1
-    if 0 < n_rows < m:
-        return f"{path}:{number}: the file ends after {n_rows} of {m} rows; expected {m} x {m}; it may be cut off."
-    return f"{path}: the file changed while it was read; expected it to stay as it was; try again."
+
+    def fits(start: int, part: list[tuple[int, str]]) -> bool:
+        return _parse_from((n_rows + start) % (m + 1), [line for _, line in part], m) is not None
+
+    index = _first_unfit(lines, fits)
+    number, line = lines[index]
+    n_rows = (n_rows + index) % (m + 1)
+    return f"{name}:{number}: " + (_end_fault(n_rows, m) if line == END else _row_fault(line, n_rows, m))
 
 
-def _end_fault(n_rows: int, m: int) -> str | None:
+def _first_unfit(items: list[T], fits: Callable[[int, list[T]], bool]) -> int:
+    """Return the index of the first item that does not fit, where a run of items, with its start, is known to fit."""
+    start, stop = 0, len(items)
+    while stop - start > 1:
+        middle = (start + stop) // 2
+        if fits(start, items[start:middle]):
+            start = middle
+        else:
+            stop = middle
+    return start
+
+
+def _end_fault(n_rows: int, m: int) -> str:
     if n_rows == 0:
         return f"{END} without a matrix; expected rows of comma-separated numbers before it."
-    if n_rows < m:
-        return f"{END} after {n_rows} of {m} rows; expected a square matrix, {m} x {m}."
-    return None
+    return f"{END} after {n_rows} of {m} rows; expected a square matrix, {m} x {m}."
 
 
-def _row_fault(line: str, n_rows: int, m: int) -> str | None:
+def _row_fault(line: str, n_rows: int, m: int) -> str:
     tokens = line.split(",")
     if parse([line], len(tokens)) is None:
-        wrong = next(token.strip() for token in tokens if parse([token], 1) is None)
+        wrong = tokens[_first_unfit(tokens, lambda _, part: parse(part, 1) is not None)].strip()
         shown = wrong if len(wrong) <= 40 else wrong[:40] + "..."
         return f"got {shown!r}; expected a number; rows are comma-separated numbers in plain text."
     if n_rows == m:
@@ -104,8 +178,6 @@ def _row_fault(line: str, n_rows: int, m: int) -> str | None:
             f"row {m + 1} of a matrix with {m} columns; expected the end of the file, or the line {END} between "
             f"matrices, after {m} rows."
         )
-    if len(tokens) == m:
-        return None
     if n_rows > 0:
         return f"a row of {len(tokens)} numbers; expected {m}, as in the row before."
     return (
@@ -114,16 +186,22 @@ def _row_fault(line: str, n_rows: int, m: int) -> str | None:
     )
 
 
-def write_text(temporary: Path, stacks: Iterable[Stack], end: str) -> int:
-    """Write stacks as text, `end` after each matrix, and return how many matrices there were."""
-    n_matrices = 0
-    with open(temporary, "w", encoding="ascii", newline="\n") as file:
-        for stack in stacks:
-            n_matrices += len(stack)
-            step = default_size(stack.shape[1])
-            for start in range(0, len(stack), step):
-                file.write(_to_text(stack[start : start + step], end))
-    return n_matrices
+class TextWriter:
+    """Writes stacks as text, `end` after each matrix."""
+
+    def __init__(self, name: str, file: BinaryIO, end: str) -> None:
+        del name
+        self._file = file
+        self._end = end
+
+    def write(self, stack: Stack) -> None:
+        """Write the next matrices."""
+        step = default_size(stack.shape[1])
+        for start in range(0, len(stack), step):
+            self._file.write(_to_text(stack[start : start + step], self._end).encode("ascii"))
+
+    def finish(self) -> None:
+        """Do nothing: all is written."""
 
 
 def _to_text(stack: Stack, end: str) -> str:

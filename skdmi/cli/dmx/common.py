@@ -9,13 +9,14 @@ import numpy as np
 
 import skdmi
 from skdmi.cli.errors import CONTEXT_SETTINGS, OneLineErrors
-from skdmi.cli.options import PLOT_FILE, example
+from skdmi.cli.options import PLOT_FILE, SuffixedFile, example
 from skdmi.cli.plots import check_plot_file, save_figure
+from skdmi.cli.streams import File, Standard, read_stacks
 from skdmi.inspection.drawing import pyplot
 from skdmi.inspection.inversion import figures_of_merit, finite_entries
 
-INPUT_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-OUTPUT_FILE = click.Path(dir_okay=False, path_type=Path)
+INPUT = SuffixedFile(exists=True, dash=Standard.INPUT)
+OUTPUT = SuffixedFile(dash=Standard.OUTPUT)
 MIN_ABS_DET = 0.1  # Of the matrices that DeepMatrixInversion trains on and generates.
 SCREEN = Path("screen")
 
@@ -27,7 +28,7 @@ def _check_plot(ctx: click.Context, param: click.Parameter, path: Path | None) -
 plot_option = click.option(
     "--plotout",
     metavar="FILE|screen",
-    type=OUTPUT_FILE,
+    type=SuffixedFile(),
     callback=_check_plot,
     help="Plot the entries of the inverses against those of the true ones.",
 )
@@ -38,18 +39,18 @@ def command(call: str, **settings: Any) -> Callable[[Any], click.Command]:
     return click.command(cls=OneLineErrors, context_settings=CONTEXT_SETTINGS | settings, epilog=example(call))
 
 
-def stack_format(path: Path) -> str:
+def stack_format(file: File) -> str:
     """Return the format of a file: text with END lines, which DeepMatrixInversion writes under any name.
 
     >>> stack_format(Path("prediction.csv")), stack_format(Path("M.npy"))
     ('mx', 'npy')
     """
-    return "npy" if path.suffix.lower() == ".npy" else "mx"
+    return "npy" if isinstance(file, Path) and file.suffix.lower() == ".npy" else "mx"
 
 
-def read(path: Path) -> Iterator[np.ndarray]:
-    """Read a file of matrices, whatever its name, chunk by chunk."""
-    return skdmi.io.iter_stacks(path, format=stack_format(path))
+def read(file: File) -> Iterator[np.ndarray]:
+    """Read a file of matrices, whatever its name, or standard input, chunk by chunk."""
+    return read_stacks(file, stack_format(file))
 
 
 def published_distribution(low: float, high: float) -> Any:

@@ -9,27 +9,27 @@ import click
 import numpy as np
 
 import skdmi
-from skdmi.cli.dmx.common import INPUT_FILE, OUTPUT_FILE, command, compare, draw_plot, plot_option, read, stack_format
+from skdmi.cli.dmx.common import INPUT, OUTPUT, command, compare, draw_plot, plot_option, read, stack_format
 from skdmi.cli.options import refuse_same_file
-from skdmi.cli.streams import paired_stacks
+from skdmi.cli.streams import File, paired_stacks, say, write_stacks
 from skdmi.cli.summary import Summary
 from skdmi.estimators.report import INACCURATE
 
 
 @command("dmxinvert --inputmx M.mx --inverseout I.mx --model Model_20240920182800 --invtarget T.mx --plotout plot.png")
-@click.option("--inputmx", type=INPUT_FILE, required=True, metavar="FILE", help="The matrices to invert.")
-@click.option("--inverseout", type=OUTPUT_FILE, default="Model", metavar="FILE", help="The file for their inverses.")
+@click.option("--inputmx", type=INPUT, required=True, metavar="FILE", help="The matrices to invert.")
+@click.option("--inverseout", type=OUTPUT, default="Model", metavar="FILE", help="The file for their inverses.")
 @click.option("--model", metavar="DIR|NAME", help="A directory that dmxtrain made, or a shipped model.")
 @click.option("--invert_mode", type=click.Choice(["nn", "numpy"]), default="nn", help="The network, or LAPACK.")
-@click.option("--invtarget", type=INPUT_FILE, metavar="FILE", help="The true inverses, to compare with.")
+@click.option("--invtarget", type=INPUT, metavar="FILE", help="The true inverses, to compare with.")
 @plot_option
 @click.option("--raw", is_flag=True, help="Write what the network answers, neither refined nor certified.")
 def dmxinvert(
-    inputmx: Path,
-    inverseout: Path,
+    inputmx: File,
+    inverseout: File,
     model: str | None,
     invert_mode: str,
-    invtarget: Path | None,
+    invtarget: File | None,
     plotout: Path | None,
     raw: bool,
 ) -> None:
@@ -37,7 +37,8 @@ def dmxinvert(
 
     Matrices of another size than the model's go through blocks. For one that is singular to working precision the
     pseudo-inverse is written, and a line on stderr gives its index. Without --invtarget, the plot is against the
-    inverses of LAPACK. Files are text with END after each matrix, whatever their names, or .npy.
+    inverses of LAPACK. Files are text with END after each matrix, whatever their names, or .npy; a dash, -, is
+    text from standard input or to standard output.
     """
     if invert_mode == "numpy":
         model = None
@@ -61,15 +62,15 @@ def dmxinvert(
             compared.append((lapack.transform(A) if true is None else true, X))
         return X
 
-    skdmi.io.write_stack(inverseout, map(invert_chunk, chain([first], pairs)), format=stack_format(inverseout))
+    write_stacks(inverseout, map(invert_chunk, chain([first], pairs)), stack_format(inverseout))
     summary.warn(summary.missing, "have no inverse, so NaN is written")
     summary.warn(summary.uncertified, "are singular to working precision, so pseudo-inverses are written")
     inaccurate = f"are so nearly singular that the relative error of the inverse may exceed {INACCURATE:g}"
     summary.warn(summary.inaccurate, inaccurate)
-    click.echo(f"{summary}: {inverseout}")
+    say(f"{summary}: {inverseout}", inverseout)
     if compared:
         X_true, X_pred = map(np.concatenate, zip(*compared, strict=True))
-        click.echo(f"against {invtarget or 'LAPACK'}: {compare(X_true, X_pred)}")
+        say(f"against {invtarget or 'LAPACK'}: {compare(X_true, X_pred)}", inverseout)
         if plotout:
             draw_plot(X_true, X_pred, plotout)
 

@@ -1,16 +1,16 @@
 """One file for a card and its arrays: what is written comes back, and what is damaged takes neither time nor memory."""
 
-import json
 import os
 import struct
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from skdmi.persistence import files, read_file, read_header, write_file
+from tests.models import put_together, take_apart
 
 CARD = {"class": "Thing", "loss": 0.1, "nested": {"list": [1, None, True, "ü \N{GRINNING FACE}"]}}
 ARRAYS = {"a.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.zeros(0), "n": np.array(3)}
@@ -20,18 +20,6 @@ ARRAYS = {"a.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.zero
 def path(tmp_path):
     write_file(tmp_path / "file.safetensors", CARD, ARRAYS)
     return tmp_path / "file.safetensors"
-
-
-def parts(path):
-    """Return header and data of a file."""
-    content = path.read_bytes()
-    length = int.from_bytes(content[:8], "little")
-    return json.loads(content[8 : 8 + length]), content[8 + length :]
-
-
-def assemble(path, header, data, length=None):
-    text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    path.write_bytes(struct.pack("<Q", len(text) if length is None else length) + text + data)
 
 
 def test_what_is_written_comes_back(path):
@@ -46,6 +34,7 @@ def test_what_is_written_comes_back(path):
     assert os.listdir(path.parent) == [path.name]
 
 
+@settings(max_examples=50)
 @given(
     array=st.sampled_from([np.float32, np.float64, np.int64, np.uint8]).flatmap(
         lambda dtype: arrays(dtype, array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4))
@@ -63,6 +52,12 @@ def test_other_readers_of_safetensors_read_it(path):
     from safetensors.numpy import load_file
 
     assert all(np.array_equal(array, ARRAYS[name]) for name, array in load_file(path).items())
+
+
+def test_equal_content_makes_equal_files(path):
+    again = path.with_name("again")
+    write_file(again, CARD, dict(reversed(ARRAYS.items())))
+    assert again.read_bytes() == path.read_bytes()
 
 
 def test_what_could_not_be_read_is_not_written(path):
@@ -84,17 +79,17 @@ def test_what_could_not_be_read_is_not_written(path):
 
 
 def test_a_later_format_says_to_update(path):
-    header, data = parts(path)
+    header, data = take_apart(path)
     header["__metadata__"]["version"] = "3"
-    assemble(path, header, data)
+    put_together(path, header, data)
     with pytest.raises(ValueError, match=r"written by a newer skdmi \(format 3, this one reads 2\)"):
         read_file(path)
 
 
 def test_a_file_of_others_is_not_called_damaged(path):
-    header, data = parts(path)
+    header, data = take_apart(path)
     for metadata in (None, {}, {"format": "pt"}, []):
-        assemble(path, header | {"__metadata__": metadata}, data)
+        put_together(path, header | {"__metadata__": metadata}, data)
         with pytest.raises(ValueError, match="is not a file of skdmi"):
             read_header(path)
 
@@ -151,9 +146,9 @@ DAMAGE = {
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 def test_damage_is_one_line_that_names_the_file(path, damage):
-    header, data = parts(path)
+    header, data = take_apart(path)
     damage(header)
-    assemble(path, header, data)
+    put_together(path, header, data)
     for door in (read_file, read_header):
         with pytest.raises(ValueError, match=r"file\.safetensors is damaged: .*\. Take it from a copy") as caught:
             door(path)
@@ -162,15 +157,15 @@ def test_damage_is_one_line_that_names_the_file(path, damage):
 
 @pytest.mark.parametrize("length", [0, 1, 2**20, 2**33, 2**64 - 1])
 def test_a_header_that_lies_about_its_length(path, length):
-    header, data = parts(path)
-    assemble(path, header, data, length)
+    header, data = take_apart(path)
+    put_together(path, header, data, length)
     with pytest.raises(ValueError, match="is damaged"):
         read_file(path)
 
 
 @pytest.mark.parametrize("header", [b"", b"[]", b"nonsense", b'{"\xff": 1}', b"[" * 100_000, b" " * 100, b"\x00" * 8])
 def test_a_header_that_is_none(path, header):
-    assemble(path, header, b"")
+    put_together(path, header, b"")
     with pytest.raises(ValueError, match="is damaged"):
         read_file(path)
 

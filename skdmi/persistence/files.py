@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from safetensors.numpy import save
 
 from skdmi.io import atomic_path
 
@@ -109,16 +108,15 @@ def write_file(path: str | os.PathLike[str], card: dict[str, Any], arrays: dict[
     ...     read_file(path)
     ({'about': 'an answer'}, {'x': array([42.])})
     """
-    text = json.dumps(card, separators=(",", ":"))
-    # safetensors writes arrays of another order as they lie in memory.
-    plain = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    content = save(plain, {"format": FORMAT, "version": str(VERSION), "card": text})
-    length = int.from_bytes(content[:8], "little")
-    if length > MAX_HEADER:
-        raise ValueError(f"{path} would need a header of {length:,} bytes; at most {MAX_HEADER:,} can be read.")
-    _parse(Path(path), content[8 : 8 + length], len(content) - 8 - length)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(content)
+    path = Path(path)
+    # Alignment is kept by writing wide ones first; the order is fixed, so that equal models are equal files.
+    ordered = dict(sorted(arrays.items(), key=lambda item: (-item[1].dtype.itemsize, item[0])))
+    header = _header(path, card, ordered)
+    _parse(path, header, sum(array.nbytes for array in ordered.values()))
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        for array in ordered.values():
+            file.write(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
 
 
 def read_file(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -217,6 +215,24 @@ def parse_json(path: Path, text: bytes, what: str, encoding: str = "ascii") -> d
 def damaged(path: Path, what: str) -> ValueError:
     """Return the error of a file that is not what it should be."""
     return ValueError(f"{path} is damaged: {what}. Take it from a copy, or save it again.")
+
+
+def _header(path: Path, card: dict[str, Any], arrays: dict[str, np.ndarray]) -> bytes:
+    codes = {dtype: code for code, dtype in DTYPES.items()}
+    text = json.dumps(card, separators=(",", ":"))
+    header: dict[str, Any] = {"__metadata__": {"format": FORMAT, "version": str(VERSION), "card": text}}
+    end = 0
+    for name, array in arrays.items():
+        dtype = array.dtype.newbyteorder("<")
+        if dtype not in codes:
+            raise ValueError(f"{path} cannot hold {name!r} of dtype {array.dtype}, only {', '.join(DTYPES)}.")
+        begin, end = end, end + array.nbytes
+        header[name] = {"dtype": codes[dtype], "shape": list(array.shape), "data_offsets": [begin, end]}
+    content = json.dumps(header, separators=(",", ":")).encode("ascii")
+    content += b" " * (-len(content) % 8)
+    if len(content) > MAX_HEADER:
+        raise ValueError(f"{path} would need a header of {len(content):,} bytes; at most {MAX_HEADER:,} can be read.")
+    return content
 
 
 def _parse(path: Path, header: bytes, n_bytes: int, foreign: bool = False) -> tuple[dict[str, Any], dict[str, Entry]]:

@@ -26,7 +26,8 @@ CASES = 1_000_000
 QUICK_CASES = 400
 BLOCK = 10_000
 """Cases after which progress is kept."""
-SHOWN_KINDS = 12
+SHOWN_KINDS = 25
+OTHERS = "others"
 
 
 class Progress:
@@ -61,7 +62,15 @@ def fuzz(name: str, options: Namespace) -> Record:
     spent = time.perf_counter() - started
     n_now = sum(map(len, missing))
     print(f"{name}: {n_now} cases judged in {spent:.0f} s, {options.cases - n_now} before", file=sys.stderr)
-    return {"reader": name, "seed": options.seed, **progress.total(blocks).record()}
+    row = progress.total(blocks).record()
+    return {"reader": name, "seed": options.seed, **row, "refused": most_frequent(row["refused"])}
+
+
+def most_frequent(kinds: dict[str, int]) -> dict[str, int]:
+    """Return how often messages of the most frequent kinds came, and of all others together."""
+    ordered = sorted(kinds.items(), key=lambda item: -item[1])
+    rest = ordered[SHOWN_KINDS:]
+    return dict(ordered[:SHOWN_KINDS]) | ({f"{len(rest)} {OTHERS}": sum(count for _, count in rest)} if rest else {})
 
 
 def print_rows(rows: list[Record]) -> None:
@@ -71,12 +80,9 @@ def print_rows(rows: list[Record]) -> None:
         limits = f"{1e3 * row['seconds']:8.1f} ms{row['memory'] / 2**20:7.1f} MB"
         print(f"{row['reader']:8}{counts}{limits}{len(row['violations']):12d}")
     for row in rows:
-        kinds = sorted(row["refused"].items(), key=lambda item: -item[1])
-        print(f"\nWhy {row['reader']} refused, {len(kinds)} kinds of messages")
-        for kind, count in kinds[:SHOWN_KINDS]:
+        print(f"\nWhy {row['reader']} refused")
+        for kind, count in row["refused"].items():
             print(f"{count:10d}  {kind}")
-        if rest := sum(count for _, count in kinds[SHOWN_KINDS:]):
-            print(f"{rest:10d}  others")
         for violation in row["violations"]:
             print(f"VIOLATION at index {violation['index']}: {violation['what']}")
 

@@ -17,6 +17,7 @@ MODULES = {
     "mx": "benchmarks.lib.fuzz_files",
     "csv": "benchmarks.lib.fuzz_files",
     "npy": "benchmarks.lib.fuzz_files",
+    "model": "benchmarks.lib.fuzz_models",
 }
 """Where each reader is: a process imports its own alone."""
 MOST_SILENCE = 60.0
@@ -64,7 +65,7 @@ class Worker:
         self._seen, self._since = NOT_STARTED, time.monotonic()
 
     def receive(self) -> tuple[range, Outcome] | None:
-        """Return a piece that is done, an empty one if none is; None if the process has ended, or hung and was ended."""
+        """Return a piece that is done, an empty one if none is; None if the process ended, or hung and was ended."""
         if self.connection.poll():
             try:
                 outcome = self.connection.recv()

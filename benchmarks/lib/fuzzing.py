@@ -125,17 +125,22 @@ def _ill_said(error: BaseException, path: Path) -> str | None:
     return None
 
 
-_VARIABLE = re.compile(r"""\(.*\)|'(?:[^'\\]|\\.)*'(?:\.\.\.)?|"(?:[^"\\]|\\.)*"(?:\.\.\.)?|\d[\d.,]*""", re.DOTALL)
+_VARIABLE = re.compile(
+    r"""\(.*\)|\{.*\}|'(?:[^'\\]|\\.)*'(?:\.\.\.)?|"(?:[^"\\]|\\.)*"(?:\.\.\.)?|\d[\d.,]*""", re.DOTALL
+)
+_VALUE = re.compile(r"\b(is|got) \S.*; expected")
+_WITHIN = re.compile(r"\.\.\.(/[^\s:]*)?(: (?=members))?(members\[N\]\.)*")
 
 
 def kind_of(message: str, path: Path) -> str:
     """Return a message without what differs from file to file.
 
-    >>> kind_of("a.mx:5: got 'x'; expected a number", Path("a.mx"))
-    '...:N: got ...; expected a number'
+    >>> kind_of("a.mx:5: got 'x'; expected a number.", Path("a.mx"))
+    '...:N: got ...; expected a number.'
     """
-    message = message.replace(str(path), "...")
-    return _VARIABLE.sub(lambda found: "N" if found[0][0].isdigit() else "...", message)[:160]
+    message = _VALUE.sub(r"\1 ...; expected", message.replace(str(path), "..."))
+    message = _VARIABLE.sub(lambda found: "N" if found[0][-1] in "0123456789.," else "...", message)
+    return _WITHIN.sub("...", message)[:160]
 
 
 def limit_memory() -> None:

@@ -28,6 +28,7 @@ BLOCK = 10_000
 """Cases after which progress is kept."""
 SHOWN_KINDS = 25
 OTHERS = "others"
+SHOWN_VIOLATIONS = 20
 
 
 class Progress:
@@ -83,8 +84,10 @@ def print_rows(rows: list[Record]) -> None:
         print(f"\nWhy {row['reader']} refused")
         for kind, count in row["refused"].items():
             print(f"{count:10d}  {kind}")
-        for violation in row["violations"]:
+        for violation in row["violations"][:SHOWN_VIOLATIONS]:
             print(f"VIOLATION at index {violation['index']}: {violation['what']}")
+        if (rest := len(row["violations"]) - SHOWN_VIOLATIONS) > 0:
+            print(f"{rest} VIOLATIONS more")
 
 
 def print_targets(rows: list[Record]) -> None:

@@ -628,3 +628,24 @@ def test_data_beyond_the_dtype_is_refused():
         bound(1, 3, generator=seeded())
     with pytest.raises(ValueError, match=r"expected a stack \(n_matrices, m, m\)"):
         Resampled().bind(np.eye(3))
+
+
+@pytest.mark.parametrize(
+    "description",
+    [
+        {"name": "Uniform", "low": 10**400},
+        {"name": "Affine", "matrices": [[[10**400, 1.0], [1.0, 1.0]]]},
+        {"name": "Spectrum", "law": "x" * 100_000},
+        {"name": "x" * 100_000},
+        {"name": "Normal", "x" * 100_000: 1, "\x1b[2J\n": 2},
+        {"name": "Mixture", "components": [{"name": "os.system"}]},
+        {"name": "Mixture", "components": ["print"]},
+        {"name": "Covariance", "core": [[1.0, 2.0], [3.0]]},
+    ],
+    ids=["huge", "huge-entry", "long-word", "long-name", "long-field", "not-a-distribution", "function", "ragged"],
+)
+def test_a_hostile_description_is_one_short_error(description):
+    with pytest.raises(ValueError, match="got|Got") as caught:
+        from_dict(description)
+    assert len(str(caught.value)) < 1500
+    assert str(caught.value).isprintable()

@@ -1,6 +1,7 @@
 """What every distribution is: a sampler of stacks, and a plain value that can be compared, printed and stored."""
 
 import math
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -14,6 +15,9 @@ from torch import Tensor
 
 DTYPES = (torch.float32, torch.float64)
 MAX_NUMBERS_SHOWN = 16
+MAX_SHOWN = 400
+"""Characters of a value in a message."""
+LARGEST = sys.float_info.max
 
 # Every distribution by the name of its class: what `from_dict` can build.
 _KINDS: dict[str, type["Distribution"]] = {}
@@ -216,19 +220,23 @@ def from_dict(description: dict[str, Any]) -> Distribution:
         case {"name": str(name), **given} if name in _KINDS:
             kind = _KINDS[name]
         case _:
-            raise ValueError(f"Got {description!r}; expected a dict whose 'name' is one of {sorted(_KINDS)}.")
+            raise ValueError(
+                f"Got {_clipped(repr(description))}; expected a dict whose 'name' is one of {sorted(_KINDS)}."
+            )
     try:
         return kind(**given)
     except TypeError as error:
         expected = ", ".join(field.name for field in fields(kind))
-        raise ValueError(f"{name} got ({', '.join(given)}); expected ({expected}): {error}.") from error
+        got, reason = (_clipped(repr(text)[1:-1]) for text in (", ".join(given), str(error)))
+        raise ValueError(f"{name} got ({got}); expected ({expected}): {reason}.") from error
 
 
 def require(distribution: Distribution, parameter: str, holds: bool, expected: str) -> None:
     """Raise ValueError with the parameter, its value and what was expected, unless the condition holds."""
     if not holds:
         value = getattr(distribution, parameter)
-        raise ValueError(f"{type(distribution).__name__} got {parameter}={_show(value)}; expected {expected}.")
+        shown = _clipped(_show(value))
+        raise ValueError(f"{type(distribution).__name__} got {parameter}={shown}; expected {expected}.")
 
 
 def require_number(
@@ -250,14 +258,15 @@ def require_number(
 
 def is_number(value: Any, kind: Any = Real) -> bool:
     """Whether a value is a finite number of a kind; True and False are not numbers here."""
-    return isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
+    # Compared as it is, since an integer may be too large to be converted; NaN is not within.
+    return isinstance(value, kind) and not isinstance(value, bool) and -LARGEST <= value <= LARGEST
 
 
 def number_array(value: Any) -> np.ndarray | None:
     """Return nested sequences as an array, or None if they are ragged or do not hold finite numbers alone."""
     try:
         array = np.array(value)
-    except ValueError:  # ragged
+    except (ValueError, OverflowError):  # ragged, or beyond float64
         return None
     return array if array.dtype.kind in "iuf" and np.isfinite(array).all() else None
 
@@ -287,6 +296,10 @@ def _show(value: Any) -> str:
     if array is None or array.size <= MAX_NUMBERS_SHOWN:
         return repr(value)
     return f"<{' x '.join(map(str, array.shape))} numbers>"
+
+
+def _clipped(text: str) -> str:
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]} ..."
 
 
 def _encode(value: Any) -> Any:

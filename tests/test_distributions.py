@@ -645,7 +645,7 @@ def test_data_beyond_the_dtype_is_refused():
     ids=["huge", "huge-entry", "long-word", "long-name", "long-field", "not-a-distribution", "function", "ragged"],
 )
 def test_a_hostile_description_is_one_short_error(description):
-    with pytest.raises(ValueError, match="got|Got") as caught:
+    with pytest.raises(ValueError, match=r"got|Got") as caught:
         from_dict(description)
     assert len(str(caught.value)) < 1500
     assert str(caught.value).isprintable()

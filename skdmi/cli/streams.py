@@ -72,16 +72,28 @@ def open_stacks(file: File, format: str | None = None) -> Iterator[StackWriter]:
 
 
 @contextmanager
-def open_text(file: File) -> Iterator[TextIO]:
+def open_text(file: File) -> Iterator["_Text"]:
     """Open a text file, which is written whole or not at all, or standard output."""
     if isinstance(file, Path):
         with skdmi.io.atomic_path(file) as temporary, open(temporary, "w", encoding="utf-8", newline="") as text:
-            yield text
+            yield _Text(str(file), text)
         return
     with errors_naming(str(file)):
         stdout = _opened(sys.stdout)
-        yield stdout
+        yield _Text(str(file), stdout)
         stdout.flush()
+
+
+class _Text:
+    """Text that is written while other files are; its errors have its name."""
+
+    def __init__(self, name: str, file: TextIO) -> None:
+        self._name = name
+        self._file = file
+
+    def write(self, text: str) -> int:
+        with errors_naming(self._name):
+            return self._file.write(text)
 
 
 def _opened(stream: TextIO | None) -> TextIO:

@@ -175,6 +175,8 @@ def open_writer(path: PathLike, *, format: str | None = None) -> Iterator["Stack
 class StackWriter:
     """Writes arrays to an open file, which are real matrices of one size, one at least; else it is a ValueError.
 
+    An OSError names the file, also where several are written side by side.
+
     Parameters
     ----------
     name : str
@@ -201,7 +203,8 @@ class StackWriter:
                 f"{what} holds {m} x {m} matrices after {self._m} x {self._m} ones; expected one size; use two files."
             )
         stack = np.ascontiguousarray(stack, dtype=float_dtype(stack.dtype)).reshape(-1, m, m)
-        self._writer.write(stack)
+        with errors_naming(self._name):
+            self._writer.write(stack)
         self._n_arrays += 1
         self._n_matrices += len(stack)
 
@@ -209,7 +212,8 @@ class StackWriter:
         """Write what is known only after the last matrix."""
         if self._n_matrices == 0:
             raise ValueError(f"{self._name}: there is no matrix to write; expected at least one.")
-        self._writer.finish()
+        with errors_naming(self._name):
+            self._writer.finish()
 
 
 def _read(path: PathLike, format: Format, chunk_size: int | None) -> Iterator[Stack]:

@@ -170,7 +170,8 @@ def _end_fault(n_rows: int, m: int) -> str:
 def _row_fault(line: str, n_rows: int, m: int) -> str:
     tokens = line.split(",")
     if parse([line], len(tokens)) is None:
-        wrong = tokens[_first_unfit(tokens, lambda _, part: parse(part, 1) is not None)].strip()
+        index = _first_unfit(tokens, lambda _, part: parse([",".join(part)], len(part)) is not None)
+        wrong = tokens[index].strip()
         shown = wrong if len(wrong) <= 40 else wrong[:40] + "..."
         return f"got {shown!r}; expected a number; rows are comma-separated numbers in plain text."
     if n_rows == m:

@@ -247,6 +247,13 @@ def test_memory_does_not_grow_with_the_number_of_matrices(tmp_path, suffix):
     assert peak(24) < 1.5 * peak(4)
 
 
+@pytest.fixture(params=[1, 3, None], ids=["bytes", "threes", "pieces"])
+def piece(request, monkeypatch):
+    """Cut files into small pieces, so that lines, ends of lines and characters lie in several."""
+    if request.param:
+        monkeypatch.setattr("skdmi.io.text.PIECE", request.param)
+
+
 # What is accepted
 
 
@@ -260,12 +267,13 @@ def test_memory_does_not_grow_with_the_number_of_matrices(tmp_path, suffix):
         "\n1,2\n\n3,4\n \nEND\n\n5,6\n7,8\nEND\n\n\n",
         " 1 ,\t2\n3 , 4 \n END \n5,6\n7,8\nEND ",
         "1,2\r\n3,4\r\nEND\r\n5,6\r\n7,8\r\nEND\r\n",
+        "1,2\r3,4\rEND\r5,6\r7,8\rEND\r",
         "\ufeff1,2\n3,4\nEND\n5,6\n7,8\nEND\n",
         "1e0,+2.\n30E-1,.4e1\nEND\n5.000,6\n7,8\nEND\n",
     ],
 )
 @pytest.mark.parametrize("chunk_size", [1, 2, None])
-def test_tolerated_text(tmp_path, text, chunk_size):
+def test_tolerated_text(tmp_path, text, chunk_size, piece):
     (tmp_path / "a.mx").write_bytes(text.encode())
     stack = np.concatenate(list(iter_stacks(tmp_path / "a.mx", chunk_size=chunk_size)))
     np.testing.assert_array_equal(stack, [[[1, 2], [3, 4]], [[5, 6], [7, 8]]])
@@ -311,7 +319,7 @@ GOOD = "1,2\n3,4\nEND\n"
         ("1,2\n3,4\nEND\n1,2,3\n4,5,6\n7,8,9\nEND\n", 4, "a matrix with 3 columns; expected 2"),
     ],
 )
-def test_malformed_text_is_refused_by_line(tmp_path, prefix, chunk_size, text, line, message):
+def test_malformed_text_is_refused_by_line(tmp_path, prefix, chunk_size, text, line, message, piece):
     path = tmp_path / "a.mx"
     path.write_text(prefix + text, encoding="utf-8")
     with pytest.raises(ValueError, match=rf"^{path}:{prefix.count(chr(10)) + line}: .*{message}.*\.$"):
@@ -372,7 +380,7 @@ def read_plainly(text):
     return stack if stack.ndim == 3 and stack.shape[1] == stack.shape[2] and "_" not in text else None
 
 
-@settings(in_one_folder, max_examples=150)
+@settings(in_one_folder, max_examples=100)
 @given(
     blocks=st.lists(
         st.sampled_from(
@@ -382,7 +390,7 @@ def read_plainly(text):
     ),
     chunk_size=st.sampled_from([1, 2, None]),
 )
-def test_reading_in_chunks_accepts_what_the_definition_accepts(tmp_path, blocks, chunk_size):
+def test_reading_in_chunks_accepts_what_the_definition_accepts(tmp_path, piece, blocks, chunk_size):
     path = tmp_path / "a.mx"
     path.write_text("\n".join(blocks))
     expected = read_plainly("\n".join(blocks))

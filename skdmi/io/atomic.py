@@ -74,9 +74,9 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
             if known:
                 _take_over(known, temporary)
             yield temporary
+            _sync(temporary)
             if known:
                 temporary.chmod(stat.S_IMODE(known.st_mode))
-            _sync(temporary)
             os.replace(temporary, target)
             if target in _held:  # A write within a write: the lock goes on to the file that is there.
                 os.dup2(descriptor, _held[target], inheritable=False)

@@ -7,11 +7,20 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import linear_sum_assignment
 
 from benchmarks.lib.arithmetic_settings import SETTINGS
 from skdmi.linalg import equilibrate, scale_by_power_of_two, split_exponent
 from skdmi.linalg.residuals import double
-from skdmi.linalg.scaling import scale_both, scale_columns, scale_rows
+from skdmi.linalg.scaling import (
+    _NOTHING,
+    _by_logarithms,
+    _by_transversals,
+    _unbalanced,
+    scale_both,
+    scale_columns,
+    scale_rows,
+)
 from tests.matrices import make_stack
 from tests.tensors import DTYPES, assert_equal, property_test, seeds, sizes, stack_of
 
@@ -192,3 +201,65 @@ def test_rows_and_columns_one_by_one_are_the_same_as_both():
     torch.testing.assert_close(
         scale_both(A, rows, columns), scale_columns(scale_rows(A, rows), columns), rtol=0, atol=0
     )
+
+
+# The choice of units
+
+
+def exponents_of(n_matrices, m, density, seed):
+    """Return random exponents with a transversal, where there are no entries a number below all."""
+    rng = np.random.default_rng(seed)
+    is_entry = rng.random((n_matrices, m, m)) < density
+    is_entry[:, np.arange(m), rng.permutation(m)] = True
+    E = np.where(is_entry, rng.integers(-300, 300, is_entry.shape), _NOTHING)
+    return torch.from_numpy(E).int(), torch.from_numpy(is_entry)
+
+
+def test_a_row_or_column_is_unbalanced_by_the_mean_of_its_entries():
+    far = torch.zeros(8, 8, dtype=torch.int32)
+    far[3, 1:] = -6
+    at_most = torch.full((8, 8), -4, dtype=torch.int32)
+    sparse = torch.full((8, 8), _NOTHING, dtype=torch.int32)
+    sparse.diagonal().zero_()
+    sparse[3, 4] = -9
+    none = torch.zeros(8, dtype=torch.int32)
+    assert _unbalanced(far, none, none)
+    assert _unbalanced(far.mT, none, none)
+    assert _unbalanced(sparse, none, none)
+    assert _unbalanced(sparse.mT, none, none)
+    assert not _unbalanced(at_most, none, none)
+    assert not _unbalanced(sparse.clamp_min(-8).where(sparse > _NOTHING, _NOTHING), none, none)
+    stack = torch.stack([far, none.expand(8, 8), sparse.mT]).expand(2, 3, 8, 8)
+    assert _unbalanced(stack, none.expand(2, 3, 8), none.expand(2, 3, 8)).tolist() == [[True, False, True]] * 2
+
+
+@pytest.mark.parametrize("size", [-5, 5])
+def test_balance_is_that_of_the_scaled_matrix(size):
+    E = torch.zeros(4, 4, dtype=torch.int32)
+    unit, none = torch.tensor([size, 0, 0, 0], dtype=torch.int32), torch.zeros(4, dtype=torch.int32)
+    assert _unbalanced(E, unit, none) == (size < 0)
+    assert _unbalanced(E, none, unit) == (size < 0)
+    assert not _unbalanced(E - unit[:, None], unit, none)
+    assert not _unbalanced(E - unit, none, unit)
+
+
+@property_test
+@given(seed=seeds, m=st.integers(1, 7), density=st.sampled_from([0.3, 1.0]))
+def test_least_squares_leaves_rows_and_columns_about_zero(seed, m, density):
+    E, is_entry = exponents_of(3, m, density, seed)
+    r, c = _by_logarithms(E)
+    left = torch.where(is_entry, E + r.unsqueeze(-1) + c.unsqueeze(-2), 0)
+    for dim in (-1, -2):  # each exponent is rounded, by a half at most
+        assert (left.sum(dim=dim).abs() <= is_entry.sum(dim=dim) + 1e-3).all()
+
+
+@property_test
+@given(seed=seeds, m=st.integers(1, 7), density=st.sampled_from([0.2, 0.5, 1.0]))
+def test_no_exponents_have_a_larger_sum(seed, m, density):
+    E, is_entry = exponents_of(3, m, density, seed)
+    r, c = _by_transversals(E, *_by_logarithms(E))
+    scaled = torch.where(is_entry, E + r.unsqueeze(-1) + c.unsqueeze(-2), _NOTHING)
+    assert (scaled <= 0).all()
+    for member in scaled.numpy():  # the sum of the exponents is at most minus that of a transversal of E
+        i, j = linear_sum_assignment(member, maximize=True)
+        assert member[i, j].tolist() == [0] * m

@@ -89,7 +89,7 @@ def growth_of(held: list[Held]) -> Record:
     first, last = (float(np.median(part)) for part in (memory[:N_AVERAGED], memory[-N_AVERAGED:]))
     return {
         "part": "process",
-        "samples": len(held),
+        "samples": memory,
         "memory": first,
         "growth": last - first,
         "least": min(memory),

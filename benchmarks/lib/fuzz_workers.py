@@ -27,9 +27,9 @@ NOT_STARTED = -1
 _CONTEXT = mp.get_context("spawn")
 
 
-def find_reader(name: str) -> Any:
+def find_reader(name: str, module: str | None = None) -> Any:
     """Return a reader by its name."""
-    return importlib.import_module(MODULES[name]).READERS[name]
+    return importlib.import_module(module or MODULES[name]).READERS[name]
 
 
 def scratch() -> tempfile.TemporaryDirectory[str]:
@@ -38,14 +38,11 @@ def scratch() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None)
 
 
-def _work(connection: Connection, place: Any, name: str, seed: int, pieces: list[range]) -> None:
+def _work(connection: Connection, place: Any, module: str, name: str, seed: int, pieces: list[range]) -> None:
     """Judge pieces of the cases of a reader, and send what became of each."""
     warnings.simplefilter("ignore")
-    reader = find_reader(name)
+    reader = find_reader(name, module)
     with scratch() as folder:
-        run(
-            name, reader, seed + 1, range(100), Path(folder)
-        )  # Whatever is loaded and cached at first counts for nobody.
         limit_memory()
         for piece in pieces:
             connection.send(run(name, reader, seed, piece, Path(folder), lambda index: setattr(place, "value", index)))
@@ -59,7 +56,8 @@ class Worker:
         self.pieces = pieces
         self._place = _CONTEXT.Value(c_longlong, NOT_STARTED, lock=False)
         self.connection, theirs = _CONTEXT.Pipe(duplex=False)
-        self.process = _CONTEXT.Process(target=_work, args=(theirs, self._place, name, seed, pieces), daemon=True)
+        args = (theirs, self._place, MODULES[name], name, seed, pieces)
+        self.process = _CONTEXT.Process(target=_work, args=args, daemon=True)
         self.process.start()
         theirs.close()
         self._seen, self._since = NOT_STARTED, time.monotonic()

@@ -43,7 +43,7 @@ class Door(NamedTuple):
 
     draw: Callable[[Given, Rng], Ask]
     entries: int
-    """Of a stack, at most about so many: that a call takes no more than about a tenth of a second."""
+    """Of a stack of good matrices, at most about so many: that a call takes about a tenth of a second."""
     sizes: tuple[int, ...] = ()
     """Empty for all."""
     flat: bool = True
@@ -198,10 +198,10 @@ def exported(given: Given, rng: Rng) -> Ask:
 SIZES_OF_NETWORKS = (3, 16, 19, 36, 64)
 
 DOORS: dict[str, Door] = {
-    "inv": Door(inv, 150_000, flat=False),
+    "inv": Door(inv, 200_000, flat=False),
     "certify": Door(certify, 100_000, flat=False, containers=("numpy", "torch", "list")),
-    "slogdet": Door(slogdet, 150_000, flat=False, containers=("numpy", "torch", "list")),
-    "RefinedInverter": Door(refined, 60_000),
+    "slogdet": Door(slogdet, 200_000, flat=False, containers=("numpy", "torch", "list")),
+    "RefinedInverter": Door(refined, 100_000),
     "RefinedInverter of a network": Door(refined_network, 20_000, SIZES_OF_NETWORKS),
     "RefinedInverter of blocks": Door(blocks, 10_000),
     "network": Door(network, 40_000, SIZES_OF_NETWORKS),

@@ -9,7 +9,18 @@ import numpy as np
 
 from benchmarks.lib.soak_doors import DOORS, Answer, Ask, Door, as_vector, count_wrong_determinants
 from benchmarks.lib.soak_judge import Verdict, enclose, judge, judged_sample
-from benchmarks.lib.soak_stacks import Given, Kind, as_float64, draw_kind, draw_matrices, draw_size, give, pick
+from benchmarks.lib.soak_stacks import (
+    Families,
+    Given,
+    Kind,
+    as_float64,
+    draw_families,
+    draw_kind,
+    draw_matrices,
+    draw_size,
+    give,
+    pick,
+)
 from skdmi.exceptions import InaccurateInverseWarning, SingularMatrixWarning
 
 WEIGHTS = {"inv": 5, "certify": 3, "slogdet": 2, "RefinedInverter": 3}
@@ -39,20 +50,21 @@ def play(seed: int, number: int) -> Round:
     weights = np.array([WEIGHTS.get(name, 1) for name in DOORS])
     name = str(rng.choice(list(DOORS), p=weights / weights.sum()))
     door = DOORS[name]
-    kind, n, m = draw_shape(door, rng)
-    found = Round(name, f"{n} matrices of size {m}, {kind.container}, {kind.dtype}, {kind.layout}")
+    families = draw_families(rng)
+    kind, n, m = draw_shape(door, families, rng)
+    found = Round(name, f"{n} matrices of size {m}, {families}, {kind}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            _play(found, door, draw_matrices(rng, n, m), kind, rng)
+            _play(found, door, draw_matrices(rng, n, m, families), kind, rng)
     except Exception as error:
         found.faults.append(f"{type(error).__name__}: {error}")
     return found
 
 
-def draw_shape(door: Door, rng: Rng) -> tuple[Kind, int, int]:
+def draw_shape(door: Door, families: Families, rng: Rng) -> tuple[Kind, int, int]:
     m = pick(door.sizes, rng) if door.sizes else draw_size(rng)
-    most = max(2, int(door.entries / m**2 / (1 + m / 20)))
+    most = max(2, int((1 if families.are_good else 0.05) * door.entries / m**2 / (1 + m / 20)))
     n = int(most ** rng.uniform(0.3, 1)) if rng.random() < 0.3 else most
     while True:
         kind = draw_kind(rng)

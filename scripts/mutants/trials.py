@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import redirect_stdout, suppress
 from io import StringIO
 from itertools import accumulate, zip_longest
@@ -89,6 +89,7 @@ class Nursery:
         self.file, self.mutants, self.kept, self.budget, self.all_tests = file, mutants, kept, budget, all_tests
         self.module = file.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
         self.rewording = Rewording(file)
+        self.is_compiled = "@njit" in Path(file).read_text()
         self.reached: dict[int, list[str]] = {}
         self.seconds: dict[str, float] = {}
         self.kills: Counter[str] = Counter()
@@ -99,10 +100,13 @@ class Nursery:
             raise session.Interrupted("The tests cannot be collected.")
         self.rewording.prepare()
         told = _in_fork(lambda: self._first_run(session), limit=600.0, patience=3600.0)
-        if told is None or told["by"]:
-            raise session.Interrupted(f"A test fails without a mutant: {told and told['by']}")
+        if told["by"]:
+            raise session.Interrupted(f"A test fails without a mutant: {told['by']}")
         self.reached = {int(line): names for line, names in told["reached"].items()}
         self.seconds = told["seconds"]
+        told = self.run(session, Path(self.file).read_text(), [], self.within_budget(self.seconds))
+        if told["by"]:
+            raise session.Interrupted(f"A test fails in an import without a mutant: {told['by']}")
         for mutant in self.mutants:
             self.kept.add(mutant, self.try_one(session, mutant))
         return True
@@ -115,21 +119,28 @@ class Nursery:
             codes = self.rewording.codes(source)
         except SyntaxError as error:
             return {"outcome": KILLED, "by": f"SyntaxError: {error}", "seconds": 0.0}
+        if self.is_compiled:
+            codes = []
         if self.all_tests or not codes:
             names = set(self.seconds)
         if not names:
             return {"outcome": UNREACHED, "by": "", "seconds": 0.0}
+        start = time.monotonic()
+        by = self.run(session, source, codes, self.within_budget(names))["by"]
+        self.kills[by] += 1
+        outcome = by if by == TIMED_OUT else KILLED if by else SURVIVED
+        return {"outcome": outcome, "by": by, "seconds": round(time.monotonic() - start, 2)}
+
+    def within_budget(self, names: Iterable[str]) -> list[str]:
+        """Return tests in the order in which they are to run."""
         order = sorted(names, key=lambda name: (-self.kills[name], self.seconds[name]))
         spent = accumulate(self.seconds[name] for name in order)
-        order = [name for name, so_far in zip(order, spent, strict=True) if so_far < self.budget] or order[:1]
-        limit = 20 + 4 * sum(self.seconds[name] for name in order)
-        start = time.monotonic()
-        told = _in_fork(lambda: self._run(session, source, codes, order), limit, patience=6 * limit)
-        seconds = round(time.monotonic() - start, 2)
-        if told is None:
-            return {"outcome": TIMED_OUT, "by": "", "seconds": seconds}
-        self.kills[told["by"]] += 1
-        return {"outcome": KILLED if told["by"] else SURVIVED, "by": told["by"], "seconds": seconds}
+        return [name for name, so_far in zip(order, spent, strict=True) if so_far < self.budget] or order[:1]
+
+    def run(self, session: pytest.Session, source: str, codes: Codes, order: list[str]) -> dict[str, Any]:
+        """Run tests in a fork until one fails, which is named."""
+        limit = 20 + 4 * sum(self.seconds[name] for name in order) + (300 if self.is_compiled else 0)
+        return _in_fork(lambda: self._run(session, source, codes, order), limit, patience=6 * limit)
 
     def _first_run(self, session: pytest.Session) -> dict[str, Any]:
         watch = coverage.Coverage(data_file=None, include=[self.file])
@@ -154,6 +165,9 @@ class Nursery:
                 function.__code__ = code
             items = {item.nodeid: item for item in session.items}
             return {"by": _failure_of(session, [items[name] for name in order])}
+        if self.is_compiled:
+            os.environ["SKDMI_CACHE_DIR"] = tempfile.mkdtemp()
+            _keep_kernels_without(Path(self.file), Path(os.environ["SKDMI_CACHE_DIR"]))
         for name in [name for name in sys.modules if name.partition(".")[0] in _OWN]:
             del sys.modules[name]
         install()
@@ -192,6 +206,16 @@ def _failure_of(session: pytest.Session, items: list[pytest.Item]) -> str:
     return notes.by
 
 
+def _keep_kernels_without(file: Path, folder: Path) -> None:
+    """Copy those kernels that are not made of a file into another cache; the others are compiled anew."""
+    from skdmi.lanes.compiler import sources
+    from skdmi.lanes.kernels import KERNELS
+
+    for kernel in KERNELS.values():
+        if file.read_text() not in sources(kernel.name):
+            shutil.copy(kernel.file(), folder)
+
+
 def _register_profile() -> None:
     """Let hypothesis not look for the smallest example that fails: one is enough."""
     from hypothesis import HealthCheck, Phase, settings
@@ -206,8 +230,8 @@ def _register_profile() -> None:
     )
 
 
-def _in_fork(work: Callable[[], dict[str, Any]], limit: float, patience: float) -> dict[str, Any] | None:
-    """Return what the work returns in a process of its own; None where that ends, or takes more than its limit.
+def _in_fork(work: Callable[[], dict[str, Any]], limit: float, patience: float) -> dict[str, Any]:
+    """Return what the work returns in a process of its own; where that ends before, ``by`` says of what.
 
     Parameters
     ----------
@@ -234,13 +258,18 @@ def _in_fork(work: Callable[[], dict[str, Any]], limit: float, patience: float) 
         os.write(writer, json.dumps(answer).encode() + b"\n")
         os._exit(0)
     os.close(writer)
-    said = _read_line(reader, time.monotonic() + patience)
+    end = time.monotonic() + patience
+    said = _read_line(reader, end)
     os.close(reader)
+    is_late = time.monotonic() > end
     with suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+    status = os.waitpid(child, 0)[1]
     shutil.rmtree(folder, ignore_errors=True)
-    return json.loads(said) if said.endswith(b"\n") else None
+    if said.endswith(b"\n"):
+        return json.loads(said)
+    is_late = is_late or (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU)
+    return {"by": TIMED_OUT if is_late else "a crash"}
 
 
 def _read_line(reader: int, deadline: float) -> bytes:

@@ -177,8 +177,8 @@ def load_pretrained(name_or_directory: str | os.PathLike[str]) -> "FrozenEstimat
     Parameters
     ----------
     name_or_directory : str or path
-        A shipped model, see ``skdmi info``, or a directory that ``save_pretrained`` wrote; a path with a separator,
-        such as ``"./mine"``, is always a directory.
+        A shipped model, see ``skdmi info``, or a directory that ``save_pretrained`` wrote, or its ``model.safetensors``
+        itself; a path with a separator, such as ``"./mine"``, is never a shipped one.
 
     Returns
     -------

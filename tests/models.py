@@ -60,12 +60,13 @@ def write_as_0_1_0(directory, card, weights):
     """Write a card and weights of today as 0.1.0 wrote them."""
     directory.mkdir(parents=True, exist_ok=True)
     if "members" in card:
+        n_members = len(card["members"])
         for i, member in enumerate(card["members"]):
             start = f"{member_name(i)}."
             own = {name.removeprefix(start): array for name, array in weights.items() if name.startswith(start)}
             write_as_0_1_0(directory / member_name(i), member, own)
         card = {name: value for name, value in card.items() if name != "members"}
-        card["n_estimators"] = i + 1
+        card["n_estimators"] = n_members
     else:
         save_file({name: np.asarray(array) for name, array in weights.items()}, directory / WEIGHTS)
     (directory / "config.json").write_text(json.dumps(card, indent=1) + "\n")

@@ -326,7 +326,7 @@ def test_policies_are_those_of_the_inverter(tmp_path):
     assert "at index 2" in fail(*arguments, "--uncertified", "raise")
     assert not (tmp_path / "X.npy").exists()
     assert "3 certified (3 exact, 1 pinv)" in succeed(*arguments, "--singular", "pinv")
-    np.testing.assert_allclose(read_stack(tmp_path / "X.npy"), np.linalg.pinv(A), atol=1e-12)
+    np.testing.assert_allclose(read_stack(tmp_path / "X.npy"), np.linalg.pinv(A, rcond=1e-13), atol=1e-12)
     result = run(*arguments, "--uncertified", "nan", "--tol", 0.1)
     assert "1 of 4 matrices have no certificate, so their inverses are NaN: index 2." in result.stderr
     assert "3 certified (3 " in result.stdout
@@ -634,6 +634,15 @@ def test_info_describes_a_model(model):
         assert expected in text
     card = json.loads(succeed("info", model, "--json"))
     assert (card["n_parameters"], card["n_products"]) == (n_parameters, inverter.module_.n_products(3))
+
+
+def test_the_file_of_a_model_is_the_model(model, tmp_path):
+    file = Path(model) / "model.safetensors"
+    assert succeed("info", file).splitlines()[1:] == succeed("info", model).splitlines()[1:]
+    write_stack(tmp_path / "stack.npy", make_stack("well", 5, 3))
+    for path, name in ((model, "by-directory.npy"), (file, "by-file.npy")):
+        succeed("invert", tmp_path / "stack.npy", tmp_path / name, "--raw", "--model", path)
+    assert (tmp_path / "by-directory.npy").read_bytes() == (tmp_path / "by-file.npy").read_bytes()
 
 
 def test_a_directory_that_is_no_model_is_an_error(model, tmp_path):

@@ -3,6 +3,9 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -333,3 +336,70 @@ def test_shipped_models_are_small_and_complete():
         assert fitted["n_matrices_seen_"] == fitted["n_iter_"] * epoch
         assert fitted["n_iter_"] <= 3 * parameters["max_epochs"]  # trained in rounds
         assert isinstance(parameters["random_state"], int)
+
+
+SAVE = """
+import sys
+from pathlib import Path
+import numpy as np
+from skdmi.persistence import Model, save_model
+from skdmi.persistence.directories import MARK
+directory, number, n_saves = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+print("begun", flush=True)
+for i in range(n_saves):
+    weights = {"a": np.full(20_000, number, dtype=np.float32)}
+    card = {"class": "NeuralMatrixInverter", "number": number}
+    save_model(directory, Model(directory, card, {}, weights), MARK)
+"""
+
+
+def start_saving(directory, number, n_saves):
+    arguments = [sys.executable, "-c", SAVE, directory, str(number), str(n_saves)]
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE)
+    process.stdout.readline()
+    return process
+
+
+def is_whole(directory):
+    found = read(directory)
+    return (found.weights["a"] == found.card["number"]).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("before", ["nothing", "polynomial", "ensemble-of-ensembles"])
+def test_two_writers_and_a_reader_never_meet_half_a_model(before, tmp_path):
+    directory = tmp_path / "model"
+    if before != "nothing":
+        shutil.copytree(GOLDEN / "0.1.0" / before, directory)
+    writers = [start_saving(directory, number, 100) for number in (1, 2)]
+    n_reads = 0
+    while any(writer.poll() is None for writer in writers):
+        try:
+            found = read(directory)
+        except FileNotFoundError:
+            assert before == "nothing"
+            assert n_reads == 0
+            continue
+        n_reads += 1
+        assert "number" not in found.card or (found.weights["a"] == found.card["number"]).all()
+    assert [writer.wait() for writer in writers] == [0, 0]
+    assert n_reads
+    assert is_whole(directory)
+    assert sorted(os.listdir(directory)) == ["README.md", "model.safetensors"]
+    for writer in writers:
+        writer.stdout.close()
+
+
+@pytest.mark.slow
+def test_a_killed_save_loses_nothing_and_leaves_nothing_after_the_next(tmp_path):
+    directory = tmp_path / "model"
+    save(directory, CARD | {"number": 0}, {"a": np.zeros(3, dtype=np.float32)})
+    random = np.random.default_rng(0)
+    for number in range(1, 11):
+        with start_saving(directory, number, 10**6) as process:
+            time.sleep(random.uniform(0.0, 0.2))
+            process.kill()
+        assert is_whole(directory)
+    save(directory)
+    assert sorted(os.listdir(directory)) == ["README.md", "model.safetensors"]
+    assert os.listdir(tmp_path) == ["model"]

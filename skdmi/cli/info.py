@@ -19,8 +19,8 @@ EXPORTED = ".onnx"
 def info(model: str | None, as_json: bool, compiles: bool) -> None:
     """List the models that come with skdmi and the compiled kernels, or describe MODEL.
 
-    MODEL is the name of a shipped model, a model directory, or a file that was exported; of an ensemble the members are
-    listed.
+    MODEL is the name of a shipped model, a model directory or the file in it, or a file that was exported; of an
+    ensemble the members are listed.
     """
     if compiles:
         for kernel in KERNELS.values():

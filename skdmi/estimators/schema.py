@@ -181,9 +181,17 @@ NETWORK = record(
 
 def check_card(card: dict[str, Any], field: str = "") -> None:
     """Raise ValueError, naming the field, unless a card of a network or an ensemble says what one may say."""
-    (ENSEMBLE if "members" in card else NETWORK).check(card, field)
+    start = f"{field}." if field else ""
     if "members" not in card:
-        _check_sizes(card["fitted"], f"{field}.fitted".removeprefix("."))
+        NETWORK.check(card, field)
+        _check_sizes(card["fitted"], f"{start}fitted")
+        return
+    ENSEMBLE.check(card, field)
+    sizes = _sizes(card)
+    if len(sizes) > 1:
+        raise ValueError(
+            f"{start}members are for matrices of different sizes, {' and '.join(map(str, sorted(sizes)))}."
+        )
 
 
 MEMBER = Rule("an object", lambda value: type(value) is dict, check_card)
@@ -195,6 +203,13 @@ ENSEMBLE = record(
         "members": sequence(MEMBER, 1, MAX_MEMBERS),
     }
 )
+
+
+def _sizes(card: dict[str, Any]) -> set[int]:
+    """Return the sizes that the networks of a card are for, without those that take any."""
+    if "members" in card:
+        return set().union(*map(_sizes, card["members"]))
+    return {card["fitted"]["matrix_size_"]} if "matrix_size_" in card["fitted"] else set()
 
 
 def _check_sizes(fitted: dict[str, Any], field: str) -> None:

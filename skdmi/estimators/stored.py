@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from skdmi.estimators.card import architecture_from_config
 from skdmi.estimators.schema import MAX_DEPTH, check_card
 from skdmi.modules import InverterResNet
-from skdmi.persistence import Model, member_name, read_model
+from skdmi.persistence import Model, member_name, read_model, trained_sizes
 from skdmi.persistence.files import Entry
 
 MAX_DEPTHS = MAX_DEPTH
@@ -60,25 +61,25 @@ def check_weights(model: Model) -> None:
     for start, card in networks(model.card):
         places = model.weights.get(start + PLACES)
         if places is not None and places.size:
-            n_entries = min(card["fitted"]["_architecture"]["matrix_size"]) ** 2
-            if places.min() < 0 or places.max() >= n_entries:
+            smallest, _ = trained_sizes(card["fitted"]["_architecture"])
+            if places.min() < 0 or places.max() >= smallest**2:
                 raise ValueError(f"{model.path}: the weights {start + PLACES!r} are no places in a matrix.")
 
 
 def expected_entries(model: Model) -> dict[str, Entry]:
     """Return what weights the networks of a checked card have; no memory is taken for them."""
-    known: dict[str, dict[str, Entry]] = {}
     expected: dict[str, Entry] = {}
-    depths = 0
-    for start, one in networks(model.card):
-        architecture = architecture_from_config(one)
-        key = repr(sorted(architecture.items()))
-        if key not in known:
-            depths += architecture["depth"]
-            if depths > MAX_DEPTHS:
-                raise ValueError(f"The networks have more than {MAX_DEPTHS} blocks. Save them one by one.")
-            known[key] = _entries_of(architecture)
-        expected |= {start + name: entry for name, entry in known[key].items()}
+    depths: dict[tuple[Any, ...], int] = {}
+    for start, card in networks(model.card):
+        architecture = architecture_from_config(card)
+        key = tuple((name, _hashable(value)) for name, value in sorted(architecture.items()))
+        depths[key] = architecture["depth"]
+        n_blocks = sum(depths.values())
+        if n_blocks > len(model.entries):  # Every block has several.
+            raise ValueError(f"The networks have {n_blocks} blocks, but the file lists {len(model.entries)} weights.")
+        if n_blocks > MAX_DEPTHS:
+            raise ValueError(f"The networks have more than {MAX_DEPTHS} blocks. Save them one by one.")
+        expected |= {start + name: entry for name, entry in _entries_of(key).items()}
     return expected
 
 
@@ -102,10 +103,15 @@ def skeleton(architecture: dict[str, Any]) -> InverterResNet:
         return InverterResNet(**architecture)
 
 
-def _entries_of(architecture: dict[str, Any]) -> dict[str, Entry]:
-    state = skeleton(architecture).state_dict()
+@lru_cache(maxsize=16)
+def _entries_of(arguments: tuple[tuple[str, Any], ...]) -> dict[str, Entry]:
+    state = skeleton(dict(arguments)).state_dict()
     dtypes = {torch.float32: "<f4", torch.float64: "<f8", torch.int64: "<i8"}
     return {name: Entry(np.dtype(dtypes[value.dtype]), tuple(value.shape)) for name, value in state.items()}
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _in_words(entry: Entry) -> str:

@@ -1,6 +1,5 @@
 """What skdmi 0.1.0 wrote: directories of ``config.json`` and weights, or for an ensemble of such directories."""
 
-import os
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from io import BufferedReader
@@ -33,8 +32,9 @@ class Budget:
 
     members: int = MAX_MEMBERS
     values: int = MAX_VALUES
-    around: list[tuple[int, int]] = field(default_factory=list)
-    """The directories around the one that is read."""
+    ensembles: set[tuple[int, int]] = field(default_factory=set)
+    """Directories of ensembles that were met; links could make them grow without end."""
+    level: int = 0
 
 
 def read_directory(
@@ -64,18 +64,19 @@ def read_directory(
 
 
 def _read_ensemble(path: Path, config: BufferedReader, check: Check, weights: bool, budget: Budget) -> Model:
-    card, status = _read_config(path, config, budget), os.fstat(config.fileno())
+    card, status = _read_config(path, config, budget), path.parent.stat()
     if "n_estimators" not in card:
         raise damaged(path, f"it is of no ensemble, and there is no {WEIGHTS} beside it")
-    if (status.st_dev, status.st_ino) in budget.around or len(budget.around) == MAX_LEVELS:
-        raise damaged(path, "the ensemble contains itself, or too many levels of others")
+    if (status.st_dev, status.st_ino) in budget.ensembles or budget.level == MAX_LEVELS:
+        raise damaged(path, f"the ensemble contains itself, another one twice, or more than {MAX_LEVELS} levels")
     try:
         integer(1, budget.members).check(card["n_estimators"], "n_estimators")
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     n_members = card.pop("n_estimators")
     budget.members -= n_members
-    budget.around.append((status.st_dev, status.st_ino))
+    budget.ensembles.add((status.st_dev, status.st_ino))
+    budget.level += 1
     members = {}
     for directory in (path.parent / member_name(i) for i in range(n_members)):
         with open_regular(directory / CONFIG) as inner:
@@ -83,12 +84,13 @@ def _read_ensemble(path: Path, config: BufferedReader, check: Check, weights: bo
         if member is None:
             raise damaged(directory / WEIGHTS, "as part of an ensemble of 0.1.0 it should be of 0.1.0")
         members[directory.name] = member
-    budget.around.pop()
+    budget.level -= 1
     card["members"] = [member.card for member in members.values()]
     entries = {f"{start}.{name}": entry for start, one in members.items() for name, entry in one.entries.items()}
     arrays = {f"{start}.{name}": array for start, one in members.items() for name, array in one.weights.items()}
     model = Model(path, card, entries, arrays)
-    check(model)
+    if budget.level == 0:  # The networks were checked one by one.
+        check(model)
     return model
 
 

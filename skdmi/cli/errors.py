@@ -1,5 +1,6 @@
 """The one place where failures become a line on stderr and an exit code, for every command."""
 
+import signal
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,8 +8,10 @@ from typing import Any
 
 import click
 
+from skdmi.cli.signals import Signals
+
 CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100}
-INTERRUPTED = 130  # What a shell reports for a program that Ctrl-C ended: 128 + SIGINT.
+ENDED_BY_SIGNAL = 128  # Plus its number: what a shell reports, 130 for Ctrl-C.
 
 
 class OneLineErrors(click.Command):
@@ -21,17 +24,23 @@ class OneLineErrors(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
+        signals = ctx.ensure_object(Signals)
         with warnings.catch_warnings(), _usage_in_one_line():
             warnings.showwarning = _print_warning
             try:
-                return super().invoke(ctx)
+                with signals.heard():
+                    result = super().invoke(ctx)
+                if signals.first:  # It waited for the end.
+                    raise KeyboardInterrupt
+                return result
             except BrokenPipeError:  # The reader of a pipe has seen enough; click ends quietly.
                 raise
             except (ValueError, OSError) as error:
-                raise click.ClickException(_one_line(error)) from error
+                raise click.ClickException(one_line(error)) from error
             except KeyboardInterrupt:
-                click.echo("Interrupted.", err=True)
-                ctx.exit(INTERRUPTED)
+                number = signals.first or signal.SIGINT
+                click.echo("Terminated." if number == signal.SIGTERM else "Interrupted.", err=True)
+                ctx.exit(ENDED_BY_SIGNAL + number)
 
 
 @contextmanager
@@ -42,7 +51,7 @@ def _usage_in_one_line() -> Iterator[None]:
     except click.UsageError as error:
         if error.ctx is None or type(error).__name__ == "NoArgsIsHelpError":  # Which is no error: it prints the help.
             raise
-        text = _one_line(error.format_message())
+        text = one_line(error.format_message())
         # Without a context click prints the message alone.
         raise click.UsageError(f"{text} See '{error.ctx.command_path} --help'.") from error
 
@@ -56,11 +65,12 @@ def needing_an_extra() -> Iterator[None]:
         raise click.UsageError(str(error)) from error
 
 
-def _one_line(error: object) -> str:
+def one_line(error: object) -> str:
+    """Return what an error says, in one line."""
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}."
     return " ".join(str(error).split())
 
 
 def _print_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    click.echo(f"Warning: {_one_line(message)}", err=True)
+    click.echo(f"Warning: {one_line(message)}", err=True)

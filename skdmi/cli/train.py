@@ -1,8 +1,6 @@
 """``skdmi train``: train a network and save it as a model directory."""
 
-import os
 import sys
-import tempfile
 from contextlib import redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,7 +21,8 @@ from skdmi.cli.options import (
     random_state_option,
 )
 from skdmi.cli.plots import save_figure
-from skdmi.persistence import check_writable
+from skdmi.cli.signals import Signals
+from skdmi.cli.unfinished import Unfinished, checkpoint_every_option, unfinished
 
 
 def _check_tensorboard(ctx: click.Context, param: click.Parameter, directory: Path | None) -> Path | None:
@@ -76,6 +75,12 @@ def _check_tensorboard(ctx: click.Context, param: click.Parameter, directory: Pa
 @click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), default=2e-3, help="Its peak.")
 @click.option("--device", default="auto", help="auto (CUDA if there is any), cpu, cuda, ...")
 @random_state_option
+@checkpoint_every_option("--checkpoint-every")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on with the unfinished training in the output directory, given the same options; begin if there is none.",
+)
 @plot_option("Draw the loss and the learning rate, epoch by epoch.")
 @click.option(
     "--logdir",
@@ -91,14 +96,20 @@ def train(
     distribution: Any,
     plot: Path | None,
     logdir: Path | None,
+    checkpoint_every: int,
+    resume: bool,
+    random_state: int | None,
     **parameters: Any,
 ) -> None:
     """Train a network on generated matrices and save it.
 
     The size comes from --matrix-size or from --data. Every matrix is fresh, and the weights kept are those with the
     lowest validation loss, the first weights among them. Training stops early when nothing is gained for a quarter of
-    the epochs, at least 5. Epochs are logged on stderr. Ctrl-C saves the best weights so far and exits with 130. A
-    model that is in the output directory already is replaced; anything else there is left alone.
+    the epochs, at least 5. Epochs are logged on stderr. Ctrl-C saves the best weights so far and exits with 130,
+    SIGTERM with 143. A model that is in the output directory already is replaced; anything else there is left alone.
+
+    Until the model is saved, checkpoints are kept in the output directory. Killed at any moment, a training goes on
+    with --resume, to the same weights on the same machine.
     """
     if (data is None) == (not matrix_size):
         raise click.UsageError("Expected either --matrix-size or --data, which says where the size comes from.")
@@ -108,27 +119,43 @@ def train(
     if plot and not parameters["max_epochs"]:
         raise click.UsageError("--plot draws epochs, and --epochs 0 has none.")
     _check_device(parameters["device"])
-    _check_output(output)
-    inverter = skdmi.NeuralMatrixInverter(
-        matrix_size=matrix_size[0] if len(matrix_size) == 1 else matrix_size or None,
-        distribution=distribution or "auto",
-        callbacks=[_tensorboard(logdir)] if logdir else None,
-        verbose=2 if sys.stderr.isatty() else 1,
-        **parameters,
-    )
-    try:
-        with redirect_stdout(sys.stderr):  # skorch prints its log.
-            inverter.fit(None if data is None else skdmi.io.read_stack(data))
-    except KeyboardInterrupt:
-        if hasattr(inverter, "module_"):
-            _save(inverter, output, plot)
-            click.echo(f"The best weights so far are saved in {output}.", err=True)
-        raise
-    _save(inverter, output, plot)
+    begun = unfinished(output, resume=resume, checkpoint_every=checkpoint_every, random_state=random_state)
+    with begun as training:
+        inverter = skdmi.NeuralMatrixInverter(
+            matrix_size=matrix_size[0] if len(matrix_size) == 1 else matrix_size or None,
+            distribution=distribution or "auto",
+            callbacks=[_tensorboard(logdir)] if logdir else None,
+            verbose=2 if sys.stderr.isatty() else 1,
+            **training.parameters,
+            **parameters,
+        )
+        output = _fit_and_save(inverter, None if data is None else skdmi.io.read_stack(data), training)
+    if plot and inverter.history_:
+        save_figure(skdmi.inspection.TrainingDisplay.from_estimator(inverter), plot)
     first = "fitted: " if inverter.n_atoms_ or inverter.start_ == "family" else "untrained: "
     untrained = first if inverter.best_epoch_ == 0 else ""
     seen = f"{inverter.n_matrices_seen_:,} matrices"
     click.echo(f"{untrained}validation loss {inverter.best_loss_:.4g} after {seen}; saved in {output}")
+
+
+def _fit_and_save(inverter: Any, X: Any, training: Unfinished) -> Path:
+    """Fit and return where the model is saved; if a signal comes, of the best weights so far."""
+    click.get_current_context().ensure_object(Signals).saves = True
+
+    def save(directory: Path) -> None:
+        inverter.set_params(verbose=0)  # Who loads the model did not ask for a log.
+        inverter.save_pretrained(directory)
+
+    try:
+        with redirect_stdout(sys.stderr):  # skorch prints its log.
+            inverter.fit(X)
+    except KeyboardInterrupt:
+        so_far = ""
+        if hasattr(inverter, "module_"):
+            so_far = f"The best weights so far are saved in {training.save(save, is_finished=False)}."
+        click.echo(f"{so_far}{training.hint}".strip(), err=True)
+        raise
+    return training.save(save)
 
 
 def _check_device(name: str) -> None:
@@ -140,23 +167,8 @@ def _check_device(name: str) -> None:
         raise click.BadParameter(str(error), param_hint="--device") from error
 
 
-def _check_output(directory: Path) -> None:
-    """Find out before the training, not after it, that the model cannot be saved."""
-    check_writable(directory)
-    parent = Path(os.path.realpath(directory)).parent
-    parent.mkdir(parents=True, exist_ok=True)
-    tempfile.TemporaryDirectory(dir=parent, prefix=f".{directory.name}-").cleanup()
-
-
 def _tensorboard(directory: Path) -> Any:
     from skorch.callbacks import TensorBoard
     from torch.utils.tensorboard import SummaryWriter
 
     return TensorBoard(SummaryWriter(directory))
-
-
-def _save(inverter: Any, output: Path, plot: Path | None) -> None:
-    inverter.set_params(verbose=0)  # Who loads the model did not ask for a log.
-    inverter.save_pretrained(output)
-    if plot and inverter.history_:
-        save_figure(skdmi.inspection.TrainingDisplay.from_estimator(inverter), plot)

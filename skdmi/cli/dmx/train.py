@@ -3,6 +3,7 @@
 import math
 import sys
 import time
+from concurrent.futures import BrokenExecutor
 from contextlib import redirect_stdout, suppress
 from io import TextIOBase
 from pathlib import Path
@@ -13,7 +14,11 @@ import numpy as np
 
 import skdmi
 from skdmi.cli.dmx.common import command, compare, draw_plot, plot_option, published_distribution
+from skdmi.cli.errors import one_line
 from skdmi.cli.options import NUMBER, POSITIVE, random_state_option
+from skdmi.cli.signals import Signals, leave_signals_to_parent
+from skdmi.cli.unfinished import Unfinished, checkpoint_every_option, unfinished
+from skdmi.processes import end_with_parent
 
 N_VALIDATION = 10_000
 WORTH_WORKERS = 500_000  # Matrices; fewer are seen before a worker process has started.
@@ -43,6 +48,13 @@ NETWORKS: dict[str, dict[str, Any]] = {
 )
 @plot_option
 @random_state_option
+@checkpoint_every_option("--checkpoint_every")
+@click.option(
+    "--resume",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Go on with the unfinished training in this directory, given the same options; begin there if there is none.",
+)
 def dmxtrain(
     matrix_size: int,
     nmx_samples: int,
@@ -56,12 +68,15 @@ def dmxtrain(
     n_jobs: int | None,
     plotout: Path | None,
     random_state: int | None,
+    checkpoint_every: int,
+    resume: Path | None,
     **shape: int | None,
 ) -> None:
     """Train an ensemble of networks on matrices with entries from RMIN to RMAX and |det| > 0.1.
 
     Every matrix is fresh. Epochs are logged on stderr, and each network is saved when it is trained; Ctrl-C saves the
-    best weights so far and exits with 130. At the end the ensemble inverts 10,000 fresh matrices, as it is, neither
+    best weights so far and exits with 130, SIGTERM with 143. Killed at any moment, a training goes on with --resume, to
+    the same weights on the same machine. At the end the ensemble inverts 10,000 fresh matrices, as it is, neither
     refined nor certified; the plot shows the same.
     """
     import torch
@@ -69,8 +84,6 @@ def dmxtrain(
     from sklearn.base import clone
 
     distribution = published_distribution(rmin, rmax)
-    random = np.random.RandomState(random_state)
-    A = distribution.sample(N_VALIDATION, matrix_size, random_state=random)
     batch_size = min(batch_size, nmx_samples)
     if n_jobs is None:
         in_turn = torch.cuda.is_available() or nmx_samples * max_epochs < WORTH_WORKERS
@@ -87,10 +100,17 @@ def dmxtrain(
         batch_size=batch_size,
         verbose=2 if n_jobs == 1 and sys.stderr.isatty() else 1,
     )
-    networks = [clone(network).set_params(random_state=random.randint(2**31 - 1)) for _ in range(n_repeats)]
-    directory = _fresh_directory(mout)
+    directory = _fresh_directory(mout) if resume is None else resume
     try:
-        ensemble = _train(networks, n_jobs, directory)
+        begun = unfinished(
+            directory, resume=resume is not None, checkpoint_every=checkpoint_every, random_state=random_state
+        )
+        with begun as training:
+            random = np.random.RandomState(training.parameters["random_state"])
+            A = distribution.sample(N_VALIDATION, matrix_size, random_state=random)
+            seeds = [{"random_state": random.randint(2**31 - 1)} for _ in range(n_repeats)]
+            networks = [clone(network).set_params(**training.parameters | seed) for seed in seeds]
+            ensemble, directory = _train(networks, n_jobs, training)
     finally:
         with suppress(OSError):  # That it is not empty.
             directory.rmdir()
@@ -117,12 +137,13 @@ def _fresh_directory(prefix: str) -> Path:
         time.sleep(0.1)
 
 
-def _train(networks: list[Any], n_jobs: int, directory: Path) -> Any:
-    """Train networks, saving after each all that there are, in their order; return the ensemble."""
+def _train(networks: list[Any], n_jobs: int, training: Unfinished) -> tuple[Any, Path]:
+    """Train networks, saving after each all that there are, in their order; return the ensemble and its directory."""
     from joblib import Parallel, delayed
 
     from skdmi.estimators.convergence import warn_of_members
 
+    click.get_current_context().ensure_object(Signals).saves = True
     tasks = (delayed(_fit)(one, f"network {i} of {len(networks)}: ") for i, one in enumerate(networks, 1))
     trained: list[Any] = []
     failures: list[str] = []
@@ -130,20 +151,36 @@ def _train(networks: list[Any], n_jobs: int, directory: Path) -> Any:
         for one, texts in Parallel(n_jobs=n_jobs, return_as="generator")(tasks):
             trained.append(one)
             failures += texts
-            ensemble = _save(trained, directory)
+            if len(trained) < len(networks):
+                _save_so_far(trained, training)
     except KeyboardInterrupt:
         trained += [one for one in networks[len(trained) :] if hasattr(one, "module_")]
+        so_far = ""
         if trained:
-            _save(trained, directory)
-            click.echo(f"The best weights so far are saved in {directory}.", err=True)
+            directory = training.save(_ensemble(trained).save_pretrained, is_finished=False)
+            so_far = f"The best weights so far are saved in {directory}."
+        click.echo(f"{so_far}{training.hint}".strip(), err=True)
         raise
+    except BrokenExecutor as error:
+        raise click.ClickException(f"A process that trained networks was killed.{training.hint}") from error
     warn_of_members(failures, len(networks), "networks")
-    return ensemble
+    ensemble = _ensemble(trained)
+    return ensemble, training.save(ensemble.save_pretrained)
+
+
+def _save_so_far(trained: list[Any], training: Unfinished) -> None:
+    """Save the networks that there are; if that fails training goes on, at whose end there may be room."""
+    try:
+        _ensemble(trained).save_pretrained(training.output)
+    except OSError as error:
+        click.echo(f"Warning: {one_line(error)} Training goes on.", err=True)
 
 
 def _fit(network: Any, label: str) -> tuple[Any, list[str]]:
     from skdmi.estimators.convergence import collected
 
+    end_with_parent()
+    leave_signals_to_parent()
     with redirect_stdout(_Labelled(label)), collected() as failures:  # skorch prints its log.
         return network.fit(), failures
 
@@ -160,9 +197,7 @@ class _Labelled(TextIOBase):
         return len(text)
 
 
-def _save(networks: list[Any], directory: Path) -> Any:
+def _ensemble(networks: list[Any]) -> Any:
     for one in networks:
         one.set_params(verbose=0)  # Who loads the model did not ask for a log.
-    ensemble = skdmi.EnsembleInverter.from_fitted(networks)
-    ensemble.save_pretrained(directory)
-    return ensemble
+    return skdmi.EnsembleInverter.from_fitted(networks)

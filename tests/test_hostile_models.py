@@ -13,6 +13,9 @@ from click.testing import CliRunner
 from skdmi import EnsembleInverter, NeuralMatrixInverter, load_pretrained
 from skdmi.cli import main
 from skdmi.distributions import Affine
+from skdmi.estimators import schema
+from skdmi.estimators.card import NOT_STORED
+from skdmi.estimators.network import NETWORK_DEFAULTS
 from skdmi.io import write_stack
 from skdmi.persistence import WEIGHTS, files
 from tests.models import put_together, take_apart, write_as_0_1_0, write_unchecked
@@ -424,6 +427,14 @@ def test_many_blocks_of_different_networks(tmp_path, monkeypatch):
     assert not (tmp_path / "model").exists()
     EnsembleInverter.from_fitted(networks[1:] * 3).save_pretrained(tmp_path / "model")
     load_pretrained(tmp_path / "model")
+
+
+def test_the_table_has_every_parameter():
+    assert schema.PARAMETERS.keys() == NeuralMatrixInverter().get_params().keys() - set(NOT_STORED)
+    for name in NETWORK_DEFAULTS:
+        with pytest.raises(ValueError, match=rf"\.{name} is \{{\}}"):
+            card = {"depth": 1, "width": 1, "block": "dense", "matrix_size": 1}
+            schema.ARCHITECTURE.check(card | {name: {}}, "_architecture")
 
 
 def test_what_could_not_be_read_is_not_saved(tmp_path):

@@ -20,7 +20,7 @@ from tests.models import GOLDEN, card_of, untrained, write_as_0_1_0
 CARD = {"class": "NeuralMatrixInverter", "fitted": {"n_iter_": 3}}
 WEIGHTS = {"a.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.zeros(0)}
 README = f"---\n{MARK}\n---\n"
-ANSWERS = json.loads((GOLDEN / "0.1.0" / "answers.json").read_text())
+ANSWERS, ANSWERS_2 = (json.loads((GOLDEN / name / "answers.json").read_text()) for name in ("0.1.0", "2"))
 
 
 def save(directory, card=CARD, weights=WEIGHTS):
@@ -236,17 +236,24 @@ class TestNames:
         assert find_model("general") == Path("general")
 
 
-class TestFormat1:
-    """What 0.1.0 wrote; the golden files were written by it."""
+@pytest.mark.parametrize(
+    ("path", "answers"),
+    [(GOLDEN / "0.1.0" / name, ANSWERS[name]) for name in ANSWERS]
+    + [(GOLDEN / "2" / name, ANSWERS_2[name]) for name in ANSWERS_2],
+    ids=lambda value: "/".join(value.parts[-2:]) if isinstance(value, Path) else "",
+)
+def test_what_every_version_wrote_loads_and_answers_as_it_did(path, answers):
+    """The golden files were written by the versions that they are named after, or by the first of a format."""
+    inverter = load_pretrained(path).estimator
+    A, X = (np.array(answers[part]) for part in "AX")
+    if hasattr(inverter, "feature_names_in_"):
+        assert list(inverter.feature_names_in_) == ["a00", "a01", "a10", "a11"]
+        del inverter.feature_names_in_  # A is no DataFrame.
+    np.testing.assert_allclose(inverter.transform(A), X, rtol=1e-4, atol=1e-5)
 
-    @pytest.mark.parametrize("name", ANSWERS)
-    def test_it_loads_and_answers_as_it_did(self, name):
-        inverter = load_pretrained(GOLDEN / "0.1.0" / name).estimator
-        A, X = (np.array(ANSWERS[name][part]) for part in "AX")
-        if hasattr(inverter, "feature_names_in_"):
-            assert list(inverter.feature_names_in_) == ["a00", "a01", "a10", "a11"]
-            del inverter.feature_names_in_  # A is no DataFrame.
-        np.testing.assert_allclose(inverter.transform(A), X, rtol=1e-4, atol=1e-5)
+
+class TestFormat1:
+    """What 0.1.0 wrote, overwritten and read at once."""
 
     @pytest.mark.parametrize("name", ANSWERS)
     def test_saving_replaces_it_with_the_same_model_in_one_file(self, name, tmp_path):

@@ -443,6 +443,28 @@ def test_npy_with_a_damaged_header_is_refused(tmp_path, shape):
         read_stack(path)
 
 
+@pytest.mark.parametrize(
+    ("version", "shape"),
+    [
+        (1, "(True, 3, 3)"),
+        (1, "(2.0, 3, 3)"),
+        (3, "(2L, 3L, 3L)"),  # of Python 2, which knew no such version
+        (2, "(" * 3000 + "2, 3, 3" + ")" * 3000),
+        (2, "-" * 3000 + "2"),
+        (2, "(" + "9" * 5000 + ", 3, 3)"),
+    ],
+    ids=lambda value: str(value)[:12],
+)
+def test_npy_with_a_hostile_header_is_refused_in_one_short_line(tmp_path, version, shape):
+    path = tmp_path / "a.npy"
+    header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    size = len(header).to_bytes(2 if version == 1 else 4, "little")
+    path.write_bytes(b"\x93NUMPY" + bytes([version, 0]) + size + header + bytes(144))
+    with pytest.raises(ValueError, match=rf"^{path}: not a readable \.npy file .*; save it again\.$") as caught:
+        read_stack(path)
+    assert len(str(caught.value)) < 1000
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_sizes_may_not_change_while_writing(tmp_path, suffix):
     with pytest.raises(ValueError, match=r"array 1 to write holds 4 x 4 matrices after 3 x 3 ones; .*\.$"):

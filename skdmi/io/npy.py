@@ -1,8 +1,9 @@
 """The format `.npy`: a NumPy array, of the bytes that ``numpy.save`` writes."""
 
+import ast
 import math
 from collections.abc import Iterator
-from io import BufferedIOBase
+from io import BufferedIOBase, BytesIO
 from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
@@ -12,6 +13,9 @@ from skdmi.io.format import Format, Stack, check_stack, float_dtype
 
 PIECE = 2**24
 """Bytes read at a time, so that memory is taken for what has come and not for what a header promises."""
+
+MAX_HEADER = 500
+"""Characters in a header. Of numbers it has hardly more than 100; one of thousands may exhaust Python's parser."""
 
 Header: TypeAlias = tuple[tuple[int, ...], bool, np.dtype[Any]]
 """The shape, whether the array is in Fortran order, and the dtype."""
@@ -39,10 +43,16 @@ def _read_header(name: str, file: BufferedIOBase) -> Header:
         version = np.lib.format.read_magic(file)
         if version not in ((1, 0), (2, 0), (3, 0)):
             raise ValueError(f"version {version}")
-        # The third differs from the second in names of fields, which numbers have none of.
+        # The third is the second but for names of fields, which numbers have none of, and the integers of Python 2.
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        header: Header = read(file)
-        if min(header[0], default=0) < 0:
+        length = file.read(2 if version == (1, 0) else 4)
+        text = file.read(min(int.from_bytes(length, "little"), 2**16))
+        if len(text.rstrip()) > MAX_HEADER:
+            raise ValueError(f"a header of more than {MAX_HEADER} characters")
+        if version == (3, 0):
+            ast.literal_eval(text.decode())
+        header: Header = read(BytesIO(length + text))
+        if any(type(side) is not int or side < 0 for side in header[0]):
             raise ValueError(f"shape {header[0]}")
     except OSError:
         raise

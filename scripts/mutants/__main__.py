@@ -17,6 +17,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from math import inf
 from multiprocessing import get_context
 from pathlib import Path
@@ -57,19 +58,20 @@ def run_in_copy() -> int:
     """Run this command in a copy of the tree, which a mutant may spoil, beside a copy of the kernels."""
     from skdmi.lanes.compiler import cache_directory
 
-    tree = WORK / "tree"
-    shutil.rmtree(tree, ignore_errors=True)
-    listing = ["git", "ls-files", "-z", "-co", "--exclude-standard"]
-    for name in subprocess.run(listing, cwd=ROOT, capture_output=True, check=True, text=True).stdout.split("\0"):
-        if name and (ROOT / name).is_file():
-            (tree / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, tree / name)
-    if cache_directory().is_dir():
-        shutil.copytree(cache_directory(), WORK / "kernels", dirs_exist_ok=True)
-    path = os.pathsep.join([str(tree), str(tree / "scripts" / "mutants" / "hook")])
-    places = {INSIDE: str(WORK), "PYTHONPATH": path, "SKDMI_CACHE_DIR": str(WORK / "kernels"), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "scripts.mutants", *sys.argv[1:]]
-    return subprocess.run(command, cwd=tree, env=os.environ | places).returncode
+    WORK.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="run-", dir=WORK) as folder:
+        tree, kernels = Path(folder, "tree"), Path(folder, "kernels")
+        listing = ["git", "ls-files", "-z", "-co", "--exclude-standard"]
+        for name in subprocess.run(listing, cwd=ROOT, capture_output=True, check=True, text=True).stdout.split("\0"):
+            if name and (ROOT / name).is_file():
+                (tree / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / name, tree / name)
+        if cache_directory().is_dir():
+            shutil.copytree(cache_directory(), kernels)
+        path = os.pathsep.join([str(tree), str(tree / "scripts" / "mutants" / "hook")])
+        places = {INSIDE: str(WORK), "PYTHONPATH": path, "SKDMI_CACHE_DIR": str(kernels), "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-m", "scripts.mutants", *sys.argv[1:]]
+        return subprocess.run(command, cwd=tree, env=os.environ | places).returncode
 
 
 if __name__ == "__main__":

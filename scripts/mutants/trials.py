@@ -7,6 +7,7 @@ import resource
 import select
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -22,7 +23,7 @@ from typing import Any
 import coverage
 import pytest
 
-from scripts.mutants.hook.sitecustomize import VARIABLE, install
+from scripts.mutants.hook.sitecustomize import VARIABLE
 from scripts.mutants.places import Mutant, mutants_of
 from scripts.mutants.rewording import Codes, Rewording
 
@@ -106,7 +107,7 @@ class Nursery:
         self.seconds = told["seconds"]
         told = self.run(session, Path(self.file).read_text(), [], self.within_budget(self.seconds))
         if told["by"]:
-            raise session.Interrupted(f"A test fails in an import without a mutant: {told['by']}")
+            raise session.Interrupted(f"A test fails anew without a mutant: {told['by']}")
         for mutant in self.mutants:
             self.kept.add(mutant, self.try_one(session, mutant))
         return True
@@ -168,26 +169,32 @@ class Nursery:
         if self.is_compiled:
             os.environ["SKDMI_CACHE_DIR"] = tempfile.mkdtemp()
             _keep_kernels_without(Path(self.file), Path(os.environ["SKDMI_CACHE_DIR"]))
-        for name in [name for name in sys.modules if name.partition(".")[0] in _OWN]:
-            del sys.modules[name]
-        install()
-        chosen = _Chosen(order)
-        status = pytest.main([*OPTIONS, "-x", *session.config.args], plugins=[chosen])
-        return {"by": chosen.by or ("import" if status else "")}
+        answer = Path(tempfile.gettempdir()) / "answer.json"
+        answer.write_text(json.dumps(order))
+        command = [sys.executable, "-m", "scripts.mutants.trials", str(answer), *session.config.args]
+        status = subprocess.run(command).returncode
+        if status:
+            return {"by": TIMED_OUT if status == -signal.SIGXCPU else "a crash"}
+        return json.loads(answer.read_text())
 
 
-_OWN = {"skdmi", "tests", "benchmarks", "scripts", "conftest"}
+def run_anew(answer: Path, tests: list[str]) -> None:
+    """Run tests in this process, in the order that a file holds; write what failed there."""
+    chosen = Chosen(json.loads(answer.read_text()))
+    _register_profile()
+    status = pytest.main([*OPTIONS, "-x", *tests], plugins=[chosen])
+    answer.write_text(json.dumps({"by": chosen.by or ("import" if status else "")}))
 
 
-class _Chosen:
-    """Puts tests in an order, and notes the first that fails."""
+class Chosen:
+    """Keeps some tests, in an order, and notes the first that fails."""
 
     def __init__(self, order: list[str]) -> None:
         self.rank = {name: i for i, name in enumerate(order)}
         self.by = ""
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        items.sort(key=lambda item: self.rank.get(item.nodeid, -1))
+        items[:] = sorted((item for item in items if item.nodeid in self.rank), key=lambda item: self.rank[item.nodeid])
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
@@ -196,7 +203,7 @@ class _Chosen:
 
 def _failure_of(session: pytest.Session, items: list[pytest.Item]) -> str:
     """Run tests until one fails; return its name."""
-    notes = _Chosen([])
+    notes = Chosen([])
     session.config.pluginmanager.register(notes)
     for item, following in zip_longest(items, items[1:]):
         session.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
@@ -279,3 +286,7 @@ def _read_line(reader: int, deadline: float) -> bytes:
             break
         said += part
     return said
+
+
+if __name__ == "__main__":
+    run_anew(Path(sys.argv[1]), sys.argv[2:])

@@ -38,9 +38,9 @@ ENCODINGS = ("utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-7",
 
 _LINES = re.compile(r"\r\n|\r|\n")
 _NUMBER = re.compile(
-    r"[ \t\x0b\x0c\x1c-\x1f]*+"
+    r"[ \t\x0b\x0c]*+"
     r"([+-]?(?:(?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)(?:e[+-]?[0-9]++)?|inf(?:inity)?|nan))"
-    r"[ \t\x0b\x0c\x1c-\x1f]*+",
+    r"[ \t\x0b\x0c]*+",
     re.IGNORECASE | re.ASCII,
 )
 

@@ -431,9 +431,9 @@ def test_many_blocks_of_different_networks(tmp_path, monkeypatch):
 
 def test_the_table_has_every_parameter():
     assert schema.PARAMETERS.keys() == NeuralMatrixInverter().get_params().keys() - set(NOT_STORED)
+    card = {"depth": 1, "width": 1, "block": "dense", "matrix_size": 1}
     for name in NETWORK_DEFAULTS:
         with pytest.raises(ValueError, match=rf"\.{name} is \{{\}}"):
-            card = {"depth": 1, "width": 1, "block": "dense", "matrix_size": 1}
             schema.ARCHITECTURE.check(card | {name: {}}, "_architecture")
 
 

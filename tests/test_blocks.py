@@ -185,6 +185,102 @@ def test_polishing_leaves_alone_what_is_hopeless_and_what_is_done():
     torch.testing.assert_close(X[[0, 3]], before[[0, 3]], rtol=0, atol=1e-14)
 
 
+class Products(torch.Tensor):
+    """Counts the products that are formed of it."""
+
+    formed = 0
+
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        cls.formed += function in (torch.bmm, torch.baddbmm)
+        return super().__torch_function__(function, types, args, kwargs or {})
+
+
+@pytest.mark.parametrize(
+    ("distance", "n_products"),
+    [
+        (0.99 * 2.0**-27, 2),  # its square is on the floor: the residual, a step
+        (1.01 * 2.0**-27, 3),  # its cube is: the residual, its square, a step
+        (0.99 * 2.0**-18, 3),
+        (1.01 * 2.0**-18, 4),  # neither: the residual, a step, the residual, which lands
+        (1e-3, 5),
+        (0.0, 1),
+        (0.5, 1),
+    ],
+)
+def test_polishing_forms_no_product_that_tells_nothing(distance, n_products):
+    X = torch.full((1, 1, 1), 1 - distance, dtype=torch.float64)
+    Products.formed = 0
+    norms = polish_(torch.ones_like(X).as_subclass(Products), X)
+    assert Products.formed == n_products
+    if 0 < distance < 0.5:
+        assert X.item() == 1
+        assert norms.item() == pytest.approx(2.0**-54, rel=1e-5)  # the floor
+    else:
+        assert X.item() == 1 - distance
+        assert norms.item() == distance
+
+
+def test_polishing_leaves_alone_beside_others_what_it_leaves_alone_by_itself():
+    distances = torch.tensor([0.5, 0.6, 0.4, 1e-3, 0.0, 1e-12], dtype=torch.float64)
+    X = (1 - distances)[:, None, None].clone()
+    norms = polish_(torch.ones_like(X), X)
+    assert X[:2].flatten().tolist() == [0.5, 0.4]
+    assert X[4].item() == 1
+    assert norms[:2].tolist() == distances[:2].tolist()
+    expected = torch.tensor([0.4**8, 1e-24, 0.0, 1e-96], dtype=torch.float64)  # three steps
+    torch.testing.assert_close(1 - X[2:].flatten(), expected, rtol=1e-9, atol=2.0**-52)
+    torch.testing.assert_close(norms[2], expected[0], rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize(("distance", "lands"), [(0.6, False), (0.49, False), (0.4, False), (0.3, True)])
+def test_quick_polishing_takes_five_steps_and_begins_with_half(distance, lands):
+    A, X = np.ones((1, 1, 1)), np.full((1, 1, 1), 1 - distance)
+    assert blocks.polish_(A, X) == lands
+    assert X.item() == pytest.approx(1 - (distance if distance > 0.5 else distance**32), abs=1e-15)
+
+
+@pytest.mark.parametrize(("size", "is_left"), [(2.0**-54, True), (2.0**-52.25, True), (2.0**-51.75, False)])
+def test_quick_polishing_leaves_what_rounding_explains(size, is_left):
+    A = np.eye(4)[None]
+    X = A.copy()
+    X[0, 0, 1] = size  # beside |A| |X|, whose square norm is 4
+    assert blocks.polish_(A, X)
+    assert X[0, 0, 1] == (size if is_left else 0)
+
+
+@pytest.mark.parametrize(("N", "block_size"), [(50, 16), (64, 24), (60, 60)])
+def test_the_last_leaf_is_filled_up_at_the_size_of_the_matrix(N, block_size):
+    A = 3.0 * make_stack("permutation", 2, N)
+    leaves = []
+
+    def invert_leaf(leaf):
+        leaves.append(leaf.copy())
+        return np.linalg.inv(leaf)
+
+    X = blocks.invert_by_blocks(A, block_size, invert_leaf)
+    np.testing.assert_allclose(X, np.linalg.inv(A), rtol=1e-12, atol=1e-15)
+    for leaf in leaves:
+        np.testing.assert_allclose(np.linalg.cond(leaf), 1, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("power", "is_served"), [(0, True), (290, True), (-290, True), (310, False), (-310, False)])
+def test_units_that_are_far_apart_are_for_others(power, is_served):
+    A = make_stack("well", 1, 50)
+    A[0, 3] *= 2.0**power
+    X = blocks.invert_by_blocks(A, 16, np.linalg.inv)
+    assert (X is not None) == is_served
+    if is_served:
+        A[0, 3] *= 2.0**-power
+        X[0, :, 3] *= 2.0**power
+        np.testing.assert_allclose(X, np.linalg.inv(A), rtol=1e-9, atol=1e-9)
+
+
+def test_what_is_not_square_is_refused_by_name():
+    with pytest.raises(ValueError, match=r"^Expected A of square matrices.*\(2, 3, 4\)"):
+        block_inverse(torch.zeros(2, 3, 4), 2, exact_inverse)
+
+
 # Everything together
 
 

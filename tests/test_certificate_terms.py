@@ -144,6 +144,20 @@ def test_scales_beside_the_smallest_and_the_largest():
     assert _beside_largest(exponent).tolist() == expected
 
 
+# What rounds to a matrix
+
+
+@pytest.mark.parametrize(("n_units", "certified"), [(2, False), (4, False), (6, True)])
+def test_certified_is_a_matrix_without_a_singular_one_that_rounds_to_it(n_units, certified):
+    # With d = 4 u, of [[1 - u, 1 + u], [1 + u, (1 + d)(1 - u)]] the determinant is below 0, of A it is d.
+    u = 2.0**-24
+    A = torch.tensor([[1.0, 1.0], [1.0, 1.0 + n_units * u]])
+    X = torch.linalg.inv(A.double())
+    assert certify(A, X).certified == certified
+    assert certify(A, X).nonsingular
+    assert certify(A.double(), X).certified
+
+
 # Condition numbers and rounding
 
 

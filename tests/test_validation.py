@@ -98,6 +98,7 @@ def test_stacks_and_flat_stacks_are_taken(shape, size):
         ((3, 4), 3, ["X has 4 features, but Inverter is expecting 9 features as input."]),
         ((4, 4), 3, ["X has 4 features, but Inverter is expecting 9 features as input."]),
         ((3, 3), 3, ["X has 3 features, but Inverter is expecting 9 features", "one 3 x 3 matrix pass X[None]"]),
+        ((2, 2), 2, ["X has 2 features, but Inverter is expecting 4 features", "one 2 x 2 matrix pass X[None]"]),
         ((4, 3), 3, ["X has 3 features, but Inverter is expecting 9 features as input."]),
         ((9, 9), None, ["A 9 x 9 array is ambiguous", "9 flat matrices of 3 x 3", "X.reshape(-1, 3, 3)"]),
         ((4, 4), None, ["A 4 x 4 array is ambiguous", "4 flat matrices of 2 x 2", "X[None]"]),
@@ -108,7 +109,7 @@ def test_stacks_and_flat_stacks_are_taken(shape, size):
 def test_what_is_no_stack_is_refused_with_what_to_try(shape, size, parts):
     message = refusal(check_layout, shape, size, "Inverter")
     assert all(part in message for part in parts)
-    assert ("one matrix a row. For one" in message) == (shape == (3, 3) and size == 3)
+    assert ("one matrix a row. For one" in message) == (shape == (size, size))
 
 
 def test_a_stack_becomes_no_table_but_a_flat_one_may():

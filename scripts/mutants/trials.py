@@ -144,7 +144,7 @@ class Nursery:
         return _in_fork(lambda: self._run(session, source, codes, order), limit, patience=6 * limit)
 
     def _first_run(self, session: pytest.Session) -> dict[str, Any]:
-        watch = coverage.Coverage(data_file=None, include=[self.file])
+        watch = coverage.Coverage(data_file=None, config_file=False, include=[self.file])
         watch.start()
         seconds = {}
         by = ""

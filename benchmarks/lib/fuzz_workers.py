@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.lib.fuzzing import Outcome, limit_memory, run
+from skdmi.processes import end_with_parent
 
 MODULES = {
     "mx": "benchmarks.lib.fuzz_files",
@@ -40,6 +41,7 @@ def scratch() -> tempfile.TemporaryDirectory[str]:
 
 def _work(connection: Connection, place: Any, module: str, name: str, seed: int, pieces: list[range]) -> None:
     """Judge pieces of the cases of a reader, and send what became of each."""
+    end_with_parent()
     warnings.simplefilter("ignore")
     reader = find_reader(name, module)
     with scratch() as folder:

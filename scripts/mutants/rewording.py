@@ -2,7 +2,6 @@
 
 import gc
 from collections.abc import Iterator
-from itertools import zip_longest
 from pathlib import Path
 from types import CodeType, FunctionType
 
@@ -30,7 +29,9 @@ class Rewording:
         changed = compile(source, str(self.path), "exec", dont_inherit=True)
         if _flattened(self.code) != _flattened(changed):
             return []
-        pairs = [(old, new) for old, new in _pairs(self.code, changed) if old != new]
+        pairs = [
+            (old, new) for old, new in _pairs(self.code, changed) if old.co_freevars == new.co_freevars and old != new
+        ]
         return [(function, new) for old, new in pairs for function in self.functions if function.__code__ == old]
 
 
@@ -54,9 +55,8 @@ def _flattened(code: CodeType) -> list[object]:
 
 
 def _pairs(old: CodeType, new: CodeType) -> Iterator[tuple[CodeType, CodeType]]:
-    """Yield the functions of a module and of its classes in both wordings."""
-    for one, other in zip_longest(_parts(old), _parts(new)):
-        if _is_class_body(one):
-            yield from _pairs(one, other)
-        else:
+    """Yield the functions of a module in both wordings, those that others have made already included."""
+    for one, other in zip(_parts(old), _parts(new), strict=False):
+        if not _is_class_body(one):
             yield one, other
+        yield from _pairs(one, other)

@@ -1,5 +1,6 @@
 """The places of a module where something can be changed, and what it is changed to."""
 
+from hashlib import sha256
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -28,6 +29,8 @@ class Mutant(NamedTuple):
     operator: str
     nth: int
     """How many like it stand before it in its scope."""
+    digest: str
+    """Of the function or class of the module that the change is in, as it is."""
     source: str
     """The changed module."""
 
@@ -41,7 +44,7 @@ class _Places(cst.CSTVisitor):
     METADATA_DEPENDENCIES = (PositionProvider,)
 
     def __init__(self) -> None:
-        self.found: list[tuple[cst.CSTNode, cst.CSTNode, str, str, cst.CSTNode]] = []
+        self.found: list[tuple[cst.CSTNode, cst.CSTNode, str, str, list[cst.CSTNode]]] = []
         self.scope: list[str] = []
         self.statements: list[cst.CSTNode] = []
 
@@ -54,8 +57,9 @@ class _Places(cst.CSTVisitor):
             return False
         for kind, operator in mutation_operators:
             if isinstance(node, kind):
+                around = self.statements[:1] + self.statements
                 name, scope = operator.__name__.removeprefix("operator_"), ".".join(self.scope)
-                self.found.extend((node, changed, name, scope, self.statements[-1]) for changed in operator(node))
+                self.found.extend((node, changed, name, scope, around) for changed in operator(node))
         return True
 
     def on_leave(self, original_node: cst.CSTNode) -> None:
@@ -86,8 +90,9 @@ def mutants_of(file: str, source: str) -> list[Mutant]:
     lines = source.splitlines(keepends=True)
     at_line = list(accumulate(map(len, lines), initial=0))
     seen: dict[tuple[str, str, str], int] = {}
+    digests: dict[cst.CSTNode, str] = {}
     mutants = []
-    for node, changed, operator, scope, statement in places.found:
+    for node, changed, operator, scope, (outer, *_, statement) in places.found:
         was, becomes = (wrapper.module.code_for_node(part).strip() for part in (node, changed))
         nth = seen[scope, was, becomes] = seen.get((scope, was, becomes), -1) + 1
         span, line = positions[statement], positions[node].start.line
@@ -97,7 +102,10 @@ def mutants_of(file: str, source: str) -> list[Mutant]:
         begin, end = (at_line[position.line - 1] + position.column for position in ends)
         text = source[:begin] + _code(wrapper.module, changed, node) + source[end:]
         at = lines[line - 1].strip()
-        mutants.append(Mutant(file, scope, span.start.line, last, line, at, was, becomes, operator, nth, text))
+        if outer not in digests:
+            digests[outer] = sha256(wrapper.module.code_for_node(outer).encode()).hexdigest()[:12]
+        span_of = (span.start.line, last, line, at)
+        mutants.append(Mutant(file, scope, *span_of, was, becomes, operator, nth, digests[outer], text))
     return mutants
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.lib.machine import facts, spell
-from benchmarks.lib.records import load_records, save_records
+from benchmarks.lib.records import save_records
 from scripts.mutants.places import mutants_of
+from scripts.mutants.reasons import reason_for
 from scripts.mutants.targets import TARGETS
 from scripts.mutants.trials import SURVIVED, TIMED_OUT, UNREACHED, Kept, kept_in
 
@@ -16,15 +17,12 @@ RESULTS = Path("benchmarks") / "results" / "mutants.json"
 
 
 def report(root: Path, work: Path) -> int:
-    """Write the figures, with the reasons that the file gave before, and print them; return how many lack a reason."""
-    reasons = {}
-    if (root / RESULTS).exists():
-        reasons = {_name(record): record["why"] for record in load_records(root / RESULTS)[1] if "why" in record}
+    """Write the figures and the survivors with their reasons, and print the table; return how many lack a reason."""
     machine = facts()
     files = [figures for figures in _figures(root, work) if figures["tried"]]
     survivors = [survivor for figures in files for survivor in figures.pop("survivors")]
     for survivor in survivors:
-        survivor["why"] = reasons.get(_name(survivor), "")
+        survivor["why"] = reason_for(survivor)
     save_records(root / RESULTS, machine, [*files, *survivors])
     print(spell(machine), "", *_table(files), sep="\n")
     unexplained = [survivor for survivor in survivors if not survivor["why"]]
@@ -38,8 +36,8 @@ def _figures(root: Path, work: Path) -> Iterator[dict[str, Any]]:
         for file in files:
             mutants = mutants_of(file, (root / file).read_text())
             kept = Kept(kept_in(work, file))
-            tried = [mutant for mutant in mutants if kept.knows(mutant)]
-            outcomes = [kept.records[mutant.key]["outcome"] for mutant in tried]
+            tried = [mutant for mutant in mutants if kept.of(mutant)]
+            outcomes = [kept.of(mutant)["outcome"] for mutant in tried]
             lives = [mutant for mutant in tried if kept.survived(mutant)]
             survivors = [
                 {"file": file, "line": mutant.line, "scope": mutant.scope, "was": mutant.was, "becomes": mutant.becomes}
@@ -49,10 +47,6 @@ def _figures(root: Path, work: Path) -> Iterator[dict[str, Any]]:
             counts = {"mutants": len(mutants), "tried": len(tried), "timed out": outcomes.count(TIMED_OUT)}
             counts |= {"survived": outcomes.count(SURVIVED), "unreached": outcomes.count(UNREACHED)}
             yield {"target": target, "file": file, **counts, "survivors": survivors}
-
-
-def _name(survivor: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(survivor[part] for part in ("file", "scope", "was", "becomes", "nth"))
 
 
 def _table(files: list[dict[str, Any]]) -> Iterator[str]:

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable
 from contextlib import redirect_stdout, suppress
 from io import StringIO
 from itertools import accumulate, zip_longest
-from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +37,10 @@ def try_file(work: Path, file: str, tests: list[str], sample: int | None, second
     mutants = mutants_of(file, Path(file).read_text())
     random.Random(0).shuffle(mutants)  # so that those tried are a random sample, whenever it ends
     chosen = mutants[:sample]
-    left = [mutant for mutant in chosen if (kept.survived(mutant) if again else not kept.knows(mutant))]
+    left = [mutant for mutant in chosen if (kept.survived(mutant) if again else not kept.of(mutant))]
     if left:
         _register_profile()
-        nursery = Nursery(file, left, kept, inf if again else seconds, all_tests=again)
+        nursery = Nursery(file, left, kept, seconds, all_tests=again)
         said = StringIO()
         with redirect_stdout(said):
             status = pytest.main([*OPTIONS, *tests, file], plugins=[nursery])
@@ -67,17 +66,18 @@ class Kept:
                 record = json.loads(line)
                 self.records[tuple(record["key"])] = record
 
-    def knows(self, mutant: Mutant) -> bool:
-        """Return whether the mutant was tried."""
-        return mutant.key in self.records
+    def of(self, mutant: Mutant) -> dict[str, Any]:
+        """Return what is known of a mutant; nothing where the function around it is another now."""
+        record = self.records.get(mutant.key, {})
+        return record if record.get("digest") == mutant.digest else {}
 
     def survived(self, mutant: Mutant) -> bool:
         """Return whether no test noticed the mutant."""
-        return self.records.get(mutant.key, {}).get("outcome") in (SURVIVED, UNREACHED)
+        return self.of(mutant).get("outcome") in (SURVIVED, UNREACHED)
 
     def add(self, mutant: Mutant, found: dict[str, Any]) -> None:
         """Keep what was found."""
-        record = {"key": mutant.key, "operator": mutant.operator, "line": mutant.line, "at": mutant.at, **found}
+        record = {"key": mutant.key, "digest": mutant.digest, "line": mutant.line, "at": mutant.at, **found}
         self.records[mutant.key] = record
         with self.path.open("a") as file:
             file.write(json.dumps(record) + "\n")

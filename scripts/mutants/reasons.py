@@ -1,0 +1,100 @@
+"""Why a survivor may live: what no test can notice, or what is of no consequence."""
+
+from fnmatch import fnmatchcase
+from typing import NamedTuple
+
+
+class Reason(NamedTuple):
+    """What it speaks of, by patterns of the shell; the line is that of the source."""
+
+    why: str
+    file: str = "*"
+    scope: str = "*"
+    line: str = "*"
+    was: str = "*"
+    becomes: str = "*"
+
+    def holds(self, survivor: dict[str, str]) -> bool:
+        """Return whether the reason is that of a survivor."""
+        found = (survivor[name] for name in ("file", "scope", "at", "was", "becomes"))
+        patterns = (
+            pattern.replace("[", "[[]") for pattern in (self.file, self.scope, self.line, self.was, self.becomes)
+        )
+        return all(fnmatchcase(text, pattern) for text, pattern in zip(found, patterns, strict=True))
+
+
+_SQUARE = "the matrices are square, or a stack of them has one leading axis: it is the same number"
+_EQUALITY = "at equality both sides do the same, or either may: the answer is as good"
+_ROOM = "what is skipped, reused or overwritten saves time or room; the answer is the same"
+_MARGIN = "a threshold between two ways that are both right, or a bound that is a hair wider"
+_LENGTHS = "both have one length; the word is there for whoever changes that"
+
+REASONS = [
+    Reason(_LENGTHS, line="*strict=True*", was="True", becomes="False"),
+    Reason(_LENGTHS, was="zip(*strict=True)"),
+    Reason(_SQUARE, line="*shape[-1]*", was="-1", becomes="+1"),
+    Reason(_SQUARE, line="*shape[-1]*", was="1", becomes="2"),
+    Reason(_SQUARE, line="*shape[-2]*", was="-2", becomes="+2"),
+    Reason(_SQUARE, file="skdmi/validation.py", scope="_check_stack", was="1", becomes="2"),
+    # certificate
+    Reason(_MARGIN, file="*/certificate.py", line="_LOOSE =*"),
+    Reason(_MARGIN, file="*/certificate.py", line="_OFF_SCALE =*"),
+    Reason(_MARGIN, file="*/certificate.py", scope="certify_equilibrated", line="loose = *"),
+    Reason(_EQUALITY, file="*/certificate.py", was="<= _LOOSE", becomes="< _LOOSE"),
+    Reason(_EQUALITY, file="*/certificate.py", was="< 1", becomes="<= 1"),
+    Reason(_EQUALITY, file="*/certificate.py", was="> _SPAN", becomes=">= _SPAN"),
+    Reason(_MARGIN, file="*/certificate.py", scope="_of_any_scale", was="900", becomes="901"),
+    Reason(
+        "more terms are summed before the same check, of what is found, decides",
+        file="*/certificate.py",
+        scope="_fixed_point",
+        line="if (w <= 1.01 * before).all():",
+    ),
+    Reason("a wider slack than roundings need: no bound is false", scope="rounded_up", was="8", becomes="9"),
+    Reason("a wider slack than roundings need: no bound is false", scope="rounded_up", was="64", becomes="65"),
+    # scaling
+    Reason(
+        "a shortcut for normal numbers that is not taken: the longer way gives the same bits",
+        file="*/scaling.py",
+        was="(*>> 52)",
+        becomes="(*<< 52)",
+    ),
+    Reason(
+        "another entry that goes the longer way, which gives the same bits",
+        file="*/scaling.py",
+        scope="scale_both",
+        line="usual = *",
+    ),
+    Reason("beyond 3000 powers of two all is zero or infinite", file="*/scaling.py", was="3000", becomes="3001"),
+    Reason(
+        "the shift is parted otherwise, still into three that are in range", file="*/scaling.py", was="3", becomes="4"
+    ),
+    Reason("the largest of all is the largest of columns as of rows", scope="near_one", line="*amax(dim=-1)", was="1"),
+    Reason(_SQUARE, file="*/scaling.py", scope="equilibrate", line="better = *", was="-1", becomes="+1"),
+    Reason(
+        "no exponent lies near the mark of what is no entry, which is below all of them by a million",
+        file="*/scaling.py",
+        was="*_NOTHING // 2",
+    ),
+    Reason("tests know one device", becomes="*device=None)"),
+    # recursion
+    Reason(_ROOM, scope="pivot_order", line="*unpack_data=False)"),
+    Reason("a stack of one leaf more is as good to learn from", scope="collect_leaves", was="10_000"),
+    Reason(_EQUALITY, scope="polish_", was="<*", becomes="<*"),
+    Reason(_EQUALITY, scope="polish_", was=">*", becomes=">*"),
+    Reason(_MARGIN, file="*/blocks.py", line="_FARTHEST = 2.0**300", was="300", becomes="301"),
+    Reason(_MARGIN, file="*/blocks.py", scope="_is_near"),
+    Reason("an alias for annotations", line="Leaf = Callable*"),
+    Reason(_ROOM, scope="invert_by_blocks", line="blocks = (np.empty*"),
+    Reason(_ROOM, scope="invert_by_blocks", line="scaled = scaled._replace*"),
+    Reason("nothing is filled up where nothing is missing", scope="invert_by_blocks", was="> N", becomes=">= N"),
+    Reason(_MARGIN, scope="is_served", was="> ALONE", becomes=">= ALONE"),
+    Reason(_ROOM, scope="column_order", line="*overwrite_a=True)"),
+    Reason(_ROOM, file="*/blocks.py", scope="polish_", line="if lands and step == 0:"),
+    Reason(_ROOM, file="*/blocks.py", scope="polish_", line="before = square / 4"),
+]
+
+
+def reason_for(survivor: dict[str, str]) -> str:
+    """Return why a survivor may live; "" where nobody has said."""
+    return next((reason.why for reason in REASONS if reason.holds(survivor)), "")

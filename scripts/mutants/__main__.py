@@ -36,6 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(TARGETS)}; all by default")
     parser.add_argument("--sample", type=int, metavar="N", help="try so many mutants of a file, drawn at random")
+    parser.add_argument("--files", type=int, metavar="N", help="use the first files of tests alone")
     parser.add_argument("--seconds", type=float, default=inf, help="give a mutant up after so many seconds of tests")
     parser.add_argument("--again", action="store_true", help="try what survived once more, by all tests of its target")
     parser.add_argument("--workers", type=int, default=2)
@@ -48,7 +49,7 @@ def main() -> None:
     if INSIDE not in os.environ:
         sys.exit(run_in_copy())
     files = [(file, tests) for name in args.targets or TARGETS for file, tests in TARGETS[name].items()]
-    jobs = [(WORK, file, tests, args.sample, args.seconds, args.again) for file, tests in files]
+    jobs = [(WORK, file, tests[: args.files], args.sample, args.seconds, args.again) for file, tests in files]
     with get_context("spawn").Pool(min(args.workers, len(jobs)), maxtasksperchild=1) as pool:
         for line in pool.starmap(try_file, jobs, chunksize=1):
             print(line)

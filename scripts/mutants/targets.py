@@ -1,7 +1,7 @@
 """What is changed, and which tests are to notice."""
 
 _CERTIFICATE = ["tests/test_certificate_terms.py", "tests/test_certificate.py", "tests/test_certify.py"]
-_BLOCKS = ["tests/test_block.py", "tests/test_blocks.py", "tests/test_large.py"]
+_BLOCKS = ["tests/test_blocks.py", "tests/test_block.py", "tests/test_large.py"]
 _IO = ["tests/test_io.py", "tests/test_atomic.py"]
 _PERSISTENCE = ["tests/test_persistence.py", "tests/test_persistence_files.py"]
 _LANES = ["tests/test_lanes.py", "tests/test_certify.py", "tests/test_determinant.py", "tests/test_compiler.py"]
@@ -26,4 +26,4 @@ TARGETS: dict[str, dict[str, list[str]]] = {
     "kernels": _files("lanes", "inverse certificate check elimination exchange measures vectors", _LANES),
     "lapack": _files("lapack", "check cholesky passes proof residuals scaling stack", _LAPACK),
 }
-"""By name: files, with the tests of each; its own examples are always among them."""
+"""By name: files, with the tests of each, the nearest first; its own examples are always among them."""

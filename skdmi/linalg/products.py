@@ -128,10 +128,8 @@ def _are_small(A: Tensor, B: Tensor) -> bool:
     """Return whether the batch should be last in a product: of small matrices, or with rows of all their entries."""
     if A.ndim != 3:
         return False
-    p, q, _ = A.shape
-    r = B.shape[1]
-    n_large = (p > SMALL) + (q > SMALL) + (r > SMALL)
-    return (n_large == 0 or (n_large == 1 and max(p, q, r) <= SMALL**2)) and A.is_cpu
+    large = [size for size in (*A.shape[:2], B.shape[1]) if size > SMALL]
+    return A.is_cpu and (not large or (len(large) == 1 and large[0] <= SMALL**2))
 
 
 def _batch_first(A: Tensor) -> Tensor:

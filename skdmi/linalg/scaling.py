@@ -98,6 +98,9 @@ def power_of_two(exponent: Tensor, dtype: torch.dtype) -> Tensor:
     tensor([1.0000, 8.0000, 0.5000])
     """
     integers, n_bits, bias = _FIELDS[dtype]
+    if torch._C._are_functorch_transforms_active():  # Before torch 2.13 vmap views nothing in another dtype: look up.
+        powers = (torch.arange(2 * bias + 1, dtype=integers, device=exponent.device) << n_bits).view(dtype)
+        return powers[exponent.long() + bias]
     return ((exponent.to(integers) + bias) << n_bits).view(dtype)
 
 

@@ -74,7 +74,7 @@ def describe_file(path: PathLike) -> dict[str, Any]:
     try:
         model = onnx.load_model_from_string(content)
         texts = {entry.key: json.loads(entry.value) for entry in model.metadata_props}
-    except (DecodeError, ValueError):
+    except (DecodeError, RecursionError, ValueError):
         model = onnx.ModelProto()
     if model.producer_name != "skdmi":
         raise ValueError(f"{path} is no inverse that skdmi has exported.")

@@ -35,6 +35,10 @@ CERTIFICATES = {
     "certificate_any": (export.export_certificate, [1, 2, 5, 16]),
 }
 
+# An empty stack kills onnxruntime before 1.25, and some products refuse it up to 1.31.
+COUNTS = (0, 1, 5) if tuple(map(int, onnxruntime.__version__.split(".")[:2])) >= (1, 32) else (1, 5)
+"""Numbers of matrices to run files at, beside that of the whole stack."""
+
 
 @cache
 def certificate_in_units_of(scaling, m):

@@ -19,6 +19,7 @@ pytest.importorskip("onnxruntime")
 from skdmi import export  # noqa: E402
 from tests.onnx_files import (  # noqa: E402
     CERTIFICATES,
+    COUNTS,
     FORMS,
     check_file,
     float64_residuals,
@@ -202,7 +203,7 @@ def test_condition_numbers_that_files_are_for_are_served(name, m):
 def test_any_number_of_matrices(name, m):
     A = stack_of("well", 1000, m)
     whole = outputs_of(name, A)
-    for n in (0, 1, 5):
+    for n in COUNTS:
         part = outputs_of(name, A[:n])
         assert {key: value.shape for key, value in part.items()} == {
             key: (n, *value.shape[1:]) for key, value in whole.items()

@@ -288,6 +288,7 @@ class TestGoingOn:
         with pytest.raises(ValueError, match=r"architecture has changed \(start\)"):
             inverter.fit()
 
+    @pytest.mark.filterwarnings("ignore:Training gained nothing")
     def test_warm_start_widens_the_sizes_of_a_polynomial_network(self):
         inverter = make_tiny(matrix_size=3, warm_start=True).fit().set_params(matrix_size=5).fit()
         core = inverter.module_.core

@@ -326,7 +326,7 @@ def test_singular_raise():
 def test_singular_pinv():
     stack = with_singular_members([2, 4])
     report = RefinedInverter(singular="pinv").report(stack)
-    np.testing.assert_allclose(report.inverse[[2, 4]], np.linalg.pinv(stack[[2, 4]]), atol=1e-12)
+    np.testing.assert_allclose(report.inverse[[2, 4]], np.linalg.pinv(stack[[2, 4]], rcond=1e-13), atol=1e-12)
     assert report.source.tolist() == ["pinv" if i in (2, 4) else "exact" for i in range(8)]
     assert not report.converged[[2, 4]].any()
     assert report.error_bound.max() < 1e-12
@@ -620,5 +620,5 @@ def test_columns_of_very_different_scales_are_certified():
 
 @pytest.mark.parametrize("meta", [RefinedInverter, BlockInverter, EnsembleInverter])
 def test_a_class_in_the_place_of_an_inverter_is_named(meta):
-    with pytest.raises(TypeError, match="estimator class instead"):
+    with pytest.raises(TypeError, match=r"estimator class instead|unbound method"):  # as scikit-learn says it
         meta(ExactInverter).fit(STACK)

@@ -5,42 +5,61 @@ export OMP_NUM_THREADS ?= 1
 WORKERS ?= 2
 
 PYTHON ?= python3
-BIN := .venv/bin
+VENV := .venv
+PINS := constraints.txt
+BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-TORCH := $(shell sed -n 's/^\(torch==[^ ;]*\).*/\1/p' constraints.txt)
+TORCH := $(shell sed -n 's/^\(torch==[^ ;]*\).*/\1/p' $(PINS))
 
 # The benchmarks of speed, whose figures are kept: run them on a quiet machine.
 SPEED := throughput routes latency memory
 
 .NOTPARALLEL:
-.PHONY: help demo check test lint docs bench tables clean
+.PHONY: help demo check test test-oldest lint coverage mutants docs bench tables clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1#\2/p' Makefile | tr '#' '\t' | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1#\2/p' Makefile | tr '#' '\t' | expand -t 18
 
-demo: .venv/.installed-fast ## run the demonstration
+demo: $(VENV)/.installed-fast ## run the demonstration
 	$(BIN)/skdmi info --compile
 	$(BIN)/python scripts/demo.py
 
 check: lint ## lint, and run all but the slow tests
 	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow"
 
-test: .venv/.installed-test ## run the tests and the doctests
+test: $(VENV)/.installed-test ## run the tests and the doctests
 	$(BIN)/python -m pytest -n $(WORKERS)
 
-lint: .venv/.installed-lint ## check style, formatting and types
+# Old scikit-learn hands pytest an iterator, with names that occur twice; old torch uses what it has deprecated itself.
+test-oldest: ## run all but the slow tests with the oldest versions supported, in .venv-oldest
+	PYTEST_ADDOPTS='-m "not slow" -o strict_parametrization_ids=false -W "ignore:Passing a non-Collection" -W "ignore:Please use:FutureWarning"' \
+		$(MAKE) test VENV=.venv-oldest PINS=constraints-oldest.txt
+
+lint: $(VENV)/.installed-lint ## check style, formatting and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-docs: .venv/.installed-docs ## build docs/_build/html
+coverage: $(VENV)/.installed-quality ## measure which branches the quick tests and the doctests take; fail below 97 %
+	rm -rf build/coverage && mkdir -p build/coverage
+	SKDMI_CACHE_DIR=$(CURDIR)/build/coverage/kernels $(BIN)/coverage run -m pytest -n $(WORKERS) -m "not slow"
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage json --quiet --fail-under=0 -o build/coverage/coverage.json
+	$(BIN)/python -m scripts.coverage_table build/coverage/coverage.json --json benchmarks/results/coverage.json > docs/tables/coverage.txt
+	$(BIN)/coverage report
+
+mutants: $(VENV)/.installed-quality ## change the code in one place at a time; see whether a test notices. Goes on where it ended
+	$(BIN)/python -m scripts.mutants --workers $(WORKERS) $(MUTANTS)
+	$(BIN)/python -m scripts.mutants --report > docs/tables/mutants.txt
+
+docs: $(VENV)/.installed-docs ## build docs/_build/html
 	$(BIN)/sphinx-build -W -b html docs docs/_build/html
 	$(BIN)/python -m scripts.build_demo docs/_build/html/demo
 
-bench: .venv/.installed-test ## run every benchmark
+bench: $(VENV)/.installed-test ## run every benchmark
 	set -e; for script in $(filter-out __init__,$(notdir $(basename $(wildcard benchmarks/*.py)))); do $(BIN)/python -m benchmarks.$$script; done
 
-tables: .venv/.installed-test ## print the tables of docs and README anew; QUICK=1 tries it in build/tables
+tables: $(VENV)/.installed-test ## print the tables of docs and README anew; QUICK=1 tries it in build/tables
 	mkdir -p build/tables
 	$(BIN)/python -m benchmarks.accuracy $(if $(QUICK),--quick,--skip-training --tails 100000) --json build/tables/accuracy.json --plot build/tables/accuracy.png > build/tables/accuracy.txt
 	$(BIN)/python -m benchmarks.domain --n-matrices $(if $(QUICK),50,2000) > build/tables/domain.txt
@@ -57,15 +76,15 @@ tables: .venv/.installed-test ## print the tables of docs and README anew; QUICK
 	$(if $(QUICK),,cp build/tables/*.txt docs/tables && cp build/tables/*.png docs/images && cp $(patsubst %,build/tables/%.json,$(SPEED) families export certify audit) benchmarks/results && cp build/tables/README.md README.md)
 
 clean: ## remove all that was made
-	rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache docs/_build docs/auto_examples
+	rm -rf .venv .venv-oldest build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache docs/_build docs/auto_examples
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # An environment that an interrupted run left unfinished, or that has no working pip, is made anew.
-# torch comes first, at its pinned version, and brings the setuptools that then builds skdmi.
-.venv/.installed-%: pyproject.toml setup.cfg constraints.txt
-	@if [ -e .venv/.unfinished ] || ! $(PIP) --version > /dev/null 2>&1; then rm -rf .venv; fi
-	@mkdir -p .venv && touch .venv/.unfinished
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(PIP) install -c constraints.txt $(TORCH)
-	$(PIP) install -c constraints.txt --no-build-isolation -e '.[$*]'
-	@rm .venv/.unfinished && touch $@
+# torch comes first, at its pinned version, and with it the setuptools that then builds skdmi.
+$(VENV)/.installed-%: pyproject.toml setup.cfg $(PINS)
+	@if [ -e $(VENV)/.unfinished ] || ! $(PIP) --version > /dev/null 2>&1; then rm -rf $(VENV); fi
+	@mkdir -p $(VENV) && touch $(VENV)/.unfinished
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install -c $(PINS) $(TORCH) setuptools
+	$(PIP) install -c $(PINS) --no-build-isolation -e '.[$*]'
+	@rm $(VENV)/.unfinished && touch $@

@@ -2,10 +2,13 @@
 
 import importlib
 import re
+import tomllib
 from functools import cache
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 from scripts.draw_house import PICTURE, imports, without_implied
 
@@ -56,6 +59,17 @@ def test_every_name_occurs_in_the_code():
 def test_every_target_is_in_the_makefile():
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"\bmake ([a-z]+)", (ROOT / "CONTRIBUTING.md").read_text())) <= targets
+
+
+def test_the_oldest_versions_that_are_tested_are_the_oldest_that_are_allowed():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    for_users = [extras[name] for name in ("fast", "plot", "dask", "pandas", "tensorboard", "export")]
+    pins = map(Requirement, re.findall(r"^[^#\n]+", (ROOT / "constraints-oldest.txt").read_text(), re.MULTILINE))
+    tested = {pin.name: str(pin.specifier) for pin in pins}
+    for requirement in map(Requirement, sum(for_users, project["dependencies"])):
+        allowed, pin = str(requirement.specifier), tested[requirement.name]
+        assert Version(allowed.removeprefix(">=")) == Version(pin.removeprefix("=="))
 
 
 def test_the_message_that_is_shown_is_said():

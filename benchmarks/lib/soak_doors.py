@@ -117,7 +117,7 @@ def _reported(inverter: RefinedInverter) -> Ask:
     def ask(given: Given) -> Answer:
         r = inverter.report(given.stack)
         bound = None if r.entry_bound is None else _stacked(r.entry_bound)
-        claims = Claims(_stacked(r.inverse), r.certified, r.error_bound, bound)
+        claims = Claims(_stacked(r.inverse), r.certified, r.error_bound, bound, is_spectral=bound is None)
         known = (r.inverse, r.error_bound, r.certified, r.n_steps, r.source)
         return Answer(known, r.inverse, computes=True, claims=claims, absent=~r.certified)
 

@@ -1,14 +1,14 @@
 """Half an hour, or longer, of whatever users may do with stacks: no wrong certificate, no crash, no memory that stays.
 
-``python -m benchmarks.soak [--quick] [--json FILE] [--minutes T] [--matrices N] [--seed K] [--round K]`` draws stacks of random size,
-dtype, memory layout and container, with singular, graded, subnormal and huge members, and sends them through
-``skdmi.inv``, ``skdmi.certify``, ``skdmi.slogdet``, RefinedInverter, BlockInverter, shipped models and exported files,
-tight or not, now and then in several threads at once. Every certificate is held against another proof, by LAPACK and
-one residual with room for its rounding; what that leaves open, and a sample of all, against exact arithmetic. Shape,
-dtype, container, NaN, warnings and the stack itself must be as promised, and answers in threads those of one thread.
+``python -m benchmarks.soak [--quick] [--json FILE] [--minutes T] [--matrices N] [--seed K] [--round K]`` draws stacks
+of random size, dtype, memory layout and container, with singular, graded, subnormal and huge members, and sends them
+through ``skdmi.inv``, ``skdmi.certify``, ``skdmi.slogdet``, RefinedInverter, BlockInverter, shipped models and exported
+files, tight or not, now and then in several threads at once. Every certificate is held against another proof, by LAPACK
+and one residual with room for its rounding; what that leaves open, and a sample of all, against exact arithmetic.
+Shape, dtype, container, NaN, warnings and the stack itself must be as promised, and answers in threads those of one.
 
 Anything else is printed with its round, which ``--round`` plays again, and the exit status is 1. What the process holds
-is measured from the end of a warm-up on, a tenth of the time. Needs python-flint, and Linux.
+is measured from the end of a warm-up on, a tenth of the work. Needs python-flint, and Linux.
 """
 
 import sys
@@ -32,7 +32,7 @@ from benchmarks.lib.soak_rounds import Round, play
 MINUTES = 30.0
 QUICK_MINUTES = 0.1
 WARM_UP = 0.1
-"""Share of the time."""
+"""Share of the work."""
 N_SAMPLES = 60
 """Of what the process holds."""
 N_AVERAGED = 5
@@ -69,16 +69,16 @@ def load_everything(sizes: tuple[int, ...]) -> None:
 
 def soak(options: Namespace, tallies: dict[str, Tally]) -> Iterator[Held]:
     """Play rounds until time and matrices are enough, and yield now and then what the process holds."""
-    seconds = 60 * options.minutes
     started = time.monotonic()
-    next_sample = WARM_UP * seconds
-    number = 0
-    while (spent := time.monotonic() - started) < seconds or count_matrices(tallies) < options.matrices:
+    next_sample, number, done = WARM_UP, 0, 0.0
+    while done < 1:
         found = play(options.seed, number)
         tallies[found.door].add(number, found)
         number += 1
-        if spent >= next_sample:
-            next_sample += (1 - WARM_UP) * seconds / N_SAMPLES
+        time_over = (time.monotonic() - started) / 60 / options.minutes
+        done = min(time_over, count_matrices(tallies) / options.matrices) if options.matrices else time_over
+        if done >= next_sample:
+            next_sample = done + (1 - WARM_UP) / N_SAMPLES
             yield held_now()
     yield held_now()
 

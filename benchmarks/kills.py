@@ -76,7 +76,7 @@ def print_row(row: Record, seconds: float) -> None:
     if "kills" in row:
         counts = "{kills:7d}{lost:7d}{damaged:9d}{scratch:11d}{uncollected:13d}".format(**row)
         equal = f"   {row['equal']} of {row['trainings']} trainings bitwise equal" if "equal" in row else ""
-        print(f"{row['part']:10}{counts}{equal}")
+        print(f"{row['part']:10}{counts}{equal}", flush=True)
     else:
         print(
             f"\n{row['operations']} saves and loads of one model, 2 and 4 processes at once: {row['failures']} failures"

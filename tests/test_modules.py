@@ -209,6 +209,27 @@ def test_the_global_random_state_decides_the_weights_and_nothing_else(block):
         assert_equal(torch.get_rng_state(), state)
 
 
+@pytest.mark.parametrize("default", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("options", NETWORKS)
+def test_a_generator_decides_the_weights_as_the_global_one_would_which_it_leaves_alone(options, precision, default):
+    arguments = {"matrix_size": 3, "precision": precision, **options}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        expected = InverterResNet(2, 8, **arguments).state_dict()
+        state, dtype = torch.get_rng_state(), torch.get_default_dtype()
+        torch.set_default_dtype(default)
+        try:
+            with torch.device("meta"):
+                network = InverterResNet(2, 8, **arguments, generator=torch.Generator().manual_seed(1))
+        finally:
+            torch.set_default_dtype(dtype)
+        assert_equal(torch.get_rng_state(), state)
+    for name, value in network.state_dict().items():
+        assert value.dtype == expected[name].dtype
+        assert_equal(value, expected[name])
+
+
 # What the blocks are
 
 

@@ -1,6 +1,5 @@
 """``MetaInverter``, the base of what wraps an inverter, and how one inverter calls another."""
 
-import warnings
 from collections.abc import Iterable
 from typing import Any, Self
 
@@ -15,8 +14,7 @@ from torch import Tensor
 
 from skdmi.arrays import to_numpy
 from skdmi.estimators.base import BaseInverter, unchanged_on_error
-from skdmi.estimators.policies import pinv_advice, warn_singular
-from skdmi.exceptions import InaccurateInverseWarning, SingularMatrixWarning
+from skdmi.estimators.policies import left_to_another, pinv_advice, warn_singular
 from skdmi.linalg.residuals import missing
 
 
@@ -228,8 +226,6 @@ def invert_with(inverter: Any, A: Tensor, *, to_refine: bool = False) -> Tensor:
         return ours._guess(A) if to_refine else ours._inverse(A)
     if hasattr(inverter, "invert"):
         return inverter.invert(A)
-    with config_context(transform_output="default"), warnings.catch_warnings():
-        for category in (SingularMatrixWarning, InaccurateInverseWarning):
-            warnings.simplefilter("ignore", category)
+    with config_context(transform_output="default"), left_to_another():
         X = inverter.transform(A.detach().cpu().numpy().copy())
     return torch.as_tensor(np.asarray(X), dtype=A.dtype, device=A.device).reshape(A.shape)

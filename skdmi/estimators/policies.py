@@ -6,6 +6,9 @@ Functions take masks of shape (n_matrices,), arrays of numpy or torch; indices i
 import os
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,7 @@ UNCERTIFIED = "have no certificate after refinement"
 SINGULAR_POLICIES = ("warn", "raise", "pinv")
 UNCERTIFIED_POLICIES = ("exact", "nan", "keep", "raise")
 _PACKAGE = Path(__file__).parents[1]
+_IS_LEFT_TO_ANOTHER: ContextVar[bool] = ContextVar("_IS_LEFT_TO_ANOTHER", default=False)
 
 
 def settle_status(status: Any, absent: Any, dtype: Any, start: int = 0, *, uncertified: str, singular: str) -> bool:
@@ -94,7 +98,7 @@ def settle_missing(absent: Any, policy: str, start: int = 0, *, reason: str = SI
 def warn_singular(absent: Any, start: int, advice: str, reason: str = SINGULAR) -> None:
     """Warn once of missing inverses, if any, at the user's line; ``advice`` says what they are, what to try."""
     absent = to_numpy(absent)
-    if absent.any():
+    if absent.any() and not _IS_LEFT_TO_ANOTHER.get():
         message = f"{_name_missing(absent, start, reason)} {advice}"
         warnings.warn(message, SingularMatrixWarning, stacklevel=_users_stacklevel())
 
@@ -107,7 +111,7 @@ def warn_beyond_range(absent: Any, start: int) -> None:
 def warn_inaccurate(chosen: Any, dtype: Any, start: int, what: str) -> None:
     """Warn once, at the user's line, of inverses, in a dtype of numpy or torch, whose error may be large."""
     chosen = to_numpy(chosen)
-    if chosen.any():
+    if chosen.any() and not _IS_LEFT_TO_ANOTHER.get():
         advice = " Try A.astype(float64), which holds the same numbers." if dtype.itemsize < 8 else ""
         warnings.warn(
             f"{chosen.sum()} of {len(chosen)} inverses {what} their relative error may exceed {INACCURATE:g}, at "
@@ -117,6 +121,22 @@ def warn_inaccurate(chosen: Any, dtype: Any, start: int, what: str) -> None:
             InaccurateInverseWarning,
             stacklevel=_users_stacklevel(),
         )
+
+
+@contextmanager
+def left_to_another() -> Iterator[None]:
+    """Let nobody in this thread warn of missing or inaccurate inverses: whoever calls will.
+
+    ``warnings.catch_warnings`` would change the filters of all threads.
+
+    >>> with left_to_another():
+    ...     warn_singular(np.array([True]), 0, "Nobody is told.")
+    """
+    token = _IS_LEFT_TO_ANOTHER.set(True)
+    try:
+        yield
+    finally:
+        _IS_LEFT_TO_ANOTHER.reset(token)
 
 
 def refuse_uncertified(absent: Any, start: int = 0) -> None:

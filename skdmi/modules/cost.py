@@ -90,5 +90,5 @@ def steps_to(
 
 def network_steps_to(core: PolynomialInverse, A: Tensor, tolerances: Sequence[float]) -> Tensor:
     """Return :func:`steps_to` of a network's core, with its start and its rule."""
-    with torch.no_grad():
+    with torch.no_grad(), torch.autocast(A.device.type, enabled=False):
         return steps_to(A, tolerances, Iteration(core.start, core.rank), core.rule(A))

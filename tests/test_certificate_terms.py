@@ -9,7 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.linalg import matrix_norm
 
+from skdmi.figures import CERTIFIED, NONSINGULAR
 from skdmi.iteration import minimal_residual
+from skdmi.lanes import checks
+from skdmi.lapack import check as lapack_check
 from skdmi.linalg import certify
 from skdmi.linalg.certificate import (
     ResidualBound,
@@ -144,18 +147,56 @@ def test_scales_beside_the_smallest_and_the_largest():
     assert _beside_largest(exponent).tolist() == expected
 
 
-# What rounds to a matrix
+# What rounds to a matrix, by every route
 
 
-@pytest.mark.parametrize(("n_units", "certified"), [(2, False), (4, False), (6, True)])
-def test_certified_is_a_matrix_without_a_singular_one_that_rounds_to_it(n_units, certified):
-    # With d = 4 u, of [[1 - u, 1 + u], [1 + u, (1 + d)(1 - u)]] the determinant is below 0, of A it is d.
-    u = 2.0**-24
-    A = torch.tensor([[1.0, 1.0], [1.0, 1.0 + n_units * u]])
-    X = torch.linalg.inv(A.double())
-    assert certify(A, X).certified == certified
-    assert certify(A, X).nonsingular
-    assert certify(A.double(), X).certified
+def found_by(route, A, X):
+    """Return whether A is certified, whether it is nonsingular, and the rho of the route."""
+    if route == "torch":
+        found = certify(torch.from_numpy(A), torch.from_numpy(X))
+        return found.certified.item(), found.nonsingular.item(), found.rho.item()
+    found = (checks.check if route == "lanes" else lapack_check)(A, X)
+    status = found.status.item()
+    return bool(status & CERTIFIED), bool(status & NONSINGULAR), found.rho.item()
+
+
+def barely_regular(m, d, dtype):
+    """Return a matrix whose determinant is d, a power of two, and its exact inverse; ``|| |A| |X| || = 4 / d``, nearly.
+
+    With d = 4 u, of [[1 - u, 1 + u], [1 + u, (1 + d)(1 - u)]] the determinant is below 0: a singular one rounds to A.
+    """
+    A, X = np.eye(m), np.eye(m)
+    A[:2, :2] = [[1, 1], [1, 1 + d]]
+    X[:2, :2] = np.array([[1 + d, -1], [-1, 1]]) / d
+    return A.astype(dtype)[None], X[None]
+
+
+routes = [
+    "torch",
+    pytest.param("lanes", marks=pytest.mark.skipif(not checks.CHECK.is_ready(), reason="no kernel")),
+    "lapack",
+]
+
+
+@pytest.mark.parametrize("route", routes)
+@pytest.mark.parametrize("m", [2, 3])
+@pytest.mark.parametrize(("n_units", "is_certified"), [(2, False), (4, False), (8, True), (16, True)])
+def test_nothing_is_certified_that_a_singular_matrix_rounds_to(route, m, n_units, is_certified):
+    A, X = barely_regular(m, n_units * 2.0**-24, np.float32)
+    assert found_by(route, A, X)[:2] == (is_certified, True)
+    assert found_by(route, A.astype(np.float64), X)[0] or route == "lapack"
+    assert not found_by(route, *barely_regular(m, n_units * 2.0**-53, np.float64))[1]
+
+
+@pytest.mark.parametrize("route", routes[:2])
+@pytest.mark.parametrize("m", [2, 3, 4, 5, 6, 9])
+@pytest.mark.parametrize("n_units", [16, 32, 64])
+def test_rounding_counts_m_and_three_units_and_what_rounds_to_a_matrix_one_more(route, m, n_units):
+    certified, nonsingular, rho = found_by(route, *barely_regular(m, n_units * 2.0**-53, np.float64))
+    n_roundings = m + 4 if route == "torch" else m + 3  # of all that round to A, or of A
+    assert rho == pytest.approx(4 * n_roundings / n_units, rel=1e-9)
+    assert nonsingular == (4 * (m + 3) < n_units)
+    assert certified == (4 * (m + 4) < n_units)
 
 
 # Condition numbers and rounding

@@ -67,14 +67,15 @@ class Unfinished:
         signals = click.get_current_context().ensure_object(Signals)
         target: Path | None = self.output
         while target is not None:
-            try:
-                with signals.waiting():
+            with signals.waiting():
+                try:
                     save(target)
+                except OSError as error:
+                    failure = one_line(error)
+                else:
                     if is_finished:
                         self.remove()
-                return target
-            except OSError as error:
-                failure = one_line(error)
+                    return target
             target = _ask(failure, signals)
         with signals.waiting():
             raise click.ClickException(f"{failure} {self._keep(save)}")

@@ -88,6 +88,7 @@ def warn_of_checkpoint(path: Path, error: Exception) -> None:
     """Warn at the user's line that a checkpoint cannot be written.
 
     >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
     ...     warn_of_checkpoint(Path("C"), OSError(28, "No space left on device"))
     >>> str(caught[0].message)
     'The checkpoint C cannot be written: [Errno 28] No space left on device. Training goes on, and tries again.'

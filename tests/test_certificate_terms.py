@@ -106,9 +106,25 @@ def test_a_fixed_point_is_above_what_it_is_to_be_above(seed, m, size):
 
 
 def test_where_rows_do_not_shrink_there_is_no_fixed_point():
-    R = torch.full((1, 2, 2), 0.5, dtype=torch.float64)
+    R = torch.tensor([0.5, 0.25], dtype=torch.float64)[:, None, None].expand(2, 2, 2)
     bound = ResidualBound(R, torch.zeros_like(R), torch.zeros_like(R))
-    assert (_fixed_point(bound, torch.ones(1, 2, 1, dtype=torch.float64), 2.0**-50) == torch.inf).all()
+    w = _fixed_point(bound, torch.ones(2, 2, 1, dtype=torch.float64), 2.0**-50)
+    assert (w.isfinite() == torch.tensor([False, True])[:, None, None]).all()
+
+
+def test_what_underflow_takes_from_the_inverse_is_in_the_error():
+    # Of the last row as much is lost as is left; in its units that is 2^-9 of the longest column.
+    X = torch.tensor([[1.0, 0.0], [2.0**-900, 2.0**-900]], dtype=torch.float64)
+    D1, D2 = torch.ones(2, 1, dtype=torch.float64), torch.tensor([[2.0**-790], [1.0]], dtype=torch.float64)
+    w = torch.tensor([[0.0], [2.0**100]], dtype=torch.float64)
+    assert _of_any_scale(X, w, D1, D2) >= 2 * 2.0**-900 * 2.0**100 / 2.0**-790
+
+
+@pytest.mark.parametrize("m", [1, 8, 64])
+def test_norms_are_rounded_up_by_all_their_additions(m):
+    R, none = torch.ones(m, m, dtype=torch.float64), torch.zeros(m, m, dtype=torch.float64)
+    assert ResidualBound(R, none, none).spectral(0.0) >= m * (1 + m * m * 2.0**-53)
+    assert ResidualBound(R, none, none).row_sum(0.0) >= m * (1 + m * 2.0**-53)
 
 
 def test_the_rounding_of_a_residual_is_that_of_m_products_and_sums_and_three_more():
@@ -134,8 +150,8 @@ def test_rounding_up_outdoes_all_the_roundings_it_speaks_of(m, value):
 
 
 def test_a_geometric_series_has_a_sum_below_one_alone():
-    rho = torch.tensor([0.0, 0.5, 0.75, 1.0, 2.0, torch.nan], dtype=torch.float64)
-    assert _geometric(rho).tolist() == [0.0, 1.0, 3.0, torch.inf, torch.inf, torch.inf]
+    rho = torch.tensor([0.0, 0.5, 0.75, 1.0, 1.5, 2.0, torch.nan], dtype=torch.float64)
+    assert _geometric(rho).tolist() == [0.0, 1.0, 3.0, *[torch.inf] * 4]
 
 
 def test_scales_beside_the_smallest_and_the_largest():

@@ -4,8 +4,19 @@ _CERTIFICATE = ["tests/test_certificate_terms.py", "tests/test_certificate.py", 
 _BLOCKS = ["tests/test_blocks.py", "tests/test_block.py", "tests/test_large.py"]
 _IO = ["tests/test_io.py", "tests/test_atomic.py"]
 _PERSISTENCE = ["tests/test_persistence.py", "tests/test_persistence_files.py"]
-_LANES = ["tests/test_lanes.py", "tests/test_certify.py", "tests/test_determinant.py", "tests/test_compiler.py"]
-_LAPACK = ["tests/test_lapack.py", "tests/test_cholesky_route.py", "tests/test_large.py"]
+_LANES = [
+    "tests/test_certificate_terms.py",
+    "tests/test_lanes.py",
+    "tests/test_certify.py",
+    "tests/test_determinant.py",
+    "tests/test_compiler.py",
+]
+_LAPACK = [
+    "tests/test_certificate_terms.py",
+    "tests/test_lapack.py",
+    "tests/test_cholesky_route.py",
+    "tests/test_large.py",
+]
 
 
 def _files(room: str, names: str, tests: list[str]) -> dict[str, list[str]]:

@@ -4,12 +4,11 @@ _CERTIFICATE = ["tests/test_certificate_terms.py", "tests/test_certificate.py", 
 _BLOCKS = ["tests/test_blocks.py", "tests/test_block.py", "tests/test_large.py"]
 _IO = ["tests/test_io.py", "tests/test_atomic.py"]
 _PERSISTENCE = ["tests/test_persistence.py", "tests/test_persistence_files.py"]
-_LANES = [
+_KERNELS = [
     "tests/test_certificate_terms.py",
     "tests/test_lanes.py",
     "tests/test_certify.py",
     "tests/test_determinant.py",
-    "tests/test_compiler.py",
 ]
 _LAPACK = [
     "tests/test_certificate_terms.py",
@@ -31,10 +30,15 @@ TARGETS: dict[str, dict[str, list[str]]] = {
     "validation": {"skdmi/validation.py": ["tests/test_validation.py", "tests/test_inputs.py"]},
     "io": _files("io", "atomic csv format mx npy stacks text", _IO),
     "persistence": _files("persistence", "directories files format_1 model models rules shipped", _PERSISTENCE),
-    "lanes": _files("lanes", "checks compiler determinants kernels parts stack", _LANES)
-    | _files("lanes", "passes", _LAPACK)
+    "lanes": _files(
+        "lanes", "checks", ["tests/test_certificate_terms.py", "tests/test_certify.py", "tests/test_tight.py"]
+    )
+    | _files("lanes", "compiler kernels", ["tests/test_compiler.py", "tests/test_lanes.py"])
+    | _files("lanes", "determinants", ["tests/test_determinant.py"])
+    | _files("lanes", "parts stack", ["tests/test_lanes.py", "tests/test_api.py"])
+    | _files("lanes", "passes", ["tests/test_cholesky_route.py", "tests/test_lapack.py", "tests/test_large.py"])
     | _files("lanes", "network", ["tests/lanes/test_iteration.py"]),
-    "kernels": _files("lanes", "inverse certificate check elimination exchange measures vectors", _LANES),
+    "kernels": _files("lanes", "inverse certificate check elimination exchange measures vectors", _KERNELS),
     "lapack": _files("lapack", "check cholesky passes proof residuals scaling stack", _LAPACK),
 }
 """By name: files, with the tests of each, the nearest first; its own examples are always among them."""

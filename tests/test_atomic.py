@@ -50,6 +50,17 @@ def test_every_name_that_a_file_may_have_can_be_written(tmp_path, name):
     assert names(tmp_path) == [name]
 
 
+@posix
+def test_a_file_that_is_replaced_keeps_its_owner(tmp_path, monkeypatch):
+    owners = []
+    monkeypatch.setattr(os, "chown", lambda path, user, group: owners.append((user, group)))
+    for _ in range(2):
+        with atomic_path(tmp_path / "a.txt") as temporary:
+            temporary.write_text("text")
+    known = (tmp_path / "a.txt").stat()
+    assert owners == [(known.st_uid, known.st_gid)]
+
+
 def test_the_temporary_file_has_the_suffix(tmp_path):
     with atomic_path(tmp_path / "plot.PNG") as temporary:
         assert temporary.suffix == ".PNG"

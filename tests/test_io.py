@@ -484,7 +484,7 @@ def test_dtype_may_not_widen_while_writing(tmp_path):
 
 def test_csv_holds_one_matrix(tmp_path):
     for source in (make_stack(n_matrices=2), list(make_stack(n_matrices=2))):
-        with pytest.raises(ValueError, match=r"more than one matrix .* write \.mx or \.npy\.$"):
+        with pytest.raises(ValueError, match=r"a\.csv: more than one matrix .* write \.mx or \.npy\.$"):
             write_stack(tmp_path / "a.csv", source)
     assert not os.listdir(tmp_path)
 

@@ -77,6 +77,7 @@ REASONS = [
         was="*_NOTHING // 2",
     ),
     Reason("tests know one device", becomes="*device=None)"),
+    Reason("the mark of what is no entry lies lower still", file="*/scaling.py", line="_NOTHING = *", was="20"),
     # recursion
     Reason(_ROOM, scope="pivot_order", line="*unpack_data=False)"),
     Reason("a stack of one leaf more is as good to learn from", scope="collect_leaves", was="10_000"),
@@ -85,6 +86,7 @@ REASONS = [
     Reason(_MARGIN, file="*/blocks.py", line="_FARTHEST = 2.0**300", was="300", becomes="301"),
     Reason(_MARGIN, file="*/blocks.py", scope="_is_near"),
     Reason("an alias for annotations", line="Leaf = Callable*"),
+    Reason("an alias for annotations", line="*: TypeAlias = *"),
     Reason(_ROOM, scope="invert_by_blocks", line="blocks = (np.empty*"),
     Reason(_ROOM, scope="invert_by_blocks", line="scaled = scaled._replace*"),
     Reason("nothing is filled up where nothing is missing", scope="invert_by_blocks", was="> N", becomes=">= N"),
@@ -92,6 +94,14 @@ REASONS = [
     Reason(_ROOM, scope="column_order", line="*overwrite_a=True)"),
     Reason(_ROOM, file="*/blocks.py", scope="polish_", line="if lands and step == 0:"),
     Reason(_ROOM, file="*/blocks.py", scope="polish_", line="before = square / 4"),
+    # files
+    Reason("as false as False", was="*: bool = False", becomes="*: bool = None"),
+    Reason("no dtype is of such a kind", file="skdmi/io/*", was='"fiub"', becomes='"XXfiubXX"'),
+    Reason("a byte more is still within what a name may have", line="_MAX_SUFFIX = 32*", was="32", becomes="33"),
+    Reason("where there are no locks, which is on other systems", line="_release(temporary)  # What is open*"),
+    Reason("root, who tests here, may write every file", scope="_replaceable", was="os.fspath(path)"),
+    # lanes
+    Reason("an estimate of when a compilation is worth its time", file="skdmi/lanes/*", scope="_seconds_without"),
 ]
 
 

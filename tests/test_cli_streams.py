@@ -174,6 +174,24 @@ def test_pipes_of_any_name_are_text(work):
     os.close(reader)
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/stdout"), reason="needs names of open files")
+def test_names_of_standard_streams_are_those_streams(work):
+    generated = run(main, f"{GENERATE} --output /dev/stdout")
+    assert generated.stdout_bytes == run(main, f"{GENERATE} --output -").stdout_bytes
+    assert generated.stderr.endswith(": standard output\n")
+    assert run(main, "invert /dev/stdin /dev/fd/1", generated.stdout_bytes).stdout_bytes.count(b"END") == 50
+
+
+@pytest.mark.skipif(not os.path.isdir("/dev/fd"), reason="needs names of open files")
+def test_an_open_file_is_written_and_not_replaced(work):
+    with open("log.mx", "wb") as file:
+        write_stack(f"/dev/fd/{file.fileno()}", np.eye(3))
+        file.seek(0, os.SEEK_END)
+        file.write(b"END\n")
+    assert bytes_of("log.mx").endswith(b"END\nEND\n")
+    assert names(work) == ["I.mx", "M.mx", "log.mx"]
+
+
 @posix
 @pytest.mark.slow
 def test_a_reader_that_has_seen_enough_ends_a_command_quietly(work):

@@ -156,6 +156,10 @@ NETWORKS = {
     "net_params a text": (set_to("rm", "parameters", "net_params"), "parameters.net_params is 'rm'"),
     "distribution of a function": (set_to({"name": "print"}, "parameters", "distribution"), "distribution: Got"),
     "distribution without end": (set_to(mixtures(40), "parameters", "distribution"), "nested too deep|levels"),
+    "distribution of long texts": (
+        set_to({"name": "Affine", "matrices": [[["a" * 10**6, *[0] * 500]]]}, "parameters", "distribution"),
+        "distribution: ",
+    ),
     "distribution of text": (set_to({"name": "Uniform", "low": "0"}, "fitted", "distribution_"), "got low='0'"),
     "fitted null": (set_to(None, "fitted"), "fitted is None"),
     "matrix_size_ another": (set_to(5, "fitted", "matrix_size_"), "n_features_in_ is 16, but matrix_size_ is 5"),

@@ -624,3 +624,9 @@ class TestShipped:
 def trained_sizes(inverter):
     size = inverter._architecture["matrix_size"]
     return {size} if isinstance(size, int) else set(size)
+
+
+def test_what_no_file_holds_is_not_trained():
+    for changes in ({"depth": 257}, {"width": 2**16 + 1}):
+        with pytest.raises(ValueError, match=next(iter(changes))):
+            NeuralMatrixInverter(matrix_size=2, **changes).fit()

@@ -119,6 +119,7 @@ DAMAGE = {
     "shape-huge": change(shape=[10**30, 10**30]),
     "shape-huge-and-empty": change(shape=[0, 10**11, 10**11], data_offsets=[0, 0]),
     "shape-long": change(shape=[1] * 4000 + [6]),
+    "shape-long-and-huge": change(shape=[2**40] * 200_000),  # whose product would take minutes
     "offsets-apart": change(data_offsets=[4, 28]),
     "offsets-overlap": change(data_offsets=[0, 8], shape=[2, 1]),
     "offsets-beyond": change(data_offsets=[0, 10**12], shape=[25 * 10**10]),

@@ -15,10 +15,16 @@ from skdmi.io.atomic import is_stream
 from skdmi.io.stacks import FORMATS
 
 
+STANDARD_NAMES = {
+    Standard.INPUT: ("-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"),
+    Standard.OUTPUT: ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"),
+}
+
+
 class SuffixedFile(click.Path):
     """A file told by its suffix, if there are `suffixes`, before any work is done.
 
-    With `dash`, ``-`` is that stream, and a pipe or a device may have any name.
+    With `dash`, ``-`` is that stream, as are its names in /dev, and a pipe or a device may have any name.
     """
 
     def __init__(self, suffixes: Iterable[str] = (), *, exists: bool = False, dash: Standard | None = None) -> None:
@@ -28,7 +34,7 @@ class SuffixedFile(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the path, or the stream."""
-        if self.dash and value == "-":
+        if self.dash and value in STANDARD_NAMES[self.dash]:
             return self.dash
         path: Any = super().convert(value, param, ctx)
         if self.dash and is_stream(path):

@@ -264,11 +264,17 @@ def is_number(value: Any, kind: Any = Real) -> bool:
 
 def number_array(value: Any) -> np.ndarray | None:
     """Return nested sequences as an array, or None if they are ragged or do not hold finite numbers alone."""
+    if _holds_text(value):  # An array of texts has room for the longest of them in all its places.
+        return None
     try:
         array = np.array(value)
     except (ValueError, OverflowError):  # ragged, or beyond float64
         return None
     return array if array.dtype.kind in "iuf" and np.isfinite(array).all() else None
+
+
+def _holds_text(value: Any) -> bool:
+    return isinstance(value, str | bytes) or (isinstance(value, list | tuple) and any(map(_holds_text, value)))
 
 
 def check_stack(X: np.ndarray) -> np.ndarray:

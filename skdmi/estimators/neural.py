@@ -14,6 +14,7 @@ from skdmi.estimators.convergence import conclude, warn_of_few_members
 from skdmi.estimators.devices import plain_modes, resolve_device
 from skdmi.estimators.learning import Before, learn
 from skdmi.estimators.network import NetworkInverter, to_arrays
+from skdmi.estimators.schema import MAX_DEPTH, MAX_WIDTH
 from skdmi.modules import BLOCKS
 from skdmi.modules.network import FAMILY
 from skdmi.training import OPTIMIZERS, Outcome, constant, cosine, resolve_sizes
@@ -33,8 +34,8 @@ class NeuralMatrixInverter(NetworkInverter):
     Parameters
     ----------
     depth : int, default=4
-        Number of residual blocks. From the start ``"transpose"`` a ``"polynomial"`` network spends
-        ``1 + 3 depth + ceil(depth / 3)`` products of m x m matrices, the last residual included.
+        Number of residual blocks, at most 256, which a file can hold. From the start ``"transpose"`` a ``"polynomial"``
+        network spends ``1 + 3 depth + ceil(depth / 3)`` products of m x m matrices, the last residual included.
     width : int, default=16
         Size of the hidden vector.
     block : {"polynomial", "feedback", "dense"}, default="polynomial"
@@ -159,8 +160,8 @@ class NeuralMatrixInverter(NetworkInverter):
     """
 
     _parameter_constraints: dict[str, Any] = {
-        "depth": [Interval(Integral, 1, None, closed="left")],
-        "width": [Interval(Integral, 1, None, closed="left")],
+        "depth": [Interval(Integral, 1, MAX_DEPTH, closed="both")],
+        "width": [Interval(Integral, 1, MAX_WIDTH, closed="both")],
         "block": [StrOptions(set(BLOCKS))],
         "start": [str],
         "n_atoms": [Interval(Integral, 0, None, closed="left"), StrOptions({"auto"})],

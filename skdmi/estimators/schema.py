@@ -28,8 +28,9 @@ ONLY_IN_0_1_0 = {"block": ("gated",), "start": ("characteristic",)}
 """Words of networks that are no more."""
 
 MAX_DEPTH = 256
+MAX_WIDTH = 2**16
 DEPTH = integer(1, MAX_DEPTH)
-WIDTH = integer(1, 2**16)
+WIDTH = integer(1, MAX_WIDTH)
 EXPANSION = integer(1, 2**10)
 SIZE = integer(1, 2**16)
 RANK = integer(0, 2**10)

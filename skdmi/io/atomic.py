@@ -18,6 +18,7 @@ except ImportError:  # Where there are no such locks nobody can tell who still w
     fcntl = None  # type: ignore[assignment]
 
 _TEMPORARY = re.compile(r"\.skdmi-([0-9a-f]{16})-[0-9a-f]{16}(\..*)?")
+_OPEN_FILE = re.compile(r"/dev/(std(in|out|err)|fd/\d+)|/proc/(self|\d+)/fd/\d+")
 _MAX_SUFFIX = 32  # A name may have 255 bytes, and be hardly more than its suffix.
 _held: dict[Path, int] = {}
 """The temporary files of this process and the descriptors that hold their locks."""
@@ -91,9 +92,13 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
 def is_stream(path: PathLike) -> bool:
     """Return whether a path is a pipe or a character device, which is read and written once, from its beginning.
 
-    >>> is_stream(os.devnull), is_stream("no such file")
-    (True, False)
+    So is the name of an open file, such as /dev/stdout, whatever that is: others hold it, and it cannot be replaced.
+
+    >>> is_stream(os.devnull), is_stream("/dev/stdout"), is_stream("no such file")
+    (True, True, False)
     """
+    if _OPEN_FILE.fullmatch(os.fsdecode(path)):
+        return True
     try:
         mode = os.stat(path).st_mode
     except OSError:

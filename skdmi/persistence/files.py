@@ -279,9 +279,11 @@ def _entry(path: Path, name: str, value: Any) -> tuple[str, int, int, Entry]:
         case _:
             raise damaged(path, f"of {name[:80]!r} it does not say dtype, shape and data_offsets")
     numbers_are_sound = all(type(number) is int and 0 <= number <= MAX_BYTES for number in (*shape, begin, end))
+    if len(shape) > MAX_DIMENSIONS:
+        raise damaged(path, f"{name[:80]!r} has {len(shape):,} dimensions, at most {MAX_DIMENSIONS} are allowed")
     # An empty array may not be of a size that no array has, either.
     if not numbers_are_sound or math.prod(max(length, 1) for length in shape) * dtype.itemsize > MAX_BYTES:
         raise damaged(path, f"{name[:80]!r} has the shape {str(shape)[:80]} at {str([begin, end])[:80]}")
-    if len(shape) > MAX_DIMENSIONS or math.prod(shape) * dtype.itemsize != end - begin:
+    if math.prod(shape) * dtype.itemsize != end - begin:
         raise damaged(path, f"{name[:80]!r} of shape {str(shape)[:80]} does not fill bytes {begin} to {end}")
     return name, begin, end, Entry(dtype, tuple(shape))

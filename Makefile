@@ -49,7 +49,8 @@ coverage: $(VENV)/.installed-quality ## measure which branches the quick tests a
 	$(BIN)/coverage report
 
 mutants: $(VENV)/.installed-quality ## change the code in one place at a time; see whether a test notices. Goes on where it ended
-	$(BIN)/python -m scripts.mutants --workers $(WORKERS) $(MUTANTS)
+	$(BIN)/python -m scripts.mutants --workers $(WORKERS) --seconds 8
+	$(BIN)/python -m scripts.mutants --workers $(WORKERS) --again
 	$(BIN)/python -m scripts.mutants --report > docs/tables/mutants.txt
 
 docs: $(VENV)/.installed-docs ## build docs/_build/html

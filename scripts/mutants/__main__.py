@@ -23,7 +23,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from scripts.mutants.report import report
-from scripts.mutants.targets import TARGETS
+from scripts.mutants.targets import SAMPLES, TARGETS
 from scripts.mutants.trials import try_file
 
 ROOT = Path(__file__).parents[2]
@@ -48,8 +48,11 @@ def main() -> None:
         sys.exit(report(ROOT, WORK))
     if INSIDE not in os.environ:
         sys.exit(run_in_copy())
-    files = [(file, tests) for name in args.targets or TARGETS for file, tests in TARGETS[name].items()]
-    jobs = [(WORK, file, tests[: args.files], args.sample, args.seconds, args.again) for file, tests in files]
+    jobs = [
+        (WORK, file, tests[: args.files], args.sample or SAMPLES.get(name), args.seconds, args.again)
+        for name in args.targets or TARGETS
+        for file, tests in TARGETS[name].items()
+    ]
     with get_context("spawn").Pool(min(args.workers, len(jobs)), maxtasksperchild=1) as pool:
         for line in pool.starmap(try_file, jobs, chunksize=1):
             print(line)

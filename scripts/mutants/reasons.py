@@ -52,6 +52,11 @@ REASONS = [
     ),
     Reason("a wider slack than roundings need: no bound is false", scope="rounded_up", was="8", becomes="9"),
     Reason("a wider slack than roundings need: no bound is false", scope="rounded_up", was="64", becomes="65"),
+    Reason("what is rounded up to 1 was below it", file="*/certificate.py", line="certified = *", becomes="<= 1"),
+    Reason("where nothing was rounded, the bound is a rounding wider", scope="rounded_error_bound", was="0"),
+    Reason("z is below 1 where rho is: the bound is only wider", scope="_look_closer", becomes="*/ matrix_norm(z)"),
+    Reason(_EQUALITY, scope="_fixed_point", was="<= w", becomes="< w"),
+    Reason(_EQUALITY, scope="_of_any_scale", was="> -900", becomes=">= -900"),
     # scaling
     Reason(
         "a shortcut for normal numbers that is not taken: the longer way gives the same bits",
@@ -83,6 +88,7 @@ REASONS = [
     Reason("a stack of one leaf more is as good to learn from", scope="collect_leaves", was="10_000"),
     Reason(_EQUALITY, scope="polish_", was="<*", becomes="<*"),
     Reason(_EQUALITY, scope="polish_", was=">*", becomes=">*"),
+    Reason("one more step may be tried, and a worse one is not taken", scope="polish_", line="*<= norms / 2"),
     Reason(_MARGIN, file="*/blocks.py", line="_FARTHEST = 2.0**300", was="300", becomes="301"),
     Reason(_MARGIN, file="*/blocks.py", scope="_is_near"),
     Reason("an alias for annotations", line="Leaf = Callable*"),

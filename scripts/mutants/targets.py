@@ -42,3 +42,6 @@ TARGETS: dict[str, dict[str, list[str]]] = {
     "lapack": _files("lapack", "check cholesky passes proof residuals scaling stack", _LAPACK),
 }
 """By name: files, with the tests of each, the nearest first; its own examples are always among them."""
+
+SAMPLES = {"io": 60, "persistence": 60, "lanes": 40, "lapack": 40, "kernels": 3}
+"""How many mutants of a file are tried, drawn at random, unless told; of other targets all. A kernel takes a minute."""

@@ -21,7 +21,7 @@ MODULES = {
     "model": "benchmarks.lib.fuzz_models",
 }
 """Where each reader is: a process imports its own alone."""
-MOST_SILENCE = 60.0
+MOST_SILENCE = 120.0
 """Seconds of the clock after which a case that has not ended is one that hangs."""
 NOT_STARTED = -1
 
@@ -76,11 +76,15 @@ class Worker:
         place = self._place.value
         if place != self._seen:
             self._seen, self._since = place, time.monotonic()
-        if time.monotonic() - self._since > MOST_SILENCE:
+        if self._hangs():
             self.process.kill()
             self.process.join()
             return None
         return range(0), Outcome()
+
+    def _hangs(self) -> bool:
+        """Return whether a case takes too long; what precedes the first one may take its time."""
+        return self._seen != NOT_STARTED and time.monotonic() - self._since > MOST_SILENCE
 
     def leave(self) -> Outcome:
         """Return a finding if the process ended before its work, and keep the pieces that are left for another."""
@@ -90,8 +94,8 @@ class Worker:
         if place == NOT_STARTED:
             raise RuntimeError(f"A process ended with status {self.process.exitcode} between cases.")
         self.pieces[:1] = [piece for piece in (range(first.start, place), range(place + 1, first.stop)) if piece]
-        hung = time.monotonic() - self._since > MOST_SILENCE
-        what = f"hung for {MOST_SILENCE:.0f} s" if hung else f"the process ended with status {self.process.exitcode}"
+        ended = f"the process ended with status {self.process.exitcode}"
+        what = f"hung for {MOST_SILENCE:.0f} s" if self._hangs() else ended
         return Outcome(cases=1, violations=[{"index": place, "what": what}])
 
 

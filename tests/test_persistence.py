@@ -410,3 +410,15 @@ def test_a_killed_save_loses_nothing_and_leaves_nothing_after_the_next(tmp_path)
     save(directory)
     assert sorted(os.listdir(directory)) == ["README.md", "model.safetensors"]
     assert os.listdir(tmp_path) == ["model"]
+
+
+def test_a_directory_may_be_named_by_any_bytes(tmp_path):
+    directory = tmp_path / os.fsdecode(b"m\xff\n")
+    try:
+        directory.mkdir()
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    inverter = NeuralMatrixInverter(1, 2, matrix_size=2, max_epochs=0).fit()
+    inverter.save_pretrained(directory)
+    assert sorted(os.listdir(directory)) == ["README.md", "model.safetensors"]
+    assert NeuralMatrixInverter.from_pretrained(directory).depth == 1

@@ -67,9 +67,10 @@ def needing_an_extra() -> Iterator[None]:
 
 def one_line(error: object) -> str:
     """Return what an error says, in one line."""
+    text = str(error)
     if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}."
-    return " ".join(str(error).split())
+        text = f"{error.filename}: {error.strerror}."
+    return " ".join(text.split())
 
 
 def _print_warning(message: Warning | str, *_: Any, **__: Any) -> None:

@@ -14,7 +14,6 @@ from skdmi.cli.streams import File, Standard
 from skdmi.io.atomic import is_stream
 from skdmi.io.stacks import FORMATS
 
-
 STANDARD_NAMES = {
     Standard.INPUT: ("-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"),
     Standard.OUTPUT: ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"),

@@ -50,7 +50,7 @@ def save_model(directory: str | os.PathLike[str], model: Model, readme: str) -> 
     if is_replaceable(target / README):
         try:
             with atomic_path(target / README) as temporary:
-                temporary.write_text(readme, encoding="utf-8")
+                temporary.write_text(readme, encoding="utf-8", errors="replace")  # A name may be any bytes.
         except OSError as error:
             warnings.warn(f"The model is saved, its {target / README} is not: {error.strerror}.", stacklevel=2)
 

@@ -50,7 +50,7 @@ coverage: $(VENV)/.installed-quality ## measure which branches the quick tests a
 
 mutants: $(VENV)/.installed-quality ## change the code in one place at a time; see whether a test notices. Goes on where it ended
 	$(BIN)/python -m scripts.mutants --workers $(WORKERS) --seconds 8
-	$(BIN)/python -m scripts.mutants --workers $(WORKERS) --again
+	$(BIN)/python -m scripts.mutants --workers $(WORKERS) --seconds 30 --again
 	$(BIN)/python -m scripts.mutants --report > docs/tables/mutants.txt
 
 docs: $(VENV)/.installed-docs ## build docs/_build/html

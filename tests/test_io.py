@@ -452,6 +452,7 @@ def test_npy_with_a_damaged_header_is_refused(tmp_path, shape):
         (2, "(" * 3000 + "2, 3, 3" + ")" * 3000),
         (2, "-" * 3000 + "2"),
         (2, "(" + "9" * 5000 + ", 3, 3)"),
+        (2, "(2, 3, 3), 'descr': '|3\x9bc<f8'"),  # which steers terminals
     ],
     ids=lambda value: str(value)[:12],
 )
@@ -463,6 +464,7 @@ def test_npy_with_a_hostile_header_is_refused_in_one_short_line(tmp_path, versio
     with pytest.raises(ValueError, match=rf"^{path}: not a readable \.npy file .*; save it again\.$") as caught:
         read_stack(path)
     assert len(str(caught.value)) < 1000
+    assert str(caught.value).isprintable()
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

@@ -62,8 +62,10 @@ def _read_header(name: str, file: BufferedIOBase) -> Header:
 
 
 def _unreadable(name: str, what: object) -> ValueError:
+    # What numpy quotes of a header may be no text, or steer a terminal.
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(what))
     return ValueError(
-        f"{name}: not a readable .npy file of numbers ({what}); expected what numpy.save writes; save it again."
+        f"{name}: not a readable .npy file of numbers ({shown}); expected what numpy.save writes; save it again."
     )
 
 

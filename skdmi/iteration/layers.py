@@ -30,7 +30,7 @@ class Linear(nn.Linear):
         super(nn.Linear, self).__init__()  # nn.Linear's own draws
         self.in_features = in_features
         self.out_features = out_features
-        device = torch.get_default_device() if generator is None else generator.device
+        device = None if generator is None else generator.device
         self.weight = nn.Parameter(torch.empty(out_features, in_features, device=device, dtype=torch.float32))
         self.bias = nn.Parameter(torch.empty(out_features, device=device, dtype=torch.float32))
         self.reset_parameters(generator)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
@@ -125,7 +126,7 @@ class InverterResNet(nn.Module):
         if matrix_size is not None and not isinstance(matrix_size, Sequence):
             matrix_size = int(matrix_size)  # a numpy integer, perhaps
         kind = BLOCKS[block]
-        with torch.get_default_device() if generator is None else generator.device:
+        with nullcontext() if generator is None else generator.device:
             if kind.takes_any_size:
                 sizes = (matrix_size, matrix_size) if isinstance(matrix_size, int) else matrix_size or (1, None)
                 begin = STARTS.get(start) or _family(sizes, n_atoms, n_places, STARTS[plain])

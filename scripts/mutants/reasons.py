@@ -82,6 +82,7 @@ REASONS = [
         was="*_NOTHING // 2",
     ),
     Reason("tests know one device", becomes="*device=None)"),
+    Reason("tests know one device", line='A = A.cpu() if A.device.type == "mps" else A'),
     Reason("the mark of what is no entry lies lower still", file="*/scaling.py", line="_NOTHING = *", was="20"),
     # recursion
     Reason(_ROOM, scope="pivot_order", line="*unpack_data=False)"),
@@ -107,6 +108,8 @@ REASONS = [
     Reason("where there are no locks, which is on other systems", line="_release(temporary)  # What is open*"),
     Reason("root, who tests here, may write every file", scope="_replaceable", was="os.fspath(path)"),
     # lanes
+    Reason("another operating system's folder", scope="cache_directory", line="*LOCALAPPDATA*"),
+    Reason("another operating system's folder", scope="cache_directory", line="*Library/Caches*"),
     Reason("an estimate of when a compilation is worth its time", file="skdmi/lanes/*", scope="_seconds_without"),
 ]
 

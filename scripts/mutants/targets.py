@@ -24,9 +24,13 @@ def _files(room: str, names: str, tests: list[str]) -> dict[str, list[str]]:
 
 TARGETS: dict[str, dict[str, list[str]]] = {
     "certificate": _files("linalg", "certificate", _CERTIFICATE),
-    "scaling": _files("linalg", "scaling", ["tests/test_scaling.py", "tests/test_certificate.py"]),
+    "scaling": _files(
+        "linalg", "scaling", ["tests/test_scaling.py", "tests/test_func.py", "tests/test_certificate.py"]
+    ),
     "recursion": _files("linalg", "recursion blocks", _BLOCKS),
-    "residuals": _files("linalg", "residuals", ["tests/test_residuals.py", "tests/test_linalg.py"]),
+    "residuals": _files(
+        "linalg", "residuals", ["tests/test_residuals.py", "tests/test_scaling.py", "tests/test_linalg.py"]
+    ),
     "validation": {"skdmi/validation.py": ["tests/test_validation.py", "tests/test_inputs.py"]},
     "io": _files("io", "atomic csv format mx npy stacks text", _IO),
     "persistence": _files("persistence", "directories files format_1 model models rules shipped", _PERSISTENCE),

@@ -22,6 +22,7 @@ from skdmi import EnsembleInverter, NeuralMatrixInverter
 from skdmi.cli import main
 from skdmi.cli.dmx.train import dmxtrain
 from skdmi.cli.signals import Signals
+from skdmi.cli.unfinished import held
 from skdmi.distributions import Normal, Uniform
 from skdmi.persistence import WEIGHTS, read_file
 from skdmi.training import Checkpoint, MatrixBatches, MatrixStream, Settings, cosine, train
@@ -377,6 +378,23 @@ def test_a_killed_command_goes_on(k, tmp_path, killed_at_checkpoint):
     undisturbed = command(*TRAIN, "--output", tmp_path / "undisturbed", "--random-state", seed)
     assert undisturbed.stdout.replace("undisturbed", "model") == resumed.stdout
     assert_same_model(output, tmp_path / "undisturbed")
+
+
+def test_no_other_training_disturbs_one_that_goes_on(tmp_path):
+    pytest.importorskip("fcntl")
+    (output := tmp_path / "model").mkdir()
+    (output / "checkpoints").mkdir()
+    with held(output / "checkpoints"):
+        for resume in ([], ["--resume"]):
+            other = command(*TRAIN, "--output", output, *resume)
+            assert other.exit_code == 1
+            assert (
+                other.stderr
+                == f"Error: Another process trains in {output}. Wait for its end, or give another directory.\n"
+            )
+        assert os.listdir(output) == ["checkpoints"]
+    assert command(*TRAIN, "--output", output).exit_code == 0
+    assert sorted(os.listdir(output)) == ["README.md", WEIGHTS]
 
 
 @may_gain_nothing

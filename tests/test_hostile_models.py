@@ -17,7 +17,7 @@ from skdmi.estimators import schema
 from skdmi.estimators.card import NOT_STORED
 from skdmi.estimators.network import NETWORK_DEFAULTS
 from skdmi.io import write_stack
-from skdmi.persistence import WEIGHTS, files
+from skdmi.persistence import WEIGHTS, files, format_1
 from tests.models import put_together, take_apart, write_as_0_1_0, write_unchecked
 
 UNTRAINED = {"max_epochs": 0, "batches_per_epoch": 1, "batch_size": 64, "random_state": 0}
@@ -504,3 +504,15 @@ def test_the_worst_take_little_time_and_memory(network, ensemble, tmp_path):
     done = subprocess.run([sys.executable, "-c", WORST, tmp_path], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(done.stdout.splitlines()) == 9
+
+
+def test_links_do_not_repeat_a_long_member_without_end(network, stack, tmp_path):
+    card, weights = copy.deepcopy(network)
+    path = tmp_path / "model"
+    path.mkdir()
+    write_as_0_1_0(path / "member-0", card | {"later": "x" * (format_1.MAX_HEADER // 2)}, weights)
+    for i in range(1, 40):
+        (path / f"member-{i}").symlink_to(path / "member-0", target_is_directory=True)
+    (path / CONFIG).write_text('{"class": "EnsembleInverter", "versions": {}, "combine": "mean", "n_estimators": 40}')
+    for door in ("ensemble", "load", "info"):
+        refused(door, path, stack, "bytes with its ensemble")

@@ -1,6 +1,7 @@
 """Unfinished trainings: what lies beside a model until it is saved, and what becomes of a model that cannot be."""
 
 import json
+import os
 import secrets
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from skdmi.cli.errors import one_line
 from skdmi.cli.options import NUMBER
 from skdmi.cli.signals import Signals
 from skdmi.io import atomic_path
+from skdmi.io.atomic import fcntl
 from skdmi.persistence import check_writable
 from skdmi.persistence.directories import CHECKPOINTS, SCRATCH
 
@@ -118,29 +120,50 @@ def unfinished(output: Path, *, resume: bool, checkpoint_every: int, random_stat
         If nothing can be written there.
     """
     check_writable(output)
-    context = click.get_current_context()
-    given, begun = _options(context), _begun(output / CHECKPOINTS)
     if resume and not checkpoint_every:
         raise click.UsageError("--resume needs checkpoints; expected another --checkpoint-every than 0.")
-    training = Unfinished(output, checkpoint_every, _seed(random_state, begun if resume else {}))
-    if training.checkpoints() and not resume:
-        raise click.ClickException(
-            f"{training.directory} holds an unfinished training. Go on with --resume, or remove it."
-        )
-    if resume:
-        _compare(training, given, begun)
-    existed = output.exists()
-    training.directory.mkdir(parents=True, exist_ok=True)
-    with atomic_path(training.directory / OPTIONS) as temporary:
-        temporary.write_text(json.dumps(given | {"--random-state": training.random_state}, indent=1) + "\n")
+    existed, directory = output.exists(), output / CHECKPOINTS
+    directory.mkdir(parents=True, exist_ok=True)
+    with held(directory):
+        given, begun = _options(click.get_current_context()), _begun(directory)
+        training = Unfinished(output, checkpoint_every, _seed(random_state, begun if resume else {}))
+        try:
+            if training.checkpoints() and not resume:
+                raise click.ClickException(
+                    f"{directory} holds an unfinished training. Go on with --resume, or remove it."
+                )
+            if resume:
+                _compare(training, given, begun)
+            with atomic_path(directory / OPTIONS) as temporary:
+                temporary.write_text(json.dumps(given | {"--random-state": training.random_state}, indent=1) + "\n")
+            yield training
+        finally:
+            if not training.checkpoints():
+                training.remove()
+                if not existed:
+                    with suppress(OSError):  # That it is not empty.
+                        output.rmdir()
+
+
+@contextmanager
+def held(directory: Path) -> Iterator[None]:
+    """Keep other trainings out of a directory while the block runs, where there are such locks."""
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(directory, os.O_RDONLY)
     try:
-        yield training
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise click.ClickException(
+                f"Another process trains in {directory.parent}. Wait for its end, or give another directory."
+            ) from None
+        except OSError:  # A file system without locks.
+            pass
+        yield
     finally:
-        if not training.checkpoints():
-            training.remove()
-            if not existed:
-                with suppress(OSError):  # That it is not empty.
-                    output.rmdir()
+        os.close(descriptor)
 
 
 def _options(context: click.Context) -> dict[str, Any]:

@@ -22,6 +22,8 @@ CONFIG = "config.json"
 CLASSES = ("NeuralMatrixInverter", "EnsembleInverter")
 MAX_MEMBERS = 1000
 """Of an ensemble, members of members included."""
+MAX_BYTES = 4 * MAX_HEADER
+"""Of all configurations of an ensemble; links could repeat a long one."""
 MAX_LEVELS = 10
 """Of ensembles of ensembles."""
 
@@ -32,6 +34,7 @@ class Budget:
 
     members: int = MAX_MEMBERS
     values: int = MAX_VALUES
+    n_bytes: int = MAX_BYTES
     ensembles: set[tuple[int, int]] = field(default_factory=set)
     """Directories of ensembles that were met; links could make them grow without end."""
     level: int = 0
@@ -97,6 +100,8 @@ def _read_ensemble(path: Path, config: BufferedReader, check: Check, weights: bo
 def _read_config(path: Path, config: BufferedReader, budget: Budget) -> dict[str, Any]:
     text = config.read(MAX_HEADER + 1)
     budget.values -= count_values(text)
-    if len(text) > MAX_HEADER or budget.values < 0:
-        raise damaged(path, f"it has more than {MAX_HEADER:,} bytes or {MAX_VALUES:,} values")
+    budget.n_bytes -= len(text)
+    if len(text) > MAX_HEADER or budget.values < 0 or budget.n_bytes < 0:
+        limits = f"{MAX_HEADER:,} bytes or {MAX_VALUES:,} values, or {MAX_BYTES:,} bytes with its ensemble"
+        raise damaged(path, f"it has more than {limits}")
     return parse_json(path, text, "it", encoding="utf-8")

@@ -359,6 +359,7 @@ def assert_same_model(first, second):
     assert rows == others
 
 
+@may_gain_nothing
 @pytest.mark.parametrize("k", [2, 5], ids=["in the middle", "at the end"])
 def test_a_killed_command_goes_on(k, tmp_path, killed_at_checkpoint):
     killed_at_checkpoint(k)
@@ -380,6 +381,7 @@ def test_a_killed_command_goes_on(k, tmp_path, killed_at_checkpoint):
     assert_same_model(output, tmp_path / "undisturbed")
 
 
+@may_gain_nothing
 def test_no_other_training_disturbs_one_that_goes_on(tmp_path):
     pytest.importorskip("fcntl")
     (output := tmp_path / "model").mkdir()
@@ -475,6 +477,7 @@ def send(number):
     os.kill(os.getpid(), number)
 
 
+@may_gain_nothing
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 class TestSignals:
     def test_both_raise_and_handlers_are_restored(self):

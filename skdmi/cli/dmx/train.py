@@ -5,6 +5,7 @@ import sys
 import time
 from concurrent.futures import BrokenExecutor
 from contextlib import redirect_stdout, suppress
+from functools import partial
 from io import TextIOBase
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,7 @@ def dmxtrain(
         in_turn = torch.cuda.is_available() or nmx_samples * max_epochs < WORTH_WORKERS
         n_jobs = 1 if in_turn else min(n_repeats, cpu_count())
     if n_jobs == 1 and block != "dense" and matrix_size <= SMALL:
+        click.get_current_context().call_on_close(partial(torch.set_num_threads, torch.get_num_threads()))
         torch.set_num_threads(1)
     network = skdmi.NeuralMatrixInverter(
         **(NETWORKS[block] | {name: value for name, value in shape.items() if value}),

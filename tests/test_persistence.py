@@ -120,7 +120,7 @@ class TestReadme:
             "polynomial, depth 3, width 16",
             "Uniform()",
             "condition",
-            "load_pretrained('mine')",
+            'load_pretrained("mine")',
         ):
             assert part in text
 

@@ -1,5 +1,6 @@
 """What a card says, in words: for ``skdmi info``, and for the README beside a model."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,7 +35,7 @@ tags:
 ```python
 from skdmi import RefinedInverter, load_pretrained
 
-network = load_pretrained({name!r})  # the path of this directory
+network = load_pretrained({quoted})  # the path of this directory
 inverter = RefinedInverter(network)  # refines and certifies what the network finds
 inverses = inverter.transform(matrices)  # (n_matrices, m, m)
 ```
@@ -168,7 +169,7 @@ def readme(name: str, model: Model) -> str:
     what = (
         "A network that inverts matrices" if len(parts) == 1 else f"{len(parts)} networks that invert matrices together"
     )
-    return README.format(mark=MARK, name=name, what=what, rows="\n".join(map(_listed, parts)))
+    return README.format(mark=MARK, name=name, quoted=json.dumps(name), what=what, rows="\n".join(map(_listed, parts)))
 
 
 def _listed(one: Described) -> str:

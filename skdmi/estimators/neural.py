@@ -132,6 +132,10 @@ class NeuralMatrixInverter(NetworkInverter):
     gain on them is beyond chance. The optimizer never outlives a call, and each epoch's matrices depend on
     ``random_state`` and the number of matrices seen, so an unpickled copy continues as the original would.
 
+    Equal seeds give bitwise equal weights on one machine with one number of torch threads, in several threads at once,
+    too, and under any default dtype, default device or mode of torch. Another number of threads changes them by
+    rounding, which training can enlarge.
+
     Ctrl-C leaves the best weights in the estimator, which is then fitted, and raises KeyboardInterrupt again.
 
     A training is known by its parameters, all but ``device``, ``verbose``, ``callbacks``, ``warm_start`` and those of

@@ -18,6 +18,7 @@ from skdmi.cli.dmx.invert import dmxinvert
 from skdmi.cli.dmx.verify import dmxdatasetverify
 from skdmi.cli.streams import Standard, open_stacks, open_text, say
 from skdmi.io import read_stack, write_stack
+from skdmi.io.stacks import StackWriter
 from tests.matrices import make_stack
 from tests.processes import killed
 from tests.test_atomic import left_by_a_dead_writer, names, posix
@@ -355,3 +356,18 @@ def test_a_full_disk_is_named_by_the_file(suffix, tmp_path):
         assert path.read_bytes() == before
         write_stack(path, make_stack("well", 10, seed=1))
         assert path.read_bytes() != before
+
+
+def test_any_number_of_matrices_may_be_asked_for(work, monkeypatch):
+    """They are written until the disk is full, or the reader has seen enough."""
+
+    class Full(Exception):
+        pass
+
+    def write(self, stack):
+        raise Full
+
+    monkeypatch.setattr(StackWriter, "write", write)
+    result = CliRunner().invoke(main, f"generate --matrix-size 3 --n-matrices {10**30} --output A.mx".split())
+    assert isinstance(result.exception, Full)
+    assert names(work) == ["I.mx", "M.mx"]

@@ -75,14 +75,14 @@ def generate(
 
 def write_data_sets(data_sets: Iterable[tuple[Any, ...]], n_matrices: int, m: int) -> None:
     """Write data sets, all files or none: what draws n matrices, their file, and that of their inverses or None."""
-    step = chunk_size(m)
-    sizes = [min(step, n_matrices - start) for start in range(0, n_matrices, step)]
+    starts = range(0, n_matrices, chunk_size(m))
     invert = skdmi.ExactInverter(singular="pinv").transform
     with ExitStack() as all_or_none:
         for draw, *outputs in data_sets:
             files = [all_or_none.enter_context(_reserved(file)) for file in outputs if file]
             with ExitStack() as data_set:
                 matrices, *inverses = [data_set.enter_context(open_stacks(file)) for file in files]
+                sizes = (min(starts.step, n_matrices - start) for start in starts)  # of perhaps endless many
                 for stack in with_progress(map(draw, sizes), n_matrices):
                     matrices.write(stack)
                     for writer in inverses:

@@ -8,7 +8,9 @@ data     The arrays, one after the other, little-endian.
 =======  ==================================================================================================
 
 One rename replaces such a file, so no reader meets half of one. Nothing in it runs code, and what it says is held
-against the limits of this module and the size of the file before memory is taken for it.
+against the limits of this module and the size of the file before memory is taken for it. The package safetensors reads
+such files; it is not asked here because it parses a header before anybody could limit it, and writes metadata in random
+order, so that equal models would be unequal files.
 """
 
 import json

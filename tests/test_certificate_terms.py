@@ -20,6 +20,7 @@ from skdmi.linalg.certificate import (
     _beside_smallest,
     _fixed_point,
     _geometric,
+    _look_closer,
     _of_any_scale,
     _of_one_scale,
     condition_interval,
@@ -103,6 +104,43 @@ def test_a_fixed_point_is_above_what_it_is_to_be_above(seed, m, size):
     assert (w >= z + dense(bound, h) @ w).all()
     if size <= 0.3:
         assert (w < 3 * z.amax(dim=-2, keepdim=True)).all()
+
+
+@pytest.mark.parametrize("n_matrices", [1, 9])
+@pytest.mark.parametrize("m", [2, 6])
+def test_a_fixed_point_is_sought_for_as_many_steps_as_a_nilpotent_matrix_takes(n_matrices, m):
+    R = 3.0 * torch.ones(m - 1, dtype=torch.float64).diag(1).expand(n_matrices, m, m)
+    bound, z = ResidualBound(R, 0 * R, 0 * R), torch.ones(n_matrices, m, 1, dtype=torch.float64)
+    w = _fixed_point(bound, z, 2.0**-50)
+    assert w.isfinite().all()
+    assert (w >= z + dense(bound, 2.0**-50) @ w).all()
+
+
+@property_test
+@given(
+    seed=seeds,
+    m=st.integers(1, 9),
+    size=st.sampled_from([2.0**-20, 0.3, 0.9]),
+    power=st.sampled_from([0, 60]),
+    is_even=st.booleans(),
+)
+def test_a_closer_look_is_between_the_sum_of_the_series_and_what_norms_say_of_it(seed, m, size, power, is_even):
+    # All but the first row count, which is small; the first column of the inverse, which is long, hides them.
+    R, A, X = bound_of(m, seed, size)
+    R, A = (size / m * torch.ones_like(R), torch.zeros_like(A)) if is_even else (R, 2.0**-30 * A)
+    R[:, 0] *= 2.0**-power
+    X[..., 0] *= 2.0**power
+    bound, none = ResidualBound(R, A, X), torch.zeros(4, m, dtype=torch.int32)
+    h, one = bound.rounding(), torch.ones(4, m, 1, dtype=torch.float64)
+    E, spectral = dense(bound, h), bound.spectral(h)
+    rho, rho_of_all, error_bound = _look_closer(bound, spectral, none, none, 2.0**-24)
+    assert_close(rho, bound.row_sum(h))
+    assert_close(rho_of_all, bound.row_sum(2.0**-24))
+    z, other = E @ one, _of_one_scale(bound, none, h)
+    w = torch.linalg.solve(torch.eye(m, dtype=torch.float64) - E, z)
+    v = torch.fmin(_geometric(rho) * z.amax(dim=(-2, -1)), _geometric(spectral) * matrix_norm(z))
+    assert (error_bound >= torch.fmin(_of_any_scale(X, w, one, one), other) * (1 - 1e-11)).all()
+    assert (error_bound <= torch.fmin(_of_any_scale(X, z + v[:, None, None], one, one), other) * (1 + 1e-11)).all()
 
 
 def test_where_rows_do_not_shrink_there_is_no_fixed_point():

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
@@ -15,8 +15,10 @@ from skdmi.linalg.residuals import double
 from skdmi.linalg.scaling import (
     _NOTHING,
     _by_logarithms,
+    _by_maxima,
     _by_transversals,
     _unbalanced,
+    power_of_two,
     scale_both,
     scale_columns,
     scale_rows,
@@ -102,11 +104,23 @@ def test_each_member_has_its_own_exponent():
     assert_equal(split_exponent(scaled)[1] - split_exponent(A)[1], powers.int())
 
 
+@pytest.mark.parametrize(("dtype", "largest"), [(torch.float32, 127), (torch.float64, 1023)])
+def test_powers_of_two_are_those_of_all_normal_numbers_under_vmap_too(dtype, largest):
+    exponent = torch.arange(1 - largest, largest + 1)
+    expected = torch.exp2(exponent.to(dtype))
+    assert_equal(power_of_two(exponent, dtype), expected)
+    assert_equal(torch.vmap(lambda power: power_of_two(power, dtype))(exponent), expected)
+
+
 # Rows and columns
 
 
 @settings(max_examples=200, deadline=None)
 @given(value=doubles, row=exponents, column=exponents)
+@example(1.0, 2000, 2000)
+@example(1.0, -2000, -2000)
+@example(1.5, 1000, 24)  # infinite by one
+@example(math.inf, -1, 0)
 def test_entries_are_scaled_as_if_in_one_step(value, row, column):
     found = scale_both(torch.tensor([[value]], dtype=torch.float64), torch.tensor([row]), torch.tensor([column])).item()
     with np.errstate(over="ignore", under="ignore"):
@@ -251,6 +265,23 @@ def test_least_squares_leaves_rows_and_columns_about_zero(seed, m, density):
     left = torch.where(is_entry, E + r.unsqueeze(-1) + c.unsqueeze(-2), 0)
     for dim in (-1, -2):  # each exponent is rounded, by a half at most
         assert (left.sum(dim=dim).abs() <= is_entry.sum(dim=dim) + 1e-3).all()
+
+
+@property_test
+@given(seed=seeds, m=st.integers(2, 7), density=st.sampled_from([0.2, 0.5, 1.0]))
+def test_of_maxima_and_transversals_the_larger_sum_is_taken(seed, m, density):
+    E, is_entry = exponents_of(8, m, density, seed)
+    is_entry[0, 0] = False  # A matrix without a transversal is nothing to the others.
+    A, E = torch.where(is_entry, torch.exp2(E.double() - 1), 0), torch.where(is_entry, E, _NOTHING)
+    maxima = _by_maxima(E)
+    unbalanced = _unbalanced(E, *maxima)
+    other = _by_transversals(E, *_by_logarithms(E))
+    sums = [sum(e.sum(dim=-1) for e in chosen) for chosen in (maxima, other)]
+    _, rows, columns = equilibrate(A)
+    assert_equal(rows.sum(dim=-1) + columns.sum(dim=-1), torch.where(unbalanced, torch.maximum(*sums), sums[0]))
+    for i in range(8):
+        assert_equal(equilibrate(A[i]).row_exponent, rows[i])
+        assert_equal(equilibrate(A[i]).column_exponent, columns[i])
 
 
 @property_test

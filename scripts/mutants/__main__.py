@@ -8,7 +8,7 @@ the tests run in a copy of the tree. What was tried is kept there: a run goes on
 
 python -m scripts.mutants                           all targets
 python -m scripts.mutants certificate --sample 100  some of one
-python -m scripts.mutants --again certificate       what survived once more, by all tests of the target
+python -m scripts.mutants --again certificate       what survived for no known reason, by all tests of the target
 python -m scripts.mutants --report                  write benchmarks/results/mutants.json; print the table
 """
 
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--sample", type=int, metavar="N", help="try so many mutants of a file, drawn at random")
     parser.add_argument("--files", type=int, metavar="N", help="use the first files of tests alone")
     parser.add_argument("--seconds", type=float, default=inf, help="give a mutant up after so many seconds of tests")
-    parser.add_argument("--again", action="store_true", help="try what survived once more, by all tests of its target")
+    parser.add_argument("--again", action="store_true", help="try what survived for no known reason, by all tests")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--report", action="store_true", help="write the results and print the table")
     args = parser.parse_args()

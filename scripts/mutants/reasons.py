@@ -1,5 +1,6 @@
 """Why a survivor may live: what no test can notice, or what is of no consequence."""
 
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ class Reason(NamedTuple):
     was: str = "*"
     becomes: str = "*"
 
-    def holds(self, survivor: dict[str, str]) -> bool:
+    def holds(self, survivor: Mapping[str, str]) -> bool:
         """Return whether the reason is that of a survivor."""
         found = (survivor[name] for name in ("file", "scope", "at", "was", "becomes"))
         patterns = (
@@ -54,7 +55,6 @@ REASONS = [
     Reason("a wider slack than roundings need: no bound is false", scope="rounded_up", was="64", becomes="65"),
     Reason("what is rounded up to 1 was below it", file="*/certificate.py", line="certified = *", becomes="<= 1"),
     Reason("where nothing was rounded, the bound is a rounding wider", scope="rounded_error_bound", was="0"),
-    Reason("z is below 1 where rho is: the bound is only wider", scope="_look_closer", becomes="*/ matrix_norm(z)"),
     Reason(_EQUALITY, scope="_fixed_point", was="<= w", becomes="< w"),
     Reason(_EQUALITY, scope="_of_any_scale", was="> -900", becomes=">= -900"),
     # scaling
@@ -114,6 +114,6 @@ REASONS = [
 ]
 
 
-def reason_for(survivor: dict[str, str]) -> str:
+def reason_for(survivor: Mapping[str, str]) -> str:
     """Return why a survivor may live; "" where nobody has said."""
     return next((reason.why for reason in REASONS if reason.holds(survivor)), "")

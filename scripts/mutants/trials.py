@@ -24,6 +24,7 @@ import pytest
 
 from scripts.mutants.hook.sitecustomize import VARIABLE
 from scripts.mutants.places import Mutant, mutants_of
+from scripts.mutants.reasons import reason_for
 from scripts.mutants.rewording import Codes, Rewording
 
 OPTIONS = ["-q", "--tb=no", "--no-header", "-m", "not slow", "--hypothesis-profile=mutants"]
@@ -37,7 +38,7 @@ def try_file(work: Path, file: str, tests: list[str], sample: int | None, second
     mutants = mutants_of(file, Path(file).read_text())
     random.Random(0).shuffle(mutants)  # so that those tried are a random sample, whenever it ends
     chosen = mutants[:sample]
-    left = [mutant for mutant in chosen if (kept.survived(mutant) if again else not kept.of(mutant))]
+    left = [mutant for mutant in chosen if (kept.survived_without_reason(mutant) if again else not kept.of(mutant))]
     if left:
         _register_profile()
         nursery = Nursery(file, left, kept, seconds, all_tests=again)
@@ -74,6 +75,10 @@ class Kept:
     def survived(self, mutant: Mutant) -> bool:
         """Return whether no test noticed the mutant."""
         return self.of(mutant).get("outcome") in (SURVIVED, UNREACHED)
+
+    def survived_without_reason(self, mutant: Mutant) -> bool:
+        """Return whether nobody has said, either, why it may live."""
+        return self.survived(mutant) and not reason_for(mutant._asdict())
 
     def add(self, mutant: Mutant, found: dict[str, Any]) -> None:
         """Keep what was found."""
@@ -145,6 +150,7 @@ class Nursery:
 
     def _first_run(self, session: pytest.Session) -> dict[str, Any]:
         watch = coverage.Coverage(data_file=None, config_file=False, include=[self.file])
+        watch.set_option("run:disable_warnings", ["no-data-collected"])  # of a file that runs as it is imported alone
         watch.start()
         seconds = {}
         by = ""

@@ -31,7 +31,7 @@ from tests.matrices import make_stack
 from tests.processes import heeding_ctrl_c
 
 TINY = {"depth": 2, "width": 4, "max_epochs": 4, "batches_per_epoch": 3, "batch_size": 32, "learning_rate": 1e-2}
-may_gain_nothing = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # nothing need be gained
 
 
 class Killed(BaseException):
@@ -192,7 +192,6 @@ FAMILY = make_stack("spd", 40, 3)
 DOUBLE = {"module__precision": "float64"}
 
 
-@may_gain_nothing
 @pytest.mark.parametrize(
     ("parameters", "X"),
     [
@@ -221,7 +220,6 @@ def test_without_a_seed_that_of_the_checkpoint_is_taken(tmp_path):
     assert_same_fit(resumed, make_tiny(random_state=resumed._seed).fit())
 
 
-@may_gain_nothing
 def test_a_warm_start_goes_on_too_and_is_another_training(tmp_path):
     before = pickle.dumps(make_tiny(warm_start=True, checkpoint_dir=tmp_path).fit())
     killed, resumed, undisturbed = (pickle.loads(before) for _ in range(3))
@@ -255,7 +253,6 @@ def draw(n_matrices, matrix_size, *, scale, **where):
     return Uniform()(n_matrices, matrix_size, **where) * scale
 
 
-@may_gain_nothing
 def test_members_of_an_ensemble_share_the_folder(tmp_path):
     def ensemble(**parameters):
         return EnsembleInverter(make_tiny(**parameters), n_estimators=2, random_state=0)
@@ -359,7 +356,6 @@ def assert_same_model(first, second):
     assert rows == others
 
 
-@may_gain_nothing
 @pytest.mark.parametrize("k", [2, 5], ids=["in the middle", "at the end"])
 def test_a_killed_command_goes_on(k, tmp_path, killed_at_checkpoint):
     killed_at_checkpoint(k)
@@ -381,7 +377,6 @@ def test_a_killed_command_goes_on(k, tmp_path, killed_at_checkpoint):
     assert_same_model(output, tmp_path / "undisturbed")
 
 
-@may_gain_nothing
 def test_no_other_training_disturbs_one_that_goes_on(tmp_path):
     pytest.importorskip("fcntl")
     (output := tmp_path / "model").mkdir()
@@ -399,7 +394,6 @@ def test_no_other_training_disturbs_one_that_goes_on(tmp_path):
     assert sorted(os.listdir(output)) == ["README.md", WEIGHTS]
 
 
-@may_gain_nothing
 @pytest.mark.parametrize("k", [2, 6], ids=["the first network", "the second network"])
 def test_a_killed_ensemble_goes_on(k, tmp_path, killed_at_checkpoint):
     killed_at_checkpoint(k)
@@ -477,7 +471,6 @@ def send(number):
     os.kill(os.getpid(), number)
 
 
-@may_gain_nothing
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 class TestSignals:
     def test_both_raise_and_handlers_are_restored(self):
@@ -554,7 +547,6 @@ def wait_for(process, epoch):
 
 
 @pytest.mark.slow
-@may_gain_nothing
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_a_process_that_is_killed_goes_on(tmp_path):
     train_twelve = [*LONG, "--epochs=12", f"--output={tmp_path / 'model'}"]
@@ -587,7 +579,6 @@ def test_sigterm_saves_the_best_weights_and_exits_with_143(tmp_path):
 
 
 @pytest.mark.slow
-@may_gain_nothing
 @pytest.mark.skipif(os.name == "nt", reason="limits of POSIX")
 def test_a_limit_on_files_loses_no_training(tmp_path):
     """The system refuses to write more than a byte, as a full disk would: to checkpoints, models, anywhere."""

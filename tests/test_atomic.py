@@ -61,6 +61,15 @@ def test_a_file_that_is_replaced_keeps_its_owner(tmp_path, monkeypatch):
     assert owners == [(known.st_uid, known.st_gid)]
 
 
+@posix
+def test_the_owner_can_read_and_write_what_replaces_a_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: True)  # as root, whom permissions do not stop
+    (tmp_path / "a.txt").write_text("old")
+    (tmp_path / "a.txt").chmod(0o040)
+    with atomic_path(tmp_path / "a.txt") as temporary:
+        assert stat.S_IMODE(temporary.stat().st_mode) == 0o640
+
+
 def test_the_temporary_file_has_the_suffix(tmp_path):
     with atomic_path(tmp_path / "plot.PNG") as temporary:
         assert temporary.suffix == ".PNG"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from skdmi.lanes import compiler, stack
-from skdmi.lanes.compiler import COMPILATION_SECONDS, Kernel, intermediate_code
+from skdmi.lanes.compiler import COMPILATION_SECONDS, Kernel, cache_directory, intermediate_code
 from skdmi.lanes.kernels import KERNELS, describe
 from tests.matrices import make_stack
 
@@ -40,6 +40,22 @@ def works(kernel, monkeypatch):
 @pytest.mark.parametrize("what", KERNELS)
 def test_numba_compiles_every_kernel(what):
     assert KERNELS[what].is_ready(), KERNELS[what].trouble
+
+
+@needs_kernel
+def test_every_kernel_is_described_by_what_it_computes():
+    for what in ("inverses", "large matrices", "networks", "certificates", "determinants"):
+        assert f"{what} ready" in describe()
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="the folder of other systems")
+def test_machine_code_is_kept_in_the_cache_of_the_user(tmp_path, monkeypatch):
+    monkeypatch.delenv("SKDMI_CACHE_DIR", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    assert cache_directory() == tmp_path / ".cache" / "skdmi"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "elsewhere"))
+    assert cache_directory() == tmp_path / "elsewhere" / "skdmi"
 
 
 @needs_kernel

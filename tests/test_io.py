@@ -456,6 +456,7 @@ def test_npy_with_a_damaged_header_is_refused(tmp_path, shape):
     ],
     ids=lambda value: str(value)[:12],
 )
+@pytest.mark.filterwarnings("ignore:Reading `.npy` or `.npz` file required:UserWarning")
 def test_npy_with_a_hostile_header_is_refused_in_one_short_line(tmp_path, version, shape):
     path = tmp_path / "a.npy"
     header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}\n".encode()

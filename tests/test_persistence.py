@@ -97,6 +97,12 @@ class TestReadme:
         save(model)
         assert (model / "README.md").read_text() == "# Mine\n"
 
+    def test_one_with_the_mark_far_below_is_the_users(self, model):
+        text = "# Mine\n" + 1000 * "text\n" + MARK
+        (model / "README.md").write_text(text)
+        save(model)
+        assert (model / "README.md").read_text() == text
+
     def test_without_it_the_model_is_saved_all_the_same(self, model, monkeypatch):
         replace = os.replace
 

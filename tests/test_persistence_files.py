@@ -156,6 +156,14 @@ def test_damage_is_one_line_that_names_the_file(path, damage):
         assert len(str(caught.value)) < 600 + len(str(path))
 
 
+def test_a_header_of_too_many_values_is_refused_for_that(path):
+    header, data = take_apart(path)
+    DAMAGE["card-many"](header)
+    put_together(path, header, data)
+    with pytest.raises(ValueError, match=rf"its header holds more than {files.MAX_VALUES:,} values\."):
+        read_header(path)
+
+
 @pytest.mark.parametrize("length", [0, 1, 2**20, 2**33, 2**64 - 1])
 def test_a_header_that_lies_about_its_length(path, length):
     header, data = take_apart(path)

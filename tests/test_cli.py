@@ -653,3 +653,13 @@ def test_a_directory_that_is_no_model_is_an_error(model, tmp_path):
     assert "versions is missing" in fail("info", tmp_path)
     (tmp_path / "model.safetensors").unlink()
     assert "model.safetensors" in fail("info", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("generate", "--matrix-size", 10**8), ("train", "--matrix-size", 3, "--batch-size", 10**13)],
+    ids=["matrices", "a batch"],
+)
+def test_more_than_any_memory_holds_is_one_line(arguments, tmp_path):
+    assert fail(*arguments, "--output", tmp_path / "A.mx").startswith("Error: There is not enough memory: ")
+    assert os.listdir(tmp_path) == []

@@ -1,6 +1,7 @@
 """``skdmi export``: the file that it writes, what it says, and what it refuses."""
 
 import json
+import os
 
 import numpy as np
 import onnxruntime
@@ -120,3 +121,9 @@ def test_a_file_of_other_origin_is_not_described(tmp_path):
     path.write_bytes(b"\x08\x01 nothing of ours")
     assert "no inverse that skdmi has exported" in fail("info", path)
     assert "No such file" in fail("info", tmp_path / "absent.onnx")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.onnx")
+    assert "is not a file but" in fail("info", tmp_path / "pipe.onnx")

@@ -37,6 +37,10 @@ class OneLineErrors(click.Command):
                 raise
             except (ValueError, OSError) as error:
                 raise click.ClickException(one_line(error)) from error
+            except (MemoryError, RuntimeError) as error:
+                if not _is_lack_of_memory(error):
+                    raise
+                raise click.ClickException(f"There is not enough memory: {one_line(error)}") from error
             except KeyboardInterrupt:
                 number = signals.first or signal.SIGINT
                 click.echo("Terminated." if number == signal.SIGTERM else "Interrupted.", err=True)
@@ -71,6 +75,11 @@ def one_line(error: object) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         text = f"{error.filename}: {error.strerror}."
     return " ".join(text.split())
+
+
+def _is_lack_of_memory(error: Exception) -> bool:
+    # Of torch on a CPU it is a RuntimeError like any other, but for its words.
+    return isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def _print_warning(message: Warning | str, *_: Any, **__: Any) -> None:

@@ -9,6 +9,7 @@ from google.protobuf.message import DecodeError
 
 from skdmi.io.atomic import atomic_path
 from skdmi.io.format import PathLike
+from skdmi.persistence.files import open_regular
 
 
 def save(model: onnx.ModelProto, path: PathLike) -> None:
@@ -70,7 +71,8 @@ def describe_file(path: PathLike) -> dict[str, Any]:
     ...     describe_file(path)["inputs"]
     {'A': ['n_matrices', 3, 3]}
     """
-    content = Path(path).read_bytes()
+    with open_regular(Path(path)) as file:
+        content = file.read()
     try:
         model = onnx.load_model_from_string(content)
         texts = {entry.key: json.loads(entry.value) for entry in model.metadata_props}

@@ -1,10 +1,10 @@
 """Processes that are killed while they train, save, invert or generate, and many at once on one model: nothing is lost.
 
 ``python -m benchmarks.kills [--quick] [--json FILE] [--seed N] [PART ...]`` starts real processes and ends them by
-SIGKILL at moments drawn uniformly from the time that an undisturbed run takes. What is there then must be the earlier
-or the later content, whole; a training that is resumed must end in the same bits; and what the killed process left
-unfinished must be gone after the next run. Then two processes save one model while four load it, 5,000 times each. The
-exit status is 1 if anything fails. Needs Linux.
+SIGKILL at moments drawn uniformly from the time that an undisturbed run takes, half of the trainings after their first
+checkpoint. What is there then must be the earlier or the later content, whole; a training that is resumed must end in
+the same bits; and what the killed process left unfinished must be gone after the next run. Then two processes save one
+model while four load it, 5,000 times each. The exit status is 1 if anything fails. Needs Linux.
 """
 
 import random
@@ -41,8 +41,9 @@ def of_survival(part: str, found: Survival) -> Record:
 
 
 def trainings(setting: Setting, folder: Path, draw: random.Random) -> Record:
-    found, equal = kill_trainings(setting.trainings, folder, draw)
-    return of_survival("training", found) | {"trainings": setting.trainings, "equal": equal}
+    found, equal, n_from_checkpoints = kill_trainings(setting.trainings, folder, draw)
+    counts = {"trainings": setting.trainings, "equal": equal, "from_checkpoints": n_from_checkpoints}
+    return of_survival("training", found) | counts
 
 
 def saves(setting: Setting, folder: Path, draw: random.Random) -> Record:
@@ -75,7 +76,8 @@ PARTS: dict[str, Callable[[Setting, Path, random.Random], Record]] = {
 def print_row(row: Record, seconds: float) -> None:
     if "kills" in row:
         counts = "{kills:7d}{lost:7d}{damaged:9d}{scratch:11d}{uncollected:13d}".format(**row)
-        equal = f"   {row['equal']} of {row['trainings']} trainings bitwise equal" if "equal" in row else ""
+        words = "   {equal} of {trainings} trainings bitwise equal, {from_checkpoints} resumed from a checkpoint"
+        equal = words.format(**row) if "equal" in row else ""
         print(f"{row['part']:10}{counts}{equal}", flush=True)
     else:
         print(

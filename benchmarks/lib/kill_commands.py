@@ -33,9 +33,11 @@ def run(*args: str) -> float:
     return time.perf_counter() - started
 
 
-def run_and_kill(args: Args, seconds: float) -> bool:
-    """Start a command and kill it after so many seconds; return whether it still ran."""
+def run_and_kill(args: Args, seconds: float, has_begun: Callable[[], bool] = lambda: True) -> bool:
+    """Start a command and kill it so many seconds after it has begun; return whether it still ran."""
     with subprocess.Popen([*SKDMI, *args], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while not has_begun() and process.poll() is None:
+            time.sleep(0.005)
         try:
             process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -44,18 +46,27 @@ def run_and_kill(args: Args, seconds: float) -> bool:
     return False
 
 
-def kill_trainings(n: int, folder: Path, draw: random.Random) -> tuple[Survival, int]:
-    """Kill n trainings, every second one again when it was resumed; return how many ended in the same weights, too."""
+def kill_trainings(n: int, folder: Path, draw: random.Random) -> tuple[Survival, int, int]:
+    """Kill n trainings, every second one after its first checkpoint, and again when it was resumed.
+
+    Return also how many ended in the same weights, and how many were resumed from a checkpoint.
+    """
     reference, output = folder / "reference", folder / "trained"
     seconds = run(*TRAINING, str(reference))
     expected = read_file(reference / WEIGHTS)[1]
-    found, equal = Survival(), 0
+    found, equal, n_from_checkpoints = Survival(), 0, 0
+
+    def has_checkpoint() -> bool:
+        return any(output.glob("checkpoints/[!.]*.safetensors"))
+
     for k in range(n):
         shutil.rmtree(output, ignore_errors=True)
         args = (*TRAINING, str(output))
-        while not run_and_kill(args, draw.uniform(0, seconds)):
+        moment = (draw.uniform(0, seconds / 4), has_checkpoint) if k % 2 else (draw.uniform(0, seconds),)
+        while not run_and_kill(args, *moment):
             shutil.rmtree(output)  # It had ended before.
         found.kills += 1
+        n_from_checkpoints += has_checkpoint()
         resumed = (*args, "--resume")
         if k % 2 and run_and_kill(resumed, draw.uniform(0, seconds)):
             found.kills += 1
@@ -75,7 +86,7 @@ def kill_trainings(n: int, folder: Path, draw: random.Random) -> tuple[Survival,
         if rest := {path.name for path in output.iterdir()} - KEPT:
             found.uncollected += 1
             found.said.append(f"training {k}: {', '.join(sorted(rest))} stayed")
-    return found, equal
+    return found, equal, n_from_checkpoints
 
 
 def kill_generators(n: int, folder: Path, draw: random.Random) -> Survival:

@@ -315,6 +315,19 @@ def test_a_damaged_checkpoint_is_an_error_that_names_it(damage, tmp_path):
         make_tiny(checkpoint_dir=tmp_path).fit()
 
 
+@pytest.mark.parametrize("part", ["state.weights", "state.keeper.best_state", "state.optimizer"])
+def test_an_array_of_another_shape_is_an_error_and_no_write_beside_it(part, tmp_path):
+    fit_killed(checkpoint_dir=tmp_path)
+    (path,) = tmp_path.iterdir()
+    card, arrays = skdmi.persistence.read_file(path)
+    for name, array in arrays.items():
+        if name.startswith(part):
+            other = np.zeros(1 if array.ndim else (2, 2), array.dtype)
+            skdmi.persistence.write_file(path, card, arrays | {name: other})
+            with pytest.raises(ValueError, match=path.name):
+                make_tiny(checkpoint_dir=tmp_path).fit()
+
+
 # Commands
 
 TRAIN = ("train", "--matrix-size", 3, "--depth", 2, "--width", 4, "--epochs", 4, "--batches-per-epoch", 3)

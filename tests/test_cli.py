@@ -663,3 +663,9 @@ def test_a_directory_that_is_no_model_is_an_error(model, tmp_path):
 def test_more_than_any_memory_holds_is_one_line(arguments, tmp_path):
     assert fail(*arguments, "--output", tmp_path / "A.mx").startswith("Error: There is not enough memory: ")
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_training_data_in_a_pipe_are_refused(tmp_path):
+    os.mkfifo(tmp_path / "A.mx")
+    assert "is a pipe" in fail("train", "--data", tmp_path / "A.mx", "--output", tmp_path / "model", exit_code=2)

@@ -209,7 +209,7 @@ def test_the_global_random_state_decides_the_weights_and_nothing_else(block):
         assert_equal(torch.get_rng_state(), state)
 
 
-@pytest.mark.parametrize("default", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("default", [torch.float64, torch.float16])
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize("options", NETWORKS)
 def test_a_generator_decides_the_weights_as_the_global_one_would_which_it_leaves_alone(options, precision, default):

@@ -59,7 +59,7 @@ def default_dtype(dtype):
 
 MODES = {
     "float64": lambda: default_dtype(torch.float64),
-    "bfloat16": lambda: default_dtype(torch.bfloat16),
+    "float16": lambda: default_dtype(torch.float16),
     "meta": lambda: torch.device("meta"),  # what is made there has no numbers
     "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
     "no_grad": torch.no_grad,

@@ -23,6 +23,7 @@ from skdmi.cli.options import (
 from skdmi.cli.plots import save_figure
 from skdmi.cli.signals import Signals
 from skdmi.cli.unfinished import Unfinished, checkpoint_every_option, unfinished
+from skdmi.io.atomic import is_stream
 
 
 def _check_tensorboard(ctx: click.Context, param: click.Parameter, directory: Path | None) -> Path | None:
@@ -116,6 +117,8 @@ def train(
     block = parameters["block"]
     if len(matrix_size) > 1 and not skdmi.modules.BLOCKS[block].takes_any_size:
         raise click.UsageError(f"--block {block} is tied to one size; give --matrix-size once.")
+    if data and is_stream(data):
+        raise click.UsageError(f"--data {data} is a pipe, and is read more than once; expected a file.")
     if plot and not parameters["max_epochs"]:
         raise click.UsageError("--plot draws epochs, and --epochs 0 has none.")
     _check_device(parameters["device"])

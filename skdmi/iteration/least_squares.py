@@ -186,7 +186,7 @@ def factorise_adjoint(factors: Factors, fields: Sequence[Tensor], gradients: Seq
     of_squares = of_norms / norms.square()
     floor = _floor(squares)
     own = torch.where(squares >= floor, of_squares, 0.0)
-    of_floor = torch.where(floor > torch.finfo(floor.dtype).tiny, ridge**2, 0.0)
+    of_floor = (floor > torch.finfo(floor.dtype).tiny).to(floor.dtype) * ridge**2
     own[k] += of_floor * (of_squares - own).sum(dim=0)
     both = both / (norms.unsqueeze(1) * norms)
     both.diagonal().add_(own.movedim(0, -1))

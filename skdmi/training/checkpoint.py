@@ -34,6 +34,8 @@ COLUMNS: dict[str, type] = {
 """What is kept of a row of skorch's history; float64 holds all of it."""
 OF_THE_DEVICE = ("params", "fused", "foreach")
 """Settings of an optimizer that are those of where it runs."""
+MOMENTS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer")
+"""What fused optimizers keep for every parameter, of its shape and dtype."""
 
 
 class Checkpoint:
@@ -199,7 +201,8 @@ def restore(state: Mapping[str, Any], net: NeuralNet, keeper: BestWeights, strea
 
     User callbacks begin anew, as they do where skorch goes on from loaded weights.
     """
-    keeper.module(net).load_state_dict(state["weights"])
+    for weights in (state["keeper"]["best_state"], state["weights"]):  # The first only to see that they fit.
+        keeper.module(net).load_state_dict(weights)
     keeper.restore(state["keeper"])
     for row in state["history"].tolist():
         columns = zip(COLUMNS.items(), row, strict=True)
@@ -229,4 +232,18 @@ def _restore_optimizer(state: Mapping[str, Any], optimizer: Optimizer) -> None:
     groups = optimizer.state_dict()["param_groups"]
     of_groups = state["optimizer"]["groups"]
     whole = [group | of_group for group, of_group in zip(groups, of_groups, strict=True)]
-    optimizer.load_state_dict({"state": state["optimizer"]["state"], "param_groups": whole})
+    of_parameters = state["optimizer"]["state"]
+    _check_moments(of_parameters, [parameter for group in optimizer.param_groups for parameter in group["params"]])
+    optimizer.load_state_dict({"state": of_parameters, "param_groups": whole})
+
+
+def _check_moments(of_parameters: Mapping[int, Mapping[str, Any]], parameters: list[Tensor]) -> None:
+    """Raise ValueError unless all is as large as fused optimizers take it for: they write without looking."""
+    for number, kept in of_parameters.items():
+        parameter = parameters[number]
+        for name, value in kept.items():
+            shape = parameter.shape if name in MOMENTS else torch.Size()
+            if isinstance(value, Tensor) and (name in MOMENTS or name == "step") and value.shape != shape:
+                raise ValueError(f"{name} of parameter {number} is not of shape {tuple(shape)}")
+            if isinstance(value, Tensor) and name in MOMENTS and value.dtype != parameter.dtype:
+                raise ValueError(f"{name} of parameter {number} is not of {parameter.dtype}")

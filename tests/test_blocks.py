@@ -94,6 +94,12 @@ def test_leading_blocks_of_zeros_are_no_obstacle_to_large_matrices_either():
     np.testing.assert_array_equal(blocks.invert_by_blocks(swap, 7, np.linalg.inv), swap.mT)
 
 
+def test_numbers_that_are_none_pass_large_matrices_in_silence():
+    A = make_stack("well", 1, 60)
+    for value in (np.inf, np.nan):
+        assert np.isnan(blocks.invert_by_blocks(A, 7, lambda leaf, value=value: np.full_like(leaf, value))).any()
+
+
 def test_units_too_far_apart_are_left_to_others():
     A = make_stack("uniform", 1, 60)
     A[:, 0] *= 2.0**-1000

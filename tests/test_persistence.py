@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ import pytest
 from skdmi import EnsembleInverter, NeuralMatrixInverter, load_pretrained, persistence
 from skdmi.persistence import RETIRED, Model, check_writable, find_model, pretrained_names, read_model, save_model
 from skdmi.persistence.directories import MARK
-from skdmi.persistence.files import Entry
+from skdmi.persistence.files import MAX_HEADER, Entry
+from skdmi.persistence.format_1 import Budget, _read_config
 from tests.models import GOLDEN, card_of, untrained, write_as_0_1_0
 
 CARD = {"class": "NeuralMatrixInverter", "fitted": {"n_iter_": 3}}
@@ -183,6 +185,23 @@ class TestWhatMayBeReplaced:
             save(tmp_path)
         assert sorted(path.name for path in tmp_path.iterdir()) == names
         assert all((tmp_path / name).read_text() == config for name in names)
+
+    def test_a_model_of_0_1_0_may_be_described_in_any_language(self, tmp_path):
+        (tmp_path / "config.json").write_text('{"class": "EnsembleInverter", "note": "grün"}', encoding="utf-8")
+        check_writable(tmp_path)
+
+    @pytest.mark.parametrize(
+        ("budget", "text"),
+        [
+            (Budget(n_bytes=20), b'{"a": 123456789012345}'),
+            (Budget(values=2), b'{"a": [1, 2, 3, 4, 5]}'),
+            (Budget(n_bytes=2 * MAX_HEADER), b'{"a": "' + MAX_HEADER * b"x" + b'"}'),
+        ],
+        ids=["bytes", "values", "length"],
+    )
+    def test_a_configuration_of_0_1_0_is_read_within_its_budget(self, budget, text):
+        with pytest.raises(ValueError, match=r"it has more than .* bytes or .* values, or .* bytes with its ensemble"):
+            _read_config(Path("config.json"), BytesIO(text), budget)
 
     @pytest.mark.parametrize("existing", [True, False])
     def test_a_symbolic_link_is_followed(self, tmp_path, existing):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch.linalg import matrix_norm
 
 from skdmi.linalg import missing, residual
-from skdmi.linalg.residuals import identity_like, rounding_floor, trace, wide_frobenius_norm
+from skdmi.linalg.residuals import check_pair, identity_like, rounding_floor, trace, wide_frobenius_norm
 from tests.tensors import DTYPES, assert_equal, property_test, seeds, sizes, stack_of
 
 
@@ -40,6 +40,22 @@ def test_the_wide_norm_is_the_norm_at_every_scale(seed, m, power):
     A = stack_of("uniform", m=m, seed=seed)
     norms = wide_frobenius_norm(math.ldexp(1.0, power) * A)
     torch.testing.assert_close(norms / math.ldexp(1.0, power), matrix_norm(A))
+
+
+def test_the_wide_norm_is_that_of_each_member_by_itself():
+    A = stack_of("uniform", 3)
+    units = torch.tensor([2.0**-900, 1.0, 2.0**900], dtype=torch.float64)
+    assert_equal(wide_frobenius_norm(units[:, None, None] * A), units * wide_frobenius_norm(A))
+
+
+def test_what_is_no_pair_of_square_matrices_is_refused_by_name():
+    eye, wide = torch.eye(2), torch.zeros(2, 3)
+    for A, X, name in [(eye.int(), eye, "A"), (eye, eye.int(), "X"), (wide, eye, "A"), (eye, wide, "X")]:
+        with pytest.raises(ValueError, match=f"^Expected {name} of"):
+            check_pair(A, X)
+    for A, X, name in [(wide, eye, "A"), (eye, wide, "X")]:
+        with pytest.raises(ValueError, match=f"^Expected {name} of"):
+            residual(A, X)
 
 
 @pytest.mark.parametrize(("value", "norm"), [(0.0, 0.0), (math.inf, math.inf), (math.nan, math.nan)])

@@ -152,10 +152,11 @@ def test_subnormal_entries_are_read_under_every_setting(setting, power):
 
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_float32_is_widened_exactly_under_every_setting(setting):
-    A = torch.tensor([2.0**-149, -3 * 2.0**-149, 1.0, 0.0])
+    values = [2.0**-149, -3 * 2.0**-149, 2.0**-127, 1.0, -1.5, 2.0**-126, 0.0]
+    A = torch.tensor(values)
     with SETTINGS[setting]():
         wide = double(A)
-    assert wide.tolist() == [2.0**-149, -3 * 2.0**-149, 1.0, 0.0]
+    assert wide.tolist() == values
 
 
 @settings(max_examples=60, deadline=None)

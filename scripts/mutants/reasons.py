@@ -84,6 +84,52 @@ REASONS = [
     Reason("tests know one device", becomes="*device=None)"),
     Reason("tests know one device", line='A = A.cpu() if A.device.type == "mps" else A'),
     Reason("the mark of what is no entry lies lower still", file="*/scaling.py", line="_NOTHING = *", was="20"),
+    Reason(
+        "one power more than is looked up",
+        file="*/scaling.py",
+        scope="power_of_two",
+        line="powers = *",
+        was="2",
+        becomes="3",
+    ),
+    Reason(
+        "one power more than is looked up",
+        file="*/scaling.py",
+        scope="power_of_two",
+        line="powers = *",
+        was="1",
+        becomes="2",
+    ),
+    Reason(
+        "a shortcut for normal numbers that is not taken: the longer way gives the same bits",
+        scope="_are_of_normal_numbers",
+        was="0",
+        becomes="1",
+    ),
+    Reason(
+        "a mark a third as far below as that of what is no entry; exponents are nowhere near",
+        file="*/scaling.py",
+        line="*_NOTHING // 2*",
+        was="2",
+        becomes="3",
+    ),
+    Reason(
+        "the exponents of columns have two axes: the last is the second",
+        scope="_by_transversals",
+        line="longer = *",
+        was="-1",
+    ),
+    Reason(
+        "rows are brought to their maxima at the end, whatever they were before",
+        scope="_by_transversals",
+        was="rows - on_transversal",
+    ),
+    # residuals
+    Reason("zero and infinite norms are the same in any unit", scope="wide_frobenius_norm", was="1.0", becomes="2.0"),
+    Reason("tests know one device", file="*/residuals.py", scope="identity_like", becomes="*dtype=A.dtype, )"),
+    Reason("zeros are no subnormal numbers; their sign is not asked for", scope="double", was="< 0", becomes="<= 0"),
+    Reason("zeros are among them, of which nothing is made", line="is_subnormal = *", becomes="(bits | 0x7FFFFF)"),
+    Reason("zeros are no subnormal numbers", scope="double", line="return torch.where(is_subnormal*", was="0"),
     # recursion
     Reason(_ROOM, scope="pivot_order", line="*unpack_data=False)"),
     Reason("a stack of one leaf more is as good to learn from", scope="collect_leaves", was="10_000"),
@@ -101,7 +147,26 @@ REASONS = [
     Reason(_ROOM, scope="column_order", line="*overwrite_a=True)"),
     Reason(_ROOM, file="*/blocks.py", scope="polish_", line="if lands and step == 0:"),
     Reason(_ROOM, file="*/blocks.py", scope="polish_", line="before = square / 4"),
+    Reason("numpy finds the length for any negative one", file="*/blocks.py", line="R.reshape(len(A), -1)*", was="1"),
+    Reason(_MARGIN, file="*/blocks.py", line="_LANDS = *", was="54", becomes="55"),
     # files
+    Reason("as false as 0", file="skdmi/io/stacks.py", was="self._m = 0", becomes="self._m = None"),
+    Reason("the name is of no use to writers of text", file="skdmi/io/csv.py", line="super().__init__*"),
+    Reason(
+        "encodings are named in letters of either case", file="skdmi/persistence/*", was='"ascii"', becomes='"ASCII"'
+    ),
+    Reason(
+        "a message shows a character more", file="skdmi/persistence/files.py", scope="_entry", was="80", becomes="81"
+    ),
+    Reason(
+        "numpy finds the length for any negative one", file="skdmi/persistence/files.py", line="*reshape(-1)*", was="1"
+    ),
+    Reason(_ROOM, file="skdmi/persistence/files.py", line="return array.astype(*", becomes='*newbyteorder("="), )'),
+    Reason(
+        "a folder in which another process collects between two calls; what is held is closed with the process",
+        file="skdmi/io/atomic.py",
+        line="_release(temporary)  # Collected before*",
+    ),
     Reason("as false as False", was="*: bool = False", becomes="*: bool = None"),
     Reason("no dtype is of such a kind", file="skdmi/io/*", was='"fiub"', becomes='"XXfiubXX"'),
     Reason("a byte more is still within what a name may have", line="_MAX_SUFFIX = 32*", was="32", becomes="33"),
@@ -110,6 +175,7 @@ REASONS = [
     # lanes
     Reason("another operating system's folder", scope="cache_directory", line="*LOCALAPPDATA*"),
     Reason("another operating system's folder", scope="cache_directory", line="*Library/Caches*"),
+    Reason("the cache is looked into again, and nothing is in it", line="self._sought = True", was="True"),
     Reason("an estimate of when a compilation is worth its time", file="skdmi/lanes/*", scope="_seconds_without"),
 ]
 

@@ -344,7 +344,7 @@ def test_workers_of_joblib_share_an_inverter():
 
 @pytest.mark.slow
 def test_a_cluster_shares_an_inverter():
-    distributed = pytest.importorskip("distributed", reason="it is an extra of the tests alone")
+    distributed = pytest.importorskip("distributed", reason="it is in the extra quality")
     with (
         warnings.catch_warnings(),
         distributed.LocalCluster(

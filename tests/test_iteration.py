@@ -319,7 +319,7 @@ def test_a_new_row_is_a_start_for_the_estimator(monkeypatch, tmp_path):
         NeuralMatrixInverter.from_pretrained(tmp_path / "model").transform(A), inverter.transform(A)
     )
     monkeypatch.delitem(STARTS, "newton")
-    with pytest.raises(ValueError, match="start='newton'; expected one of"):
+    with pytest.raises(ValueError, match="start is 'newton'; expected one of"):
         NeuralMatrixInverter.from_pretrained(tmp_path / "model")
 
 

@@ -37,7 +37,7 @@ RANK = integer(0, 2**10)
 N_ATOMS = integer(0, 2**12)
 N_PLACES = integer(0, 2**20)
 SEED = integer(0, 2**64)
-BLOCK = word((*BLOCKS, *ONLY_IN_0_1_0["block"]))
+BLOCK = word(BLOCKS, ONLY_IN_0_1_0["block"])
 NORMALIZE = word(NORMALIZATIONS)
 PRECISION = word(tuple(PRECISIONS))
 SHARE = number(0, 1)
@@ -94,8 +94,8 @@ ARCHITECTURE = record(
     {
         "expansion": EXPANSION,
         "normalize": NORMALIZE,
-        "start": word((*STARTS, FAMILY, *ONLY_IN_0_1_0["start"])),
-        "plain": word(tuple(STARTS)),
+        "start": word(STARTS, (FAMILY, *ONLY_IN_0_1_0["start"])),
+        "plain": word(STARTS),
         "n_atoms": N_ATOMS,
         "n_places": N_PLACES,
         "rank": RANK,

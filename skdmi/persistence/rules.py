@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from reprlib import Repr
 from typing import Any
 
@@ -69,9 +70,10 @@ def text(longest: int = 200, *, printable: bool = True) -> Rule:
     )
 
 
-def word(allowed: Collection[str]) -> Rule:
-    """Return the rule of one of some texts."""
-    return Rule(f"one of {', '.join(map(repr, allowed))}", lambda value: type(value) is str and value in allowed)
+def word(*tables: Collection[str]) -> Rule:
+    """Return the rule of one of the texts in some tables, to which rows may be added."""
+    expected = f"one of {', '.join(map(repr, chain(*tables)))}"
+    return Rule(expected, lambda value: type(value) is str and any(value in table for table in tables))
 
 
 def flag() -> Rule:

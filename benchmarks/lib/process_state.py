@@ -11,7 +11,8 @@ class Held(NamedTuple):
     """What a process holds."""
 
     memory: int
-    """Bytes that are resident, after what is free was given back to the system."""
+    """Bytes of its own, after what is free was given back to the system. What is resident counts pages of libraries,
+    too, which come and go as they are used and as the machine needs room."""
     files: int
     threads: int
 
@@ -21,5 +22,6 @@ def held_now() -> Held:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
-    resident = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
-    return Held(resident, len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task")))
+    status = Path("/proc/self/status").read_text().splitlines()
+    own = next(int(line.split()[1]) * 1024 for line in status if line.startswith("RssAnon:"))
+    return Held(own, len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task")))

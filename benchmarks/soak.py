@@ -23,7 +23,7 @@ import numpy as np
 
 import skdmi
 from benchmarks.lib.machine import facts, spell, start_as_it_is
-from benchmarks.lib.process_state import Held, held_now
+from benchmarks.lib.process_state import Held, held_now, keep_nothing_freed
 from benchmarks.lib.records import Record, figures_parser, save_records
 from benchmarks.lib.soak_doors import DOORS
 from benchmarks.lib.soak_judge import Verdict
@@ -161,6 +161,7 @@ def main() -> None:
     if options.round is not None:
         print(play(options.seed, options.round))
         return
+    keep_nothing_freed()
     machine = facts()
     print(spell(machine))
     load_everything(SIZES[:4] if options.quick else SIZES)

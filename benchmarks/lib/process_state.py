@@ -6,6 +6,18 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+_ONE_ARENA, _MAPPED_ALONE = (-8, 1), (-3, 2**18)
+"""Options of ``mallopt`` in glibc: how many arenas threads allocate from, and from how many bytes on an allocation has
+pages of its own."""
+
+
+def keep_nothing_freed() -> None:
+    """Have what is freed go back to the system: arenas of threads keep it in pieces, which looks like a leak."""
+    option = getattr(ctypes.CDLL(None), "mallopt", None)
+    if option is not None:
+        option(*_ONE_ARENA)
+        option(*_MAPPED_ALONE)
+
 
 class Held(NamedTuple):
     """What a process holds."""

@@ -42,6 +42,14 @@ def test_numba_compiles_every_kernel(what):
     assert KERNELS[what].is_ready(), KERNELS[what].trouble
 
 
+def test_numba_optimizes_again_when_a_kernel_is_compiled():
+    config = pytest.importorskip("numba.core.config")
+    level = config.OPT
+    with compiler._unoptimized():
+        assert config.OPT == 0
+    assert config.OPT is level
+
+
 @needs_kernel
 def test_every_kernel_is_described_by_what_it_computes():
     for what in ("inverses", "large matrices", "networks", "certificates", "determinants"):

@@ -82,6 +82,7 @@ REASONS = [
         was="*_NOTHING // 2",
     ),
     Reason("tests know one device", becomes="*device=None)"),
+    Reason("tests know one device", scope="power_of_two", becomes="*dtype=integers, )"),
     Reason("tests know one device", line='A = A.cpu() if A.device.type == "mps" else A'),
     Reason("the mark of what is no entry lies lower still", file="*/scaling.py", line="_NOTHING = *", was="20"),
     Reason(

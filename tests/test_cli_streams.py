@@ -371,3 +371,23 @@ def test_any_number_of_matrices_may_be_asked_for(work, monkeypatch):
     result = CliRunner().invoke(main, f"generate --matrix-size 3 --n-matrices {10**30} --output A.mx".split())
     assert isinstance(result.exception, Full)
     assert names(work) == ["I.mx", "M.mx"]
+
+
+def test_a_stream_that_takes_a_few_bytes_at_a_time_gets_all(monkeypatch):
+    """As standard output does where PYTHONUNBUFFERED is set, on a full disk for one."""
+    taken = bytearray()
+
+    class Slow:
+        buffer = property(lambda self: self)
+
+        def write(self, data):
+            taken.extend(data[:7])
+            return min(len(data), 7)
+
+        def flush(self):
+            pass
+
+    monkeypatch.setattr(sys, "stdout", Slow())
+    with open_stacks(Standard.OUTPUT) as writer:
+        writer.write(make_stack("well", 20))
+    assert taken.count(b"END\n") == 20

@@ -10,7 +10,7 @@ from errno import EBADF
 from io import BufferedIOBase
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, TextIO, TypeAlias, cast
+from typing import Any, BinaryIO, TextIO, TypeAlias, cast
 
 import click
 import numpy as np
@@ -65,7 +65,7 @@ def open_stacks(file: File, format: str | None = None) -> Iterator[StackWriter]:
         return
     with errors_naming(str(file)):
         stdout = _opened(sys.stdout)
-        writer = StackWriter(str(file), stdout.buffer, MX)
+        writer = StackWriter(str(file), cast(BinaryIO, _Whole(stdout.buffer)), MX)
         yield writer
         writer.finish()
         stdout.flush()
@@ -82,6 +82,19 @@ def open_text(file: File) -> Iterator["_Text"]:
         stdout = _opened(sys.stdout)
         yield _Text(str(file), stdout)
         stdout.flush()
+
+
+class _Whole:
+    """Bytes that are written to the last one; unbuffered, as PYTHONUNBUFFERED has it, a stream may take only some."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def write(self, data: bytes) -> int:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._file.write(rest) or 0 :]
+        return len(data)
 
 
 class _Text:

@@ -14,6 +14,9 @@ TORCH := $(shell sed -n 's/^\(torch==[^ ;]*\).*/\1/p' $(PINS))
 # The benchmarks of speed, whose figures are kept: run them on a quiet machine.
 SPEED := throughput routes latency memory
 
+# Those that run for hours, each by itself: python -m benchmarks.soak.
+ENDURANCE := fuzz kills soak
+
 .NOTPARALLEL:
 .PHONY: help demo check test test-oldest lint coverage mutants docs bench tables clean
 
@@ -57,8 +60,8 @@ docs: $(VENV)/.installed-docs ## build docs/_build/html
 	$(BIN)/sphinx-build -W -b html docs docs/_build/html
 	$(BIN)/python -m scripts.build_demo docs/_build/html/demo
 
-bench: $(VENV)/.installed-test ## run every benchmark
-	set -e; for script in $(filter-out __init__,$(notdir $(basename $(wildcard benchmarks/*.py)))); do $(BIN)/python -m benchmarks.$$script; done
+bench: $(VENV)/.installed-test ## run every benchmark, but for fuzz, kills and soak, which take hours
+	set -e; for script in $(filter-out __init__ $(ENDURANCE),$(notdir $(basename $(wildcard benchmarks/*.py)))); do $(BIN)/python -m benchmarks.$$script; done
 
 tables: $(VENV)/.installed-test ## print the tables of docs and README anew; QUICK=1 tries it in build/tables
 	mkdir -p build/tables

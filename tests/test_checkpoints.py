@@ -390,6 +390,20 @@ def test_a_killed_command_goes_on(k, tmp_path, killed_at_checkpoint):
     assert_same_model(output, tmp_path / "undisturbed")
 
 
+def test_checkpoints_of_unknown_options_are_not_lost(tmp_path, killed_at_checkpoint):
+    killed_at_checkpoint(2)
+    output = tmp_path / "model"
+    with pytest.raises(Killed):
+        command(*TRAIN, "--output", output)
+    kept = [path for path in (output / "checkpoints").iterdir() if path.suffix == ".safetensors"]
+    for damage in (lambda path: path.write_text("{"), os.unlink):
+        damage(output / "checkpoints" / "options.json")
+        refused = command(*TRAIN, "--output", output, "--resume")
+        assert refused.exit_code == 1
+        assert "options.json cannot be read" in refused.stderr
+        assert all(path.exists() for path in kept)
+
+
 def test_no_other_training_disturbs_one_that_goes_on(tmp_path):
     pytest.importorskip("fcntl")
     (output := tmp_path / "model").mkdir()

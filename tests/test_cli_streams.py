@@ -391,3 +391,6 @@ def test_a_stream_that_takes_a_few_bytes_at_a_time_gets_all(monkeypatch):
     with open_stacks(Standard.OUTPUT) as writer:
         writer.write(make_stack("well", 20))
     assert taken.count(b"END\n") == 20
+    with open_text(Standard.OUTPUT) as text:
+        text.write("a report of more than seven bytes\n")
+    assert taken.endswith(b"END\na report of more than seven bytes\n")

@@ -2,7 +2,7 @@
 
 import os
 import sys
-import warnings
+from codecs import StreamWriter, getwriter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from enum import Enum
@@ -17,6 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 import skdmi
+from skdmi.estimators.policies import left_to_another
 from skdmi.io.atomic import errors_naming, is_stream
 from skdmi.io.mx import MX
 from skdmi.io.stacks import StackWriter, open_writer
@@ -80,7 +81,7 @@ def open_text(file: File) -> Iterator["_Text"]:
         return
     with errors_naming(str(file)):
         stdout = _opened(sys.stdout)
-        yield _Text(str(file), stdout)
+        yield _Text(str(file), getwriter("utf-8")(cast(BinaryIO, _Whole(stdout.buffer))))
         stdout.flush()
 
 
@@ -100,13 +101,13 @@ class _Whole:
 class _Text:
     """Text that is written while other files are; its errors have its name."""
 
-    def __init__(self, name: str, file: TextIO) -> None:
+    def __init__(self, name: str, file: TextIO | StreamWriter) -> None:
         self._name = name
         self._file = file
 
-    def write(self, text: str) -> int:
+    def write(self, text: str) -> None:
         with errors_naming(self._name):
-            return self._file.write(text)
+            self._file.write(text)
 
 
 def _opened(stream: TextIO | None) -> TextIO:
@@ -180,9 +181,7 @@ class _Counted:
 
 def quietly(method: Callable[[np.ndarray], Any], stack: np.ndarray) -> Any:
     """Invert a chunk without warnings that would give indices within the chunk: the command says it, once."""
-    with warnings.catch_warnings():
-        for category in (skdmi.exceptions.SingularMatrixWarning, skdmi.exceptions.InaccurateInverseWarning):
-            warnings.simplefilter("ignore", category)
+    with left_to_another():
         return method(stack)
 
 

@@ -202,9 +202,14 @@ def _seed(given: int | None, begun: dict[str, Any]) -> int:
 
 
 def _compare(training: Unfinished, given: dict[str, Any], begun: dict[str, Any]) -> None:
-    """Refuse to go on with other options."""
-    if not (begun and training.checkpoints()):
+    """Refuse to go on with other options, or with none that are known."""
+    if not training.checkpoints():
         return
+    if not begun:
+        raise click.ClickException(
+            f"{training.directory} holds an unfinished training, but its {OPTIONS} cannot be read. Remove it to train "
+            f"anew."
+        )
     others = given | {"--random-state": training.random_state}
     names = sorted(name for name in others.keys() | begun.keys() if others.get(name) != begun.get(name))
     if names:

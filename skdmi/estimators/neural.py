@@ -140,7 +140,8 @@ class NeuralMatrixInverter(NetworkInverter):
 
     A training is known by its parameters, all but ``device``, ``verbose``, ``callbacks``, ``warm_start`` and those of
     checkpoints, by sizes, X, and the weights that a warm start goes on from; functions and classes among the parameters
-    by their names. Of ``random_state=None`` the seed of the checkpoint is taken. ``callbacks`` begin anew with the
+    by their names. Of ``random_state=None`` the seed of the checkpoint is taken; an ensemble draws seeds for its
+    members, so that it goes on only where its own ``random_state`` is an int. ``callbacks`` begin anew with the
     first epoch after it. A checkpoint that cannot be written is a RuntimeWarning, and training goes on.
 
     References

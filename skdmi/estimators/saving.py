@@ -8,13 +8,12 @@ import numpy as np
 
 from skdmi.estimators.description import readme
 from skdmi.estimators.stored import check_stored, check_weights
-from skdmi.persistence import WEIGHTS, Model, check_writable, save_model
+from skdmi.persistence import WEIGHTS, Model, save_model
 from skdmi.persistence.files import Entry
 
 
 def save(directory: str | os.PathLike[str], card: dict[str, Any], weights: dict[str, np.ndarray]) -> None:
     """Write a model; it raises as `skdmi.persistence.save_model`, and ValueError for what could not be read again."""
-    check_writable(directory)
     entries = {name: Entry(array.dtype, array.shape) for name, array in weights.items()}
     model = Model(Path(directory) / WEIGHTS, card, entries, weights)
     check_stored(model)

@@ -108,7 +108,7 @@ def dmxtrain(
             directory, resume=resume is not None, checkpoint_every=checkpoint_every, random_state=random_state
         )
         with begun as training:
-            random = np.random.RandomState(training.parameters["random_state"])
+            random = np.random.RandomState(training.random_state)
             A = distribution.sample(N_VALIDATION, matrix_size, random_state=random)
             seeds = [{"random_state": random.randint(2**31 - 1)} for _ in range(n_repeats)]
             networks = [clone(network).set_params(**training.parameters | seed) for seed in seeds]

@@ -46,19 +46,18 @@ def test_workers_that_train_end_when_their_parent_is_killed(fit, tmp_path):
         parent.communicate(timeout=60)  # waits for all who can write
 
 
-def n_watching_after_two_calls():
-    before = set(threading.enumerate())
+def n_watchers_after_two_calls():
     end_with_parent()
     end_with_parent()
-    return len(set(threading.enumerate()) - before)
+    return [thread.name for thread in threading.enumerate()].count("end_with_parent")
 
 
 def test_a_process_that_works_for_nobody_is_not_watched():
-    assert n_watching_after_two_calls() == 0
+    assert n_watchers_after_two_calls() == 0
 
 
 def send(connection):
-    connection.send(n_watching_after_two_calls())
+    connection.send(n_watchers_after_two_calls())
 
 
 @pytest.mark.slow
@@ -76,4 +75,5 @@ def test_a_child_is_watched_once_if_it_is_a_daemon(method, daemon):
 
 @pytest.mark.slow
 def test_a_worker_of_joblib_is_watched_once():
-    assert sum(Parallel(n_jobs=2)(delayed(n_watching_after_two_calls)() for _ in range(8))) in (1, 2)
+    # Workers are used again, and may be watched since an earlier test.
+    assert set(Parallel(n_jobs=2)(delayed(n_watchers_after_two_calls)() for _ in range(8))) == {1}

@@ -33,7 +33,12 @@ def run(*args: str) -> float:
     return time.perf_counter() - started
 
 
-def run_and_kill(args: Args, seconds: float, has_begun: Callable[[], bool] = lambda: True) -> bool:
+def at_once() -> bool:
+    """Return that a command has begun as soon as it is started."""
+    return True
+
+
+def run_and_kill(args: Args, seconds: float, has_begun: Callable[[], bool] = at_once) -> bool:
     """Start a command and kill it so many seconds after it has begun; return whether it still ran."""
     with subprocess.Popen([*SKDMI, *args], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         while not has_begun() and process.poll() is None:
@@ -62,8 +67,8 @@ def kill_trainings(n: int, folder: Path, draw: random.Random) -> tuple[Survival,
     for k in range(n):
         shutil.rmtree(output, ignore_errors=True)
         args = (*TRAINING, str(output))
-        moment = (draw.uniform(0, seconds / 4), has_checkpoint) if k % 2 else (draw.uniform(0, seconds),)
-        while not run_and_kill(args, *moment):
+        has_begun, within = (has_checkpoint, seconds / 4) if k % 2 else (at_once, seconds)
+        while not (run_and_kill(args, draw.uniform(0, within), has_begun) and has_begun()):
             shutil.rmtree(output)  # It had ended before.
         found.kills += 1
         n_from_checkpoints += has_checkpoint()

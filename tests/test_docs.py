@@ -10,7 +10,11 @@ import torch
 from skdmi.iteration import STARTS
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = [page for page in sorted(DOCS.glob("*.rst")) if ">>>" in page.read_text()]
+PAGES = sorted([*DOCS.glob("*.rst"), *DOCS.glob("guide/*.rst"), DOCS / "api" / "index.rst"])
+
+
+def name_of(page):
+    return page.relative_to(DOCS).as_posix()
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +28,7 @@ def as_before(monkeypatch, tmp_path):
     STARTS.update(rows)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [page for page in PAGES if ">>>" in page.read_text()], ids=name_of)
 def test_the_examples_of_a_page(page):
     report = []
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
@@ -34,18 +38,22 @@ def test_the_examples_of_a_page(page):
     assert attempted == len(test.examples) > 0
 
 
-def test_every_page_is_in_the_table_of_contents():
-    contents = (DOCS / "index.rst").read_text().partition("toctree::")[2].split()
-    pages = {page.stem for page in DOCS.glob("*.rst")} - {"index"}
-    assert pages <= set(contents)
+def test_every_page_is_in_a_table_of_contents():
+    entries = [
+        (page.parent / entry).with_suffix(".rst")
+        for page in PAGES
+        for contents in re.findall(r"^\.\. toctree::\n(?:   :.*\n)*\n((?:   .*\n)+)", page.read_text(), re.MULTILINE)
+        for entry in contents.split()
+    ]
+    assert sorted(entries) == sorted({*PAGES, DOCS / "auto_examples" / "index.rst"} - {DOCS / "index.rst"})
 
 
-@pytest.mark.parametrize("page", sorted(DOCS.glob("*.rst")), ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_what_a_page_includes_is_there(page):
     for file, options in re.findall(r"^\.\. literalinclude:: (\S+)\n((?:   :.*\n)*)", page.read_text(), re.MULTILINE):
-        text = (DOCS / file).read_text()
+        text = (page.parent / file).read_text()
         for mark in re.findall(r":(?:start-at|end-before): (.*)", options):
             assert mark in text, f"{file} has no line with {mark!r}."
             text = text[text.index(mark) :]
     for image in re.findall(r"^\.\. image:: (\S+)", page.read_text(), re.MULTILINE):
-        assert (DOCS / image).exists()
+        assert (page.parent / image).exists()

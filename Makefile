@@ -57,6 +57,7 @@ mutants: $(VENV)/.installed-quality ## change the code in one place at a time; s
 	$(BIN)/python -m scripts.mutants --report > docs/tables/mutants.txt
 
 docs: $(VENV)/.installed-docs ## build docs/_build/html
+	rm -rf docs/_build docs/api/generated
 	$(BIN)/sphinx-build -W -b html docs docs/_build/html
 	$(BIN)/python -m scripts.build_demo docs/_build/html/demo
 
@@ -76,6 +77,7 @@ tables: $(VENV)/.installed-test ## print the tables of docs and README anew; QUI
 	$(BIN)/python -m benchmarks.audit $(if $(QUICK),--quick) --json build/tables/audit.json > build/tables/audit.txt
 	set -e; for name in $(SPEED); do $(BIN)/python -m benchmarks.$$name $(if $(QUICK),--quick) --json build/tables/$$name.json > build/tables/$$name.txt; done
 	$(BIN)/python -m benchmarks.lib.speed_plots build/tables build/tables
+	$(BIN)/python -m benchmarks.lib.landing_plot build/tables build/tables/landing.png
 	$(BIN)/python -m benchmarks.lib.readme build/tables/accuracy.json README.md --output build/tables/README.md
 	$(if $(QUICK),,cp build/tables/*.txt docs/tables && cp build/tables/*.png docs/images && cp $(patsubst %,build/tables/%.json,$(SPEED) families export certify audit) benchmarks/results && cp build/tables/README.md README.md)
 

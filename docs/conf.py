@@ -32,6 +32,7 @@ suppress_warnings = ["myst.xref_missing"]  # CONTRIBUTING.md links to files of t
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 autosummary_generate = True
+toc_object_entries_show_parents = "hide"
 numpydoc_show_class_members = False
 
 html_theme = "pydata_sphinx_theme"
@@ -43,14 +44,14 @@ html_copy_source = False
 html_show_sourcelink = False
 html_theme_options = {
     "github_url": ADDRESSES["Source"],
-    "header_links_before_dropdown": 7,
+    "header_links_before_dropdown": 5,
     "navbar_align": "left",
     "navigation_with_keys": False,
     "secondary_sidebar_items": ["page-toc"],
     "show_prev_next": False,
     "show_toc_level": 2,
 }
-html_sidebars = {"index": [], "install": [], "start": [], "changes": []}
+html_sidebars = {page: [] for page in ("index", "install", "start", "shipped", "changes", "migration")}
 
 if shown := os.environ.get("SKDMI_DOCS_VERSION"):  # set where a release is published: the other versions are there
     html_theme_options |= {

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import metadata
 from numbers import Integral
 from typing import Any, NamedTuple
 
@@ -51,6 +52,13 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     _derives_itself = False
     """Whether the answer of :meth:`_invert` has derivatives; if not, they are those of the true inverse."""
+    _doc_link_module = "skdmi"
+
+    @property
+    def _doc_link_template(self) -> str:
+        """Return where the "?" in the HTML of an estimator leads."""
+        addresses = dict(entry.split(", ") for entry in metadata("skdmi").get_all("Project-URL", []))
+        return f"{addresses['Documentation']}api/generated/skdmi.{{estimator_name}}.html"
 
     def transform(self, X: Any) -> Any:
         """Return the (approximate) inverse of every matrix.

@@ -39,6 +39,7 @@ WORDS = {
     "figures": "what a route finds",
     "kinds": "what an object is",
     "processes": "workers end in time",
+    "progress": "bars on a terminal",
 }
 """What is in a room, in a few words; a new room needs some."""
 WIDTH, ROW, MARGIN = 800, 74, 16

@@ -24,6 +24,7 @@ from skdmi.cli.dmx.train import dmxtrain
 from skdmi.cli.signals import Signals
 from skdmi.cli.unfinished import held
 from skdmi.distributions import Normal, Uniform
+from skdmi.modules import IdentityLoss
 from skdmi.persistence import WEIGHTS, read_file
 from skdmi.training import Checkpoint, MatrixBatches, MatrixStream, Settings, cosine, train
 from skdmi.training import checkpoint as checkpoint_module
@@ -240,7 +241,7 @@ def test_every_training_has_a_file_of_its_own(tmp_path):
         ({"distribution": Uniform(high=2.0)}, None),
         ({"distribution": partial(draw, scale=2.0)}, None),
         ({"distribution": partial(draw, scale=3.0)}, None),
-        ({"net_params": {"optimizer": torch.optim.Adagrad}}, None),
+        ({"net_params": {"criterion": IdentityLoss}}, None),
         ({"distribution": Normal()}, FAMILY),
         ({"distribution": Normal()}, FAMILY[:30]),
     ]

@@ -11,6 +11,7 @@ import torch
 from skdmi import __version__
 from skdmi.distributions import from_dict
 from skdmi.estimators.schema import FITTED, FITTED_PERHAPS, ONLY_IN_0_1_0, PARAMETERS
+from skdmi.training import keepable
 
 NOT_STORED = ("device", "callbacks", "checkpoint_dir", "checkpoint_every")
 _KEPT = (FITTED.keys() | FITTED_PERHAPS.keys()) - {"distribution_", "feature_names_in_"}
@@ -34,6 +35,7 @@ def to_config(inverter: Any) -> dict[str, Any]:
     parameters["distribution"] = _describe(inverter.distribution)
     parameters["net_params"] = _json_or_none(parameters["net_params"])
     fitted = {name: _plain(value) for name, value in vars(inverter).items() if name in _KEPT}
+    fitted["history_"] = [keepable(row) for row in fitted["history_"]]
     fitted["distribution_"] = _describe(inverter.distribution_)
     if hasattr(inverter, "feature_names_in_"):
         fitted["feature_names_in_"] = inverter.feature_names_in_.tolist()

@@ -33,6 +33,26 @@ from skdmi.training import (
 
 DETERMINE_NOTHING = ("device", "verbose", "callbacks", "warm_start", "checkpoint_dir", "checkpoint_every")
 """Parameters that a checkpoint is found without."""
+PARAMETERS_IN_NET = {
+    "lr": "learning_rate",
+    "optimizer__lr": "learning_rate",
+    "optimizer": "optimizer",
+    "max_epochs": "max_epochs",
+    "batch_size": "batch_size",
+    "iterator_train__batch_size": "batch_size",
+    "iterator_valid__batch_size": "batch_size",
+    "device": "device",
+    "warm_start": "warm_start",
+    "verbose": "verbose",
+    "callbacks": "callbacks",
+    "criterion__log_weight": "log_weight",
+    "module__depth": "depth",
+    "module__width": "width",
+    "module__block": "block",
+    "module__matrix_size": "matrix_size",
+    "module__generator": "random_state",
+}
+"""What skorch calls the parameters of an inverter."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +109,7 @@ def learn(
     ValueError
         If a parameter is not allowed, or does not go together with ``before`` or with what a checkpoint holds.
     """
+    refuse_overruled(parameters)
     architecture = architecture_for(parameters, sizes, None if before is None else before.architecture)
     seed = before.seed if before else _seed(parameters["random_state"])
     checkpoint = open_checkpoint(parameters, sizes, stack, before, seed)
@@ -121,6 +142,23 @@ def learn(
     if gain and parameters["verbose"]:
         print(describe_gain(gain))
     return Learned(outcome, architecture, problem.distribution, domain, seed, stream.n_matrices_seen, gain)
+
+
+def refuse_overruled(parameters: Mapping[str, Any]) -> None:
+    """Refuse ``net_params`` that say again, perhaps differently, what a parameter of the inverter says.
+
+    >>> refuse_overruled({"max_epochs": 20, "net_params": {"max_epochs": 3}})
+    Traceback (most recent call last):
+        ...
+    ValueError: net_params sets 'max_epochs', which is the parameter max_epochs of the inverter, 20. Expected it in ...
+    """
+    for name in parameters["net_params"] or {}:
+        known = PARAMETERS_IN_NET.get(name)
+        if known is not None:
+            raise ValueError(
+                f"net_params sets {name!r}, which is the parameter {known} of the inverter, {parameters[known]!r}. "
+                f"Expected it in one place: set {known}, and leave {name!r} out of net_params."
+            )
 
 
 def _given(checkpoint: Checkpoint | None) -> dict[str, Any] | None:

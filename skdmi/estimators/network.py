@@ -38,7 +38,7 @@ class NetworkInverter(Exportable, BaseInverter):
     Attributes
     ----------
     net_ : skorch.NeuralNet
-        The net, trimmed for prediction.
+        The net, trimmed for prediction, with the history of its training.
     module_ : skdmi.modules.InverterResNet
         The network.
     device_ : torch.device or None
@@ -186,7 +186,7 @@ class NetworkInverter(Exportable, BaseInverter):
         network = build_network(self._architecture)
         network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
         self.module_ = network.eval()
-        self.net_ = prediction_net(network, torch.device("cpu"))
+        self.net_ = prediction_net(network, torch.device("cpu"), getattr(self, "history_", ()))
         self.device_ = None
 
     def _place(self) -> torch.device:

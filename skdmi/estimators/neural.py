@@ -15,12 +15,14 @@ from skdmi.estimators.devices import plain_modes, resolve_device
 from skdmi.estimators.learning import Before, learn
 from skdmi.estimators.network import NetworkInverter, to_arrays
 from skdmi.estimators.schema import MAX_DEPTH, MAX_WIDTH
+from skdmi.estimators.with_callbacks import WithCallbacks
 from skdmi.modules import BLOCKS
 from skdmi.modules.network import FAMILY
+from skdmi.progress import one_training_ended
 from skdmi.training import OPTIMIZERS, Outcome, constant, cosine, resolve_sizes
 
 
-class NeuralMatrixInverter(NetworkInverter):
+class NeuralMatrixInverter(WithCallbacks, NetworkInverter):
     r"""A residual network that learns to invert matrices from matrices generated on the fly.
 
     The network starts from a first inverse X, and each of its ``depth`` blocks adds to the running one; it is
@@ -68,12 +70,17 @@ class NeuralMatrixInverter(NetworkInverter):
         the lowest so far, that of the first weights included. None never stops early.
     warm_start : bool, default=False
         Whether ``fit`` starts from the present weights, with a new schedule.
-    callbacks : list of skorch callbacks, default=None
-        Cloned before use. An open ``SummaryWriter`` of TensorBoard cannot be copied: training shares it, but for
-        ``sklearn.base.clone``, hence inside another estimator, ``close`` it first; it opens again when written to.
+    callbacks : list of skorch callbacks, or of pairs (name, callback), default=None
+        Cloned before use. What they record is in ``history_``; their parameters are ``callbacks__name__parameter``, as
+        in skorch, and ``set_params(callbacks__name=None)`` drops one. Both input and target are one stack, so a score
+        is a function, ``EpochScoring(lambda net, X, y: ...)``, of the matrices y and the inverses ``net.predict(X)``;
+        scores of scikit-learn are refused. An open ``SummaryWriter`` of TensorBoard cannot be copied: training shares
+        it, but for ``sklearn.base.clone``, hence inside another estimator, ``close`` it first; it opens again when
+        written to.
     net_params : dict, default=None
         The last word to :class:`skorch.NeuralNet`, for example ``{"optimizer__weight_decay": 0.1, "compile": True}``;
-        ``module__`` reaches the network: ``{"module__rank": 0, "module__precision": "float64"}``.
+        ``module__`` reaches the network: ``{"module__rank": 0, "module__precision": "float64"}``. What a parameter
+        above says is refused here.
     device : str, default="auto"
         ``"auto"`` is CUDA if there is any, else the CPU; or any name of a torch device.
     checkpoint_dir : path, default=None
@@ -86,12 +93,13 @@ class NeuralMatrixInverter(NetworkInverter):
     random_state : int, RandomState instance or None, default=None
         Determines weights, training matrices, held-out members. An int makes ``fit`` reproducible.
     verbose : int, default=0
-        1 prints a line an epoch, 2 shows progress within it.
+        1 prints a line an epoch, and shows on a terminal, of ``fit`` and ``transform``, the rate and the time that
+        remains (:mod:`skdmi.progress`).
 
     Attributes
     ----------
     net_ : skorch.NeuralNet
-        The net, trimmed for prediction.
+        The net, trimmed for prediction; its ``history`` is ``history_`` as skorch has it, without batches.
     module_ : skdmi.modules.InverterResNet
         The network.
     device_ : torch.device or None
@@ -108,7 +116,8 @@ class NeuralMatrixInverter(NetworkInverter):
     first_loss_, best_loss_ : float
         Validation loss of the first weights, and of those kept. The first is None in a loaded model of 0.1.0.
     history_ : list of dict
-        A row an epoch: epoch, train_loss, valid_loss, learning_rate (its largest), n_matrices, seconds.
+        A row an epoch: epoch, train_loss, valid_loss, learning_rate (its largest), n_matrices, seconds, and what
+        callbacks recorded. Of that a file holds numbers, words, and lists and mappings of them.
     distribution_ : Distribution or callable
         What ``distribution`` came to mean.
     start_, n_atoms_ : str, int
@@ -141,8 +150,9 @@ class NeuralMatrixInverter(NetworkInverter):
     A training is known by its parameters, all but ``device``, ``verbose``, ``callbacks``, ``warm_start`` and those of
     checkpoints, by sizes, X, and the weights that a warm start goes on from; functions and classes among the parameters
     by their names. Of ``random_state=None`` the seed of the checkpoint is taken; an ensemble draws seeds for its
-    members, so that it goes on only where its own ``random_state`` is an int. ``callbacks`` begin anew with the
-    first epoch after it. A checkpoint that cannot be written is a RuntimeWarning, and training goes on.
+    members, so that it goes on only where its own ``random_state`` is an int. What ``callbacks`` recorded is kept, and
+    ``EarlyStopping``, scores and learning rates of skorch go on; other callbacks begin anew with the first epoch after
+    it. A checkpoint that cannot be written is a RuntimeWarning, and training goes on.
 
     References
     ----------
@@ -280,6 +290,7 @@ class NeuralMatrixInverter(NetworkInverter):
             stack = None if X is None else self._open_stack(X)
             schedule = cosine(self.max_epochs * self.batches_per_epoch)
             outcome = self._learn(stack, schedule, resuming=resuming)
+        one_training_ended()
         if stack is not None and self.distribution == "auto" and (self.max_epochs or self.start_ == FAMILY):
             warn_of_few_members(len(stack))
         conclude(outcome, self.get_params(deep=False), from_trained=from_trained, is_fitted=self.start_ == FAMILY)

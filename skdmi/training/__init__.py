@@ -6,6 +6,7 @@ from skdmi.training.loop import OPTIMIZERS, Outcome, Settings, constant, cosine,
 from skdmi.training.problem import Problem, pose_problem, resolve_seed, resolve_sizes
 from skdmi.training.starting import Beginning, begin
 from skdmi.training.stream import MatrixBatches, MatrixStream, stream_seed
+from skdmi.training.users import callback_parameters, keepable, with_callback_parameters
 
 __all__ = [
     "OPTIMIZERS",
@@ -17,9 +18,11 @@ __all__ = [
     "Problem",
     "Settings",
     "begin",
+    "callback_parameters",
     "constant",
     "cosine",
     "describe_gain",
+    "keepable",
     "measure_gain",
     "pose_problem",
     "prediction_net",
@@ -27,4 +30,5 @@ __all__ = [
     "resolve_sizes",
     "stream_seed",
     "train",
+    "with_callback_parameters",
 ]

@@ -1,18 +1,17 @@
 """What happens during training beside the steps: callbacks of skorch."""
 
-import copy
 import math
 import re
 from typing import Any
 
 import torch
-from sklearn.base import clone
 from skorch import NeuralNet
 from skorch.callbacks import Callback
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from skdmi.modules import InverterResNet
+from skdmi.progress import Bar, above_bars
 from skdmi.training.stream import MatrixBatches, MatrixStream
 
 
@@ -125,14 +124,27 @@ class BestWeights(Callback):
         self.best_state, self.best_epoch = self.weights(net), len(net.history)
 
 
-def copied(callback: Any) -> Any:
-    """Return a clone of a callback, or where it holds what cannot be copied, one that shares it."""
-    try:
-        return clone(callback, safe=False)
-    except TypeError:
-        return copy.copy(callback)
+class Shown(Callback):
+    """Move a bar by the matrices of each batch, and show the losses beside it."""
+
+    def __init__(self, bar: Bar) -> None:
+        self.bar = bar
+        self.losses: dict[str, str] = {}
+
+    def on_batch_end(self, net: NeuralNet, *, training: bool, **kwargs: Any) -> None:
+        """Count the matrices that were trained on."""
+        if training:
+            self.losses["train_loss"] = f"{net.history[-1, 'batches', -1, 'train_loss']:.2e}"
+            self.bar.advance(net.history[-1, "batches", -1, "train_batch_size"], **self.losses)
+
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Note how good the epoch was, and which."""
+        epoch, loss = net.history[-1, ("epoch", "valid_loss")]
+        self.losses = {"epoch": f"{epoch}/{net.max_epochs}", "valid_loss": f"{loss:.2e}"}
+        self.bar.advance(0, **self.losses)
 
 
 def print_plain(text: str) -> None:
-    """Print a line of skorch's log without its colours."""
-    print(re.sub("\x1b\\[[0-9;]*m", "", text), flush=True)
+    """Print a line of skorch's log without its colours, above what is drawn below."""
+    with above_bars():
+        print(re.sub("\x1b\\[[0-9;]*m", "", text), flush=True)

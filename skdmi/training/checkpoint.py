@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,21 +17,9 @@ from torch.optim import Optimizer
 from skdmi.persistence import read_file, write_file
 from skdmi.training.callbacks import BestWeights
 from skdmi.training.stream import MatrixStream
+from skdmi.training.users import COLUMNS, counts, keepable, recorded, restore_counts
 
 SUFFIX = ".safetensors"
-COLUMNS: dict[str, type] = {
-    "epoch": int,
-    "train_loss": float,
-    "train_loss_best": bool,
-    "train_batch_count": int,
-    "valid_loss": float,
-    "valid_loss_best": bool,
-    "valid_batch_count": int,
-    "learning_rate": float,
-    "n_matrices": int,
-    "dur": float,
-}
-"""What is kept of a row of skorch's history; float64 holds all of it."""
 OF_THE_DEVICE = ("params", "fused", "foreach")
 """Settings of an optimizer that are those of where it runs."""
 MOMENTS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer")
@@ -178,18 +166,21 @@ def unpack(packed: Any, arrays: Mapping[str, np.ndarray]) -> Any:
     return packed
 
 
-def ended_rows(net: NeuralNet) -> list[dict[str, Any]]:
-    """Return the rows of a net's history, without that of an epoch that was interrupted."""
-    return [row for row in net.history if row.keys() >= COLUMNS.keys()]
+def ended_rows(history: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of skorch's history, without that of an epoch that was interrupted."""
+    return [row for row in history if row.keys() >= COLUMNS.keys()]
 
 
 def state_of(net: NeuralNet, keeper: BestWeights, stream: MatrixStream) -> dict[str, Any]:
     """Return what the rest of a training depends on, at the end of an epoch."""
-    rows = [[float(row[name]) for name in COLUMNS] for row in ended_rows(net)]
+    ended = ended_rows(net.history)
+    rows = [[float(row[name]) for name in COLUMNS] for row in ended]
     return {
         "weights": keeper.weights(net),
         "keeper": keeper.state(),
         "history": torch.tensor(rows, device="cpu", dtype=torch.float64).reshape(-1, len(COLUMNS)),
+        "recorded": [keepable(recorded(row)) for row in ended],
+        "counts": counts(net),
         "n_matrices_seen": stream.n_matrices_seen,
         "optimizer": _state_of_optimizer(net.optimizer_),
         "schedules": [schedule.state_dict() for schedule in _schedules(net)],
@@ -197,22 +188,23 @@ def state_of(net: NeuralNet, keeper: BestWeights, stream: MatrixStream) -> dict[
 
 
 def restore(state: Mapping[str, Any], net: NeuralNet, keeper: BestWeights, stream: MatrixStream) -> None:
-    """Put a net that has just been initialised where `state_of` found it, all but its schedules.
-
-    User callbacks begin anew, as they do where skorch goes on from loaded weights.
-    """
+    """Put a net that has just been initialised where `state_of` found it, all but its schedules and what is counted."""
     for weights in (state["keeper"]["best_state"], state["weights"]):  # The first only to see that they fit.
         keeper.module(net).load_state_dict(weights)
     keeper.restore(state["keeper"])
-    for row in state["history"].tolist():
+    for row, of_users in zip(state["history"].tolist(), state["recorded"], strict=True):
         columns = zip(COLUMNS.items(), row, strict=True)
-        net.history.append({name: kind(value) for (name, kind), value in columns} | {"batches": []})
+        net.history.append({name: kind(value) for (name, kind), value in columns} | of_users | {"batches": []})
     stream.n_matrices_seen = state["n_matrices_seen"]
     _restore_optimizer(state, net.optimizer_)
 
 
-def restore_schedules(state: Mapping[str, Any], net: NeuralNet) -> None:
-    """Put schedules, which are made when training begins, and the rates that they then set, where they were."""
+def restore_begun(state: Mapping[str, Any], net: NeuralNet) -> None:
+    """Put where they were the schedules, the rates that they set, and what is counted, which begin with training.
+
+    Other callbacks of users begin anew, as they do where skorch goes on from loaded weights.
+    """
+    restore_counts(net, state["counts"])
     for schedule, of_schedule in zip(_schedules(net), state["schedules"], strict=True):
         schedule.load_state_dict(of_schedule)
     _restore_optimizer(state, net.optimizer_)

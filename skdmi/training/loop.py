@@ -1,22 +1,25 @@
 """The training loop: skorch, composed of its own callbacks and of ours."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from skorch import NeuralNet
-from skorch.callbacks import EarlyStopping, LRScheduler, PrintLog, ProgressBar
+from skorch.callbacks import EarlyStopping, LRScheduler, PrintLog
 from skorch.helper import predefined_split
+from skorch.history import History
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from skdmi.modules import IdentityLoss, InverterResNet
 from skdmi.processes import end_with_parent
-from skdmi.training.callbacks import BestWeights, BoundedGradients, DivergedError, copied, print_plain
-from skdmi.training.checkpoint import Checkpoint, ended_rows, restore, restore_schedules, state_of
+from skdmi.progress import Bar, progress
+from skdmi.training.callbacks import BestWeights, BoundedGradients, DivergedError, Shown, print_plain
+from skdmi.training.checkpoint import Checkpoint, ended_rows, restore, restore_begun, state_of
 from skdmi.training.stream import Batches, MatrixBatches, MatrixStream, stream_seed
+from skdmi.training.users import prepared, recorded
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 LEAST_PATIENCE = 5
@@ -24,6 +27,10 @@ LEAST_PATIENCE = 5
 FAMILY_RATE = 0.05
 """Of the learning rate, in units of the root mean square of the entries."""
 FITTED_PARAMETERS = tuple(f"core.start.{name}" for name in ("constant", "atoms", "equations"))
+WHOLE = ("callbacks", "module", "train_split")
+"""Arguments of skorch's that training sets as a whole."""
+RESERVED = ("callbacks__keeper", "callbacks__epoch_timer", "callbacks__train_loss", "callbacks__valid_loss")
+"""Callbacks without which there is no training."""
 FUSED = ("cpu", "cuda")
 """Devices on which torch takes a step of any of these in one operation."""
 
@@ -128,7 +135,18 @@ def train(
     """
     end_with_parent()
     keeper = BestWeights(validation)
-    callbacks = _callbacks(keeper, stream.batches_per_epoch + len(validation), settings)
+    users = prepared(
+        settings.callbacks,
+        n_batches=stream.batches_per_epoch + len(validation),
+        sink=print_plain if settings.verbose else None,
+        several_sizes=len({A.shape[-1] for A in validation.batches}) > 1 or len(set(stream.matrix_sizes)) > 1,
+    )
+    callbacks = [
+        ("keeper", keeper),
+        ("schedule", LRScheduler(LambdaLR, lr_lambda=settings.schedule, step_every="batch")),
+        ("clipping", BoundedGradients()),
+        *users,
+    ]
     options = _options(architecture, stream, validation, settings, callbacks)
     net = NeuralNet(**{"optimizer__param_groups": family_groups(state, settings.learning_rate), **options})
     net.initialize()
@@ -136,9 +154,10 @@ def train(
         module = keeper.module(net)
         module.load_state_dict(module.state_dict() | state)
     ended = _go_on(net, keeper, stream, settings)
+    rows = net.history  # which a user's callback may replace at the end by what it kept
     if ended is None:
-        ended = _run(net, keeper, stream, settings)
-    history = _history(net)
+        ended = _watched(net, keeper, stream, settings)
+    history = _history(rows)
     kept, loss, epoch = keeper.best_state, keeper.best_loss, keeper.best_epoch
     if settings.keep_last and ended == "finished" and history:
         kept, loss, epoch = keeper.weights(net), history[-1]["valid_loss"], len(history)
@@ -173,17 +192,6 @@ def n_epochs_of(patience: int | float | None, max_epochs: int) -> int | None:
     return max(LEAST_PATIENCE, math.ceil(patience * max_epochs))
 
 
-def _callbacks(keeper: BestWeights, n_batches: int, settings: Settings) -> list[Any]:
-    callbacks: list[Any] = [
-        ("keeper", keeper),
-        ("schedule", LRScheduler(LambdaLR, lr_lambda=settings.schedule, step_every="batch")),
-        ("clipping", BoundedGradients()),
-    ]
-    if settings.verbose > 1:
-        callbacks.append(("progress", ProgressBar(batches_per_epoch=n_batches)))
-    return callbacks + [copied(callback) for callback in settings.callbacks]
-
-
 def _options(
     architecture: dict[str, Any],
     stream: MatrixStream,
@@ -192,11 +200,16 @@ def _options(
     callbacks: list[Any],
 ) -> dict[str, Any]:
     """Return the arguments of the net; ``net_params`` have the last word."""
-    reserved = {"callbacks", "train_split"} & set(settings.net_params)
+    reserved = sorted(name for name in settings.net_params if name in WHOLE or name.startswith(RESERVED))
     if reserved:
         raise ValueError(
-            f"net_params sets {', '.join(sorted(reserved))}, on which training depends; expected other arguments of "
+            f"net_params sets {', '.join(reserved)}, on which training depends; expected other arguments of "
             f"skorch.NeuralNet. Callbacks of your own go into callbacks=[...], validation matrices into fit(X)."
+        )
+    if settings.net_params.get("iterator_train__num_workers"):
+        raise ValueError(
+            "net_params sets iterator_train__num_workers, but matrices are made on the device as they are needed, and "
+            "every worker would make all of them. Leave it out."
         )
     return {
         "module": InverterResNet,
@@ -222,8 +235,8 @@ def _options(
     }
 
 
-def _history(net: NeuralNet) -> list[dict[str, Any]]:
-    """Return a row for each epoch that ended."""
+def _history(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return a row for each epoch that ended: what training recorded, and what users' callbacks did."""
     return [
         {
             "epoch": row["epoch"],
@@ -231,10 +244,28 @@ def _history(net: NeuralNet) -> list[dict[str, Any]]:
             "valid_loss": float(row["valid_loss"]),
             "learning_rate": float(row["learning_rate"]),
             "n_matrices": row["n_matrices"],
+            **recorded(row),
             "seconds": row["dur"],
         }
-        for row in ended_rows(net)
+        for row in ended_rows(rows)
     ]
+
+
+def skorch_history(rows: Iterable[Mapping[str, Any]]) -> History:
+    """Return rows of an inverter's ``history_`` as skorch has them, without batches.
+
+    >>> history = skorch_history([{"epoch": 1, "train_loss": 2.0, "valid_loss": 1.0, "seconds": 0.1}])
+    >>> history[:, "valid_loss"], history[-1, "dur"], history[-1, "valid_loss_best"]
+    ([1.0], 0.1, True)
+    """
+    history, lowest = History(), {"train_loss": math.inf, "valid_loss": math.inf}
+    for row in rows:
+        of_skorch = {"dur" if name == "seconds" else name: value for name, value in row.items()}
+        for name, loss in lowest.items():
+            of_skorch[f"{name}_best"] = row[name] < loss
+            lowest[name] = min(loss, row[name])
+        history.append({"batches": [], **of_skorch})
+    return history
 
 
 def _go_on(net: NeuralNet, keeper: BestWeights, stream: MatrixStream, settings: Settings) -> str | None:
@@ -251,7 +282,15 @@ def _go_on(net: NeuralNet, keeper: BestWeights, stream: MatrixStream, settings: 
     return ended
 
 
-def _run(net: NeuralNet, keeper: BestWeights, stream: MatrixStream, settings: Settings) -> str:
+def _watched(net: NeuralNet, keeper: BestWeights, stream: MatrixStream, settings: Settings) -> str:
+    """Run the loop under a bar that counts matrices, those of an earlier process included."""
+    n_matrices = stream.batches_per_epoch * stream.batch_size
+    total, done = net.max_epochs * n_matrices, len(net.history) * n_matrices
+    with progress(total, "matrices", verbose=settings.verbose, label="training", done=done) as bar:
+        return _run(net, keeper, stream, settings, bar)
+
+
+def _run(net: NeuralNet, keeper: BestWeights, stream: MatrixStream, settings: Settings, bar: Bar) -> str:
     """Run the loop that ``NeuralNet.fit`` runs, without its silence about Ctrl-C, as long as there is progress."""
     patience, checkpoint = n_epochs_of(settings.patience, net.max_epochs), settings.checkpoint
     ended = "finished"
@@ -260,9 +299,10 @@ def _run(net: NeuralNet, keeper: BestWeights, stream: MatrixStream, settings: Se
             keeper.on_train_begin(net)
             return ended
         net.notify("on_train_begin", X=stream, y=None)
+        net.callbacks_.append(("shown", Shown(bar)))
         if checkpoint and checkpoint.found:
             with checkpoint.trusted():
-                restore_schedules(checkpoint.found["state"], net)
+                restore_begun(checkpoint.found["state"], net)
         while len(net.history) < net.max_epochs and keeper.n_stalled != patience:
             net.fit_loop(stream, epochs=1)
             if checkpoint and len(net.history) % checkpoint.every == 0:
@@ -283,11 +323,12 @@ def _stopped_early(net: NeuralNet) -> bool:
     return any(getattr(stopper, "misses_", 0) >= stopper.patience for stopper in stoppers)
 
 
-def prediction_net(network: InverterResNet, device: torch.device) -> NeuralNet:
-    """Return a skorch net around a trained network, with neither data, optimizer nor callbacks."""
+def prediction_net(network: InverterResNet, device: torch.device, rows: Iterable[Mapping[str, Any]] = ()) -> NeuralNet:
+    """Return a skorch net around a trained network, with its history, and neither data, optimizer nor callbacks."""
     net = NeuralNet(
         network, IdentityLoss, train_split=None, callbacks="disable", device=device, iterator_valid__batch_size=1024
     )
     net.initialize()
     net.optimizer_ = None
+    net.history = skorch_history(rows)
     return net

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from skdmi.chunks import chunk_size
 
 Draw = Callable[..., Tensor]
+PREDICTED_AT_A_TIME = 1024
 
 
 def stream_seed(*key: str | int) -> int:
@@ -127,7 +128,9 @@ class MatrixBatches(Dataset):
 class Batches(DataLoader):
     """Torch's loader, but for the number that it draws for workers: not from the global generator, and on the CPU."""
 
-    def __init__(self, dataset: Dataset, **options: Any) -> None:
+    def __init__(self, dataset: Any, **options: Any) -> None:
+        if not isinstance(dataset, MatrixStream | MatrixBatches):  # of a user's callback that predicts
+            options["batch_size"] = PREDICTED_AT_A_TIME
         super().__init__(dataset, **{"generator": torch.Generator("cpu"), **options})
 
     def __iter__(self) -> Any:

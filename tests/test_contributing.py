@@ -64,7 +64,7 @@ def test_every_target_is_in_the_makefile():
 def test_the_oldest_versions_that_are_tested_are_the_oldest_that_are_allowed():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    for_users = [extras[name] for name in ("fast", "plot", "dask", "pandas", "tensorboard", "export")]
+    for_users = [extras[name] for name in ("fast", "plot", "dask", "pandas", "tensorboard", "export", "hub")]
     pins = map(Requirement, re.findall(r"^[^#\n]+", (ROOT / "constraints-oldest.txt").read_text(), re.MULTILINE))
     tested = {pin.name: str(pin.specifier) for pin in pins}
     for requirement in map(Requirement, sum(for_users, project["dependencies"])):

@@ -64,6 +64,7 @@ sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
     "filename_pattern": "plot_",
+    "subsection_order": [f"../examples/{section}" for section in ("learn", "trust", "deploy")] + ["*"],
     "within_subsection_order": "FileNameSortKey",
     "image_srcset": ["2x"],
     "write_computation_times": False,

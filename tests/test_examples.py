@@ -134,27 +134,16 @@ def audit(names):
     assert numpys[1] > numpys[0]
 
 
-CLAIMS = [
-    train_and_invert,
-    grid_search,
-    residual_against_condition,
-    singular_matrices,
-    ensembles,
-    least_squares,
-    box_draper,
-    block_inversion,
-    precision_features,
-    mimo_zero_forcing,
-    memorising_against_generating,
-    learn_a_family,
-    export_a_family,
-    audit,
-]
-
-
-SCRIPTS = [f"plot_{number:02}_{claim.__name__}.py" for number, claim in enumerate(CLAIMS, start=1)]
-
-
+CLAIMS = {
+    "learn": [train_and_invert, learn_a_family, grid_search, memorising_against_generating, ensembles],
+    "trust": [audit, residual_against_condition, singular_matrices, least_squares],
+    "deploy": [export_a_family, mimo_zero_forcing, precision_features, block_inversion, box_draper],
+}
+SCRIPTS = {
+    f"{section}/plot_{number}_{claim.__name__}.py": claim
+    for section, claims in CLAIMS.items()
+    for number, claim in enumerate(claims, start=1)
+}
 QUICK = (residual_against_condition, singular_matrices, least_squares, box_draper)
 
 
@@ -162,7 +151,7 @@ QUICK = (residual_against_condition, singular_matrices, least_squares, box_drape
     ("script", "claim"),
     [
         pytest.param(script, claim, id=script, marks=() if claim in QUICK else pytest.mark.slow)
-        for script, claim in zip(SCRIPTS, CLAIMS, strict=True)
+        for script, claim in SCRIPTS.items()
     ],
 )
 def test_example(script, claim, monkeypatch, tmp_path, capsys):
@@ -178,4 +167,6 @@ def test_example(script, claim, monkeypatch, tmp_path, capsys):
 
 
 def test_every_example_is_tested():
-    assert sorted(path.name for path in EXAMPLES.glob("*.py")) == SCRIPTS
+    found = {script.relative_to(EXAMPLES).as_posix() for section in CLAIMS for script in (EXAMPLES / section).glob("*")}
+    assert found == {*SCRIPTS, *(f"{section}/README.rst" for section in CLAIMS)}
+    assert not list(EXAMPLES.glob("*.py"))

@@ -29,11 +29,16 @@ def deflate(A: Tensor, X: Tensor, R: Tensor, rank: int, n_powers: int = 2) -> tu
     A, X, R : Tensors of shape (..., m, m)
         R is the residual ``I - A X``.
     rank : int
-        k; no more than half of m are taken, and 0 changes nothing.
+        The number k of directions; no more than half of m are taken, and 0 changes nothing.
+    n_powers : int, default=2
+        Steps of the power iteration that finds them.
 
     Returns
     -------
-    X, R : Tensors of shape (..., m, m)
+    X : Tensor of shape (..., m, m)
+        The inverses without these directions in their residuals.
+    R : Tensor of shape (..., m, m)
+        Their residuals.
 
     Raises
     ------

@@ -29,7 +29,7 @@ class FamilyStart(nn.Module):
     Parameters
     ----------
     matrix_size : int
-        m. Matrices of other sizes get the plain start.
+        The size m of the family; matrices of other sizes get the plain start.
     n_atoms : int
         Number of atoms :math:`B_k`; with 0 there is the constant alone.
     n_places : int
@@ -93,7 +93,18 @@ class FamilyStart(nn.Module):
         return self
 
     def n_operations(self, m: int) -> int:
-        """Return the operations that it spends beside the product, a multiplication or an addition each."""
+        """Return the operations that it spends beside the product, a multiplication or an addition each.
+
+        Parameters
+        ----------
+        m : int
+            Size of the matrix.
+
+        Returns
+        -------
+        int
+            For one matrix.
+        """
         places, k1, n_equations = self.equations.shape
         k = k1 - 1
         small = 2 * places * k1 * n_equations + 2 * k * k1 * n_equations + 2 * k**3 // 3 + 2 * k**2
@@ -101,12 +112,36 @@ class FamilyStart(nn.Module):
         return small + 2 * k * m**2 + n_probed * 2 * N_PROBES * m**2 + self.plain.n_operations(m)
 
     def forward(self, A: Tensor) -> tuple[Tensor, Tensor]:
-        """Return X and R, ``(n_matrices, m, m)``, for A scaled as the network sees it."""
+        """Return first inverses and their residuals.
+
+        Parameters
+        ----------
+        A : Tensor of shape (n_matrices, m, m)
+            Scaled as the network sees it.
+
+        Returns
+        -------
+        X : Tensor of shape (n_matrices, m, m)
+            First inverses.
+        R : Tensor of shape (n_matrices, m, m)
+            ``I - A X``.
+        """
         begun = self.begin(A)
         return begun.X, begun.R
 
     def begin(self, A: Tensor) -> "Begun":
-        """Return X and R, and what the guard said."""
+        """Return first inverses and their residuals, and what the guard said.
+
+        Parameters
+        ----------
+        A : Tensor of shape (n_matrices, m, m)
+            Scaled as the network sees it.
+
+        Returns
+        -------
+        Begun
+            A start for :func:`~skdmi.iteration.iterate` that asks the guard no second time.
+        """
         if A.shape[-1] != len(self.constant):
             return Begun(self, *self.plain.function(A), self.accepts(A))
         accepted, learned = self._judge(A)
@@ -114,13 +149,35 @@ class FamilyStart(nn.Module):
         return Begun(self, X, R, accepted)
 
     def accepts(self, A: Tensor) -> Tensor:
-        """Return for which matrices, ``(n_matrices)``, the guard allows the learned start."""
+        """Return for which matrices the guard allows the learned start.
+
+        Parameters
+        ----------
+        A : Tensor of shape (n_matrices, m, m)
+            Scaled as the network sees it.
+
+        Returns
+        -------
+        Tensor of shape (n_matrices,)
+            A bool for each matrix; False for all of another size than the family's.
+        """
         if A.shape[-1] != len(self.constant):
             return A.new_zeros(A.shape[0], dtype=torch.bool)  # len(A) would be a constant of an exported program
         return self._judge(A)[0]
 
     def combine(self, A: Tensor) -> Tensor:
-        r"""Return :math:`B_0 + \sum_k w_k B_k`, ``(n_matrices, m, m)``."""
+        r"""Return the learned proposal :math:`B_0 + \sum_k w_k B_k`, before its best multiple is taken.
+
+        Parameters
+        ----------
+        A : Tensor of shape (n_matrices, m, m)
+            Of the family's size, scaled as the network sees it.
+
+        Returns
+        -------
+        Tensor of shape (n_matrices, m, m)
+            Whether it is any good is for :meth:`accepts` to say.
+        """
         k = len(self.atoms)
         if k == 0:
             return self.constant.expand(A.shape)
@@ -131,9 +188,19 @@ class FamilyStart(nn.Module):
         return self.constant + (weights @ self.atoms.flatten(1)).unflatten(1, A.shape[1:])
 
     def deflates(self, X: Tensor) -> bool | Tensor:
-        """Return for which matrices, ``(n_matrices)``, a deflation may come before the first step.
+        """Return for which matrices a deflation may come before the first step.
 
         Not where X is the diagonal matrix of the plain start: these go the way that they go without a family.
+
+        Parameters
+        ----------
+        X : Tensor of shape (n_matrices, m, m) or (n_matrices, m, 1)
+            What the start returned.
+
+        Returns
+        -------
+        bool or Tensor of shape (n_matrices,)
+            For all matrices or for each.
         """
         if X.shape[-1] == 1:
             return False
@@ -143,7 +210,20 @@ class FamilyStart(nn.Module):
         return off_diagonal.abs().amax(dim=(-2, -1)) > 0
 
     def estimates(self, A: Tensor) -> tuple[Tensor, Tensor]:
-        """Estimate the residual norms of the learned start and of the plain one, ``(n_matrices)``."""
+        r"""Estimate the residual norms of the learned start and of the plain one, by the probes.
+
+        Parameters
+        ----------
+        A : Tensor of shape (n_matrices, m, m)
+            Of the family's size, scaled as the network sees it.
+
+        Returns
+        -------
+        learned : Tensor of shape (n_matrices,)
+            About :math:`\|I - c A Y\|_F` of the learned proposal.
+        plain : Tensor of shape (n_matrices,)
+            The same of the plain start.
+        """
         seen = self.probes @ A
         return self._estimate(seen, self.combine(A)), self._estimate(seen, self._plain(A))
 

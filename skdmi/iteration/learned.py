@@ -39,6 +39,7 @@ class PolynomialInverse(nn.Module):
     expansion : int
         The hidden layer of a block has ``expansion * width`` units.
     start : Start or FamilyStart, default=TRANSPOSE
+        Where the steps begin: see :mod:`skdmi.iteration.starts`.
     rank : int, default=2
         Of the deflations.
     sizes : (int, int or None), default=(1, None)
@@ -47,6 +48,13 @@ class PolynomialInverse(nn.Module):
         Bound of :math:`\|\delta\|`.
     generator : torch.Generator, optional
         Of the first weights; by default torch's global one.
+
+    Examples
+    --------
+    >>> network = PolynomialInverse(2, width=4, generator=torch.Generator().manual_seed(0))
+    >>> A = torch.tensor([[[2.0, 1.0], [1.0, 3.0]]]) / 3
+    >>> torch.equal(network(A), iterate(A, 2)), network.n_products(2)
+    (True, 8)
     """
 
     def __init__(
@@ -71,12 +79,34 @@ class PolynomialInverse(nn.Module):
         self.blocks = nn.ModuleList(_Foresight(width, expansion, reach, generator) for _ in range(n_blocks))
 
     def n_products(self, m: int) -> int:
-        """Return the number of products of m x m matrices, the last residual included."""
+        """Return the number of products of m x m matrices, the last residual included.
+
+        Parameters
+        ----------
+        m : int
+            Size of the matrices, on which it does not depend.
+
+        Returns
+        -------
+        int
+            For one matrix: :func:`~skdmi.iteration.count_products`.
+        """
         del m
         return count_products(self.depth, self.start)
 
     def forward(self, A: Tensor) -> Tensor:
-        """Return the inverses of A, ``(n, m, m)``, scaled near 1."""
+        r"""Return the inverses.
+
+        Parameters
+        ----------
+        A : Tensor of shape (n_matrices, m, m)
+            Scaled near 1, as by :math:`\|A\|_F = \sqrt m`.
+
+        Returns
+        -------
+        Tensor of shape (n_matrices, m, m)
+            In the dtype of A; differentiable in A and in the weights.
+        """
         if not isinstance(self.start, FamilyStart):
             return iterate(A, self.depth, start=self.start, rank=self.rank, choose=self.rule(A))
         begun = self.start.begin(A)
@@ -85,7 +115,17 @@ class PolynomialInverse(nn.Module):
     def rule(self, A: Tensor, accepted: Tensor | None = None) -> Rule:
         """Return the rule for one pass over A: it remembers what the steps before have read.
 
-        ``accepted``, ``(n_matrices)``, says where a family start was allowed; by default its guard is asked.
+        Parameters
+        ----------
+        A : Tensor of shape (n_matrices, m, m)
+            The stack of the pass.
+        accepted : Tensor of shape (n_matrices,), optional
+            Where a family start was allowed; by default its guard is asked.
+
+        Returns
+        -------
+        callable
+            ``choose(step, R, problem)``, for :func:`~skdmi.iteration.iterate`.
         """
         m = A.shape[-1]
         if not (self.smallest <= m and (self.largest is None or m <= self.largest)):

@@ -22,30 +22,74 @@ class LeastSquares(NamedTuple):
     So ``z = y`` gives the least residual, and any departure from it costs what its Euclidean length says. Where
     directions depend on each other or vanish, L belongs to a slightly larger G (:func:`gram_ridge`), and the left side
     is below the right.
+
+    Parameters
+    ----------
+    cosines : Tensor
+        b, shape (..., k).
+    coordinates : Tensor
+        y, shape (..., k).
+    scale : Tensor
+        s, shape (..., k).
+    norm : Tensor
+        :math:`\|R\|_F`, shape (...).
+    solution : Tensor
+        K, upper triangular, shape (..., k, k).
+
+    Examples
+    --------
+    >>> R = torch.full((1, 1), 0.5)
+    >>> problem = fit_directions(R, R[None] / 4)
+    >>> problem.coefficients(problem.coordinates), problem.remainder() < 1e-5
+    (tensor([4.0000]), tensor(True))
     """
 
     cosines: Tensor
-    """b, shape (..., k)."""
     coordinates: Tensor
-    """y, shape (..., k)."""
     scale: Tensor
-    """s, shape (..., k)."""
     norm: Tensor
-    r""":math:`\|R\|_F`, shape (...)."""
     solution: Tensor
-    """K, upper triangular, shape (..., k, k)."""
 
     def remainder(self) -> Tensor:
-        r"""Return the smallest reachable :math:`\|R_\text{new}\|_F^2 / \|R\|_F^2`, shape (...)."""
+        r"""Return the smallest part of the squared residual norm that a step can leave.
+
+        Returns
+        -------
+        Tensor of shape (...)
+            :math:`\|R_\text{new}\|_F^2 / \|R\|_F^2 = 1 - \|y\|^2`, no less than the rounding of an inner product.
+        """
         return (1 - self.coordinates.square().sum(dim=-1)).clamp_min(gram_ridge(self.coordinates.dtype))
 
     def coefficients(self, z: Tensor) -> Tensor:
-        """Return c for the coordinates z, both of shape (..., k)."""
+        """Return the coefficients c of coordinates z.
+
+        Parameters
+        ----------
+        z : Tensor of shape (..., k)
+            Coordinates.
+
+        Returns
+        -------
+        Tensor of shape (..., k)
+            ``c = K z``.
+        """
         return (self.solution * z.unsqueeze(-2)).sum(dim=-1)
 
     def coordinates_of(self, c: Tensor) -> Tensor:
-        """Return the coordinates z whose coefficients are c, both of shape (..., k), by back substitution.
+        """Return the coordinates z whose coefficients are c, by back substitution.
 
+        Parameters
+        ----------
+        c : Tensor of shape (..., k)
+            Coefficients.
+
+        Returns
+        -------
+        Tensor of shape (..., k)
+            z, so that ``K z = c``.
+
+        Examples
+        --------
         >>> R = torch.eye(2) / 2
         >>> problem = fit_directions(R, torch.stack([R / 4, torch.ones(2, 2)]))
         >>> torch.allclose(problem.coefficients(problem.coordinates_of(torch.ones(2))), torch.ones(2))

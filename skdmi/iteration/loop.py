@@ -41,6 +41,7 @@ def iterate(
     A : Tensor of shape (n_matrices, m, m)
         Scaled near 1, as by :math:`\|A\|_F = \sqrt m`.
     n_steps : int
+        How many steps; with 0 the start is returned.
     start : Start or FamilyStart, default=TRANSPOSE
         See :mod:`skdmi.iteration.starts`, and :class:`~skdmi.iteration.FamilyStart`.
     rank : int, default=2
@@ -53,8 +54,8 @@ def iterate(
 
     Returns
     -------
-    X : Tensor of shape (n_matrices, m, m)
-        Of all iterates whose residual was recomputed the one with the smallest.
+    Tensor of shape (n_matrices, m, m)
+        The inverses: of all iterates whose residual was recomputed the one with the smallest.
 
     Raises
     ------
@@ -100,6 +101,22 @@ def iterate(
 def keep_better(best: tuple[Tensor, Tensor], X: Tensor, R: Tensor) -> tuple[Tensor, Tensor]:
     """Return, matrix by matrix, the pair (inverse, residual) with the smaller Frobenius norm; a non-finite one loses.
 
+    Parameters
+    ----------
+    best : (Tensor, Tensor)
+        Inverses and their residuals, each ``(n_matrices, m, m)``.
+    X, R : Tensors of shape (n_matrices, m, m)
+        Other inverses of the same matrices, and their residuals.
+
+    Returns
+    -------
+    X : Tensor of shape (n_matrices, m, m)
+        The better inverses.
+    R : Tensor of shape (n_matrices, m, m)
+        Their residuals.
+
+    Examples
+    --------
     >>> best = torch.ones(1, 1, 1), torch.full((1, 1, 1), 0.5)
     >>> keep_better(best, torch.zeros(1, 1, 1), torch.full((1, 1, 1), torch.nan))[0].item()
     1.0
@@ -148,6 +165,20 @@ def _stack_of(X: Tensor) -> tuple[Tensors, Tensors]:
 def count_products(n_steps: int, start: Start | FamilyStart = TRANSPOSE) -> int:
     """Return how many products of m x m matrices :func:`iterate` spends, the last residual included.
 
+    Parameters
+    ----------
+    n_steps : int
+        How many steps.
+    start : Start or FamilyStart, default=TRANSPOSE
+        From where.
+
+    Returns
+    -------
+    int
+        For one matrix.
+
+    Examples
+    --------
     >>> [count_products(n) for n in (1, 2, 3, 4)]
     [5, 8, 11, 15]
     """
@@ -160,6 +191,24 @@ def count_operations(m: int, n_steps: int, start: Start | FamilyStart = TRANSPOS
     ``2 m^3`` for each product; ``45 m^2`` for the least-squares problem of a step, ``14 k m^2`` for a deflation of rank
     k; and what the start needs. A learned rule adds a few thousand a step.
 
+    Parameters
+    ----------
+    m : int
+        Size of the matrix.
+    n_steps : int
+        How many steps.
+    start : Start or FamilyStart, default=TRANSPOSE
+        From where.
+    rank : int, default=2
+        Of the deflations.
+
+    Returns
+    -------
+    int
+        For one matrix.
+
+    Examples
+    --------
     >>> count_operations(16, 3) / (2 * 16**3) - count_products(3) < 9
     True
     """
@@ -201,11 +250,14 @@ def minimal_residual(A: Tensor, n_steps: int, *, rank: int = 0, n_coefficients: 
     n_steps : int
         For :func:`count_products` products.
     rank : int, default=0
+        Of the deflation before each step, 0 for none.
     n_coefficients : {2, 3}, default=3
+        Of a step: MR-2 or MR-3.
 
     Returns
     -------
-    X : Tensor of shape (..., m, m)
+    Tensor of shape (..., m, m)
+        The inverses, in the dtype of A.
 
     Raises
     ------
@@ -233,6 +285,18 @@ def newton_schulz(A: Tensor, X: Tensor, n_steps: int) -> Tensor:
     """Take ``n_steps`` steps of Newton-Schulz, ``X <- X (2 I - A X)``: two products each, R becomes ``R^2``.
 
     Converges from every X with spectral norm of R below 1 [1]_.
+
+    Parameters
+    ----------
+    A, X : Tensors of shape (..., m, m)
+        Matrices and approximate inverses.
+    n_steps : int
+        How many steps; with 0, X is returned.
+
+    Returns
+    -------
+    Tensor of shape (..., m, m)
+        The inverses after the last step; whether they are better is for the caller to see.
 
     Raises
     ------

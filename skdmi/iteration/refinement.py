@@ -38,18 +38,33 @@ _FEW_BITS = 10
 
 
 class Refinement(NamedTuple):
-    """What :func:`refine` returns, for each matrix: fields of shape (...), the shape of A but for its last two axes."""
+    """What :func:`refine` returns, for each matrix: fields of shape (...), the shape of A but for its last two axes.
+
+    Parameters
+    ----------
+    inverse : Tensor
+        X, shape (..., m, m), float64: the best one met; infinite only beyond the range.
+    residual_norm : Tensor
+        ``||I - A X||_F``, recomputed, float64.
+    n_steps : Tensor
+        Number of steps.
+    n_products : Tensor
+        Number of products of m x m matrices, the first and the last residuals included.
+    converged : Tensor
+        bool: whether both residuals, of A and of the equilibrated A, are at most ``tol`` or what rounding explains.
+
+    Examples
+    --------
+    >>> refined = refine(torch.tensor([[2.0, 1.0], [1.0, 3.0]]))
+    >>> refined.converged, refined.residual_norm < 1e-14, refined.n_products > 0
+    (tensor(True), tensor(True), tensor(True))
+    """
 
     inverse: Tensor
-    """X, shape (..., m, m), float64: the best one met; infinite only beyond the range."""
     residual_norm: Tensor
-    """``||I - A X||_F``, recomputed, float64."""
     n_steps: Tensor
-    """Number of steps."""
     n_products: Tensor
-    """Number of products of m x m matrices, the first and the last residuals included."""
     converged: Tensor
-    """bool: whether both residuals, of A and of the equilibrated A, are at most ``tol`` or what rounding explains."""
 
 
 @torch.no_grad()
@@ -93,6 +108,7 @@ def refine(A: Tensor, X: Tensor | None = None, *, tol: float = 0.0, max_steps: i
     tol : float, default=0.0
         0 refines to the rounding floor.
     max_steps : int, default=50
+        After so many steps a matrix is left as it is, ``converged`` or not.
 
     Returns
     -------

@@ -10,26 +10,63 @@ from skdmi.linalg.residuals import identity_like, trace
 
 
 class Start(NamedTuple):
-    """A start: what it computes, what that costs, and what it asks of A."""
+    """A start: what it computes, what that costs, and what it asks of A.
+
+    Parameters
+    ----------
+    function : Callable[[Tensor], tuple[Tensor, Tensor]]
+        Maps A, ``(n_matrices, m, m)``, scaled near 1, to a first inverse X and its residual ``I - A X``, of the same
+        shape; X may be diagonal matrices, ``(n_matrices, m, 1)``.
+    n_products : int
+        Products of m x m matrices that it spends; one less where X is diagonal, which spares the first step its product
+        with X.
+    asks : str, default='nothing'
+        What it asks of A, in words: that is, for what matrices it is the better choice.
+    direction : Callable[[Tensor], Tensor] | None, default=None
+        Where it is the best multiple of something: what that is, ``(n_matrices, m, m)``, or ``(n_matrices, m, 1)`` for
+        diagonal matrices.
+
+    Examples
+    --------
+    >>> start = Start(lambda A: scaled_start(A, identity_like(A).expand(A.shape)), n_products=1)
+    >>> X, R = start.function(2 * torch.eye(2)[None])
+    >>> X[0].diagonal(), R.norm()
+    (tensor([0.5000, 0.5000]), tensor(0.))
+    """
 
     function: Callable[[Tensor], tuple[Tensor, Tensor]]
-    """Maps A, ``(n_matrices, m, m)``, scaled near 1, to a first inverse X and its residual ``I - A X``, of the same
-    shape; X may be diagonal matrices, ``(n_matrices, m, 1)``."""
     n_products: int
-    """Products of m x m matrices that it spends; one less where X is diagonal, which spares the first step its product
-    with X."""
     asks: str = "nothing"
-    """What it asks of A, in words: that is, for what matrices it is the better choice."""
     direction: Callable[[Tensor], Tensor] | None = None
-    """Where it is the best multiple of something: what that is, ``(n_matrices, m, m)``, or ``(n_matrices, m, 1)`` for
-    diagonal matrices."""
 
     def deflates(self, X: Tensor) -> bool | Tensor:
-        """Return whether a deflation may come before the first step, for all matrices or for each."""
+        """Return whether a deflation may come before the first step, for all matrices or for each.
+
+        Parameters
+        ----------
+        X : Tensor of shape (n_matrices, m, m) or (n_matrices, m, 1)
+            What ``function`` returned.
+
+        Returns
+        -------
+        bool or Tensor of shape (n_matrices,)
+            Not of diagonal matrices, as those of shape ``(n_matrices, m, 1)`` are.
+        """
         return X.shape[-1] > 1
 
     def n_operations(self, m: int) -> int:
-        """Return the operations that it spends beside products, about."""
+        """Return the operations that it spends beside products, about.
+
+        Parameters
+        ----------
+        m : int
+            Size of the matrix.
+
+        Returns
+        -------
+        int
+            Multiplications and additions for one matrix.
+        """
         return 5 * m**2
 
 
@@ -140,12 +177,14 @@ def _best_multiple(P: Tensor) -> Tensor:
 
 
 TRANSPOSE = Start(transpose_start, 1, direction=lambda A: A.mT)
+"""The best multiple of the transpose, for any matrices: :func:`transpose_start`."""
 IDENTITY = Start(
     identity_start,
     -1,
     asks="symmetric positive definite matrices",
     direction=lambda A: inverse_diagonal(A).unsqueeze(-1),
 )
+"""The best multiple of the inverted diagonal, for symmetric positive definite ones: :func:`identity_start`."""
 
 STARTS = {"transpose": TRANSPOSE, "identity": IDENTITY}
 """By the name that estimators, commands and cards use; a new start is a new row."""

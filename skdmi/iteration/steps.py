@@ -27,7 +27,30 @@ Rule: TypeAlias = Callable[[int, Tensor, LeastSquares], Tensor]
 
 
 def least_residual(step: int, R: Tensor, problem: LeastSquares) -> Tensor:
-    """Choose the coordinates that make the next residual smallest: the rule that nothing need be learned for."""
+    """Choose the coordinates that make the next residual smallest: the rule that nothing need be learned for.
+
+    Parameters
+    ----------
+    step : int
+        The number of the step; not looked at.
+    R : Tensor of shape (..., m, m)
+        The residual; not looked at.
+    problem : LeastSquares
+        That of the step.
+
+    Returns
+    -------
+    Tensor of shape (..., k)
+        The coordinates y of the problem.
+
+    Examples
+    --------
+    >>> from skdmi.iteration.least_squares import fit_directions
+    >>> R = torch.full((1, 1), 0.5)
+    >>> problem = fit_directions(R, R[None] / 4)
+    >>> torch.equal(least_residual(1, R, problem), problem.coordinates)
+    True
+    """
     del step, R
     return problem.coordinates
 
@@ -50,6 +73,14 @@ def take_step(
     step : int, default=1
         The number of the step.
     n_coefficients : {2, 3}, default=3
+        How many of R, S and the identity are used.
+
+    Returns
+    -------
+    X : Tensor of shape (..., m, m)
+        The next inverses.
+    R : Tensor of shape (..., m, m)
+        Their residuals, updated, not recomputed.
 
     Examples
     --------

@@ -29,23 +29,42 @@ _SPAN = 800
 
 
 class Certificate(NamedTuple):
-    """What is proved of each matrix A of a stack and its computed inverse X; every field has shape (...)."""
+    """What is proved of each matrix A of a stack and its computed inverse X; every field has shape (...).
+
+    Parameters
+    ----------
+    certified : Tensor
+        bool: A is nonsingular, and so is every matrix within a unit roundoff u of it, entry by entry, ``|b - a| <= u
+        |a|``, as those are that round to it in the dtype of A where nothing underflows.
+    rho : Tensor
+        An upper bound on ``||D (I - A X) D^-1||`` in the spectral or the maximum row sum norm, where D are the powers
+        of two on the rows of the equilibrated A. Below 1 where certified.
+    error_bound : Tensor
+        An upper bound on ``||X - A^-1|| / ||A^-1||``, spectral and Frobenius; NaN where uncertified, infinite where
+        nothing is known.
+    condition_lower : Tensor
+        A lower bound on the condition number ``||A||_1 ||A^-1||_1``; NaN where uncertified.
+    condition_upper : Tensor
+        An upper bound on it; infinite where nothing is known.
+    nonsingular : Tensor
+        bool: A as it is stored is nonsingular; of float32 matrices a weaker statement than ``certified``.
+
+    Examples
+    --------
+    >>> A = torch.tensor([[2.0, 0.0], [0.0, 4.0]])
+    >>> certificate = certify(A, torch.tensor([[0.5, 0.0], [0.0, 0.25]]))
+    >>> certificate.certified, certificate.error_bound < 2e-15
+    (tensor(True), tensor(True))
+    >>> certificate.condition_lower <= 2 <= certificate.condition_upper
+    tensor(True)
+    """
 
     certified: Tensor
-    """bool: A is nonsingular, and so is every matrix within a unit roundoff u of it, entry by entry,
-    ``|b - a| <= u |a|``, as those are that round to it in the dtype of A where nothing underflows."""
     rho: Tensor
-    """An upper bound on ``||D (I - A X) D^-1||`` in the spectral or the maximum row sum norm, where D are the powers of
-    two on the rows of the equilibrated A. Below 1 where certified."""
     error_bound: Tensor
-    """An upper bound on ``||X - A^-1|| / ||A^-1||``, spectral and Frobenius; NaN where uncertified, infinite where
-    nothing is known."""
     condition_lower: Tensor
-    """A lower bound on the condition number ``||A||_1 ||A^-1||_1``; NaN where uncertified."""
     condition_upper: Tensor
-    """An upper bound on it; infinite where nothing is known."""
     nonsingular: Tensor
-    """bool: A as it is stored is nonsingular; of float32 matrices a weaker statement than ``certified``."""
 
 
 @torch.no_grad()
@@ -87,7 +106,7 @@ def certify(A: Tensor, X: Tensor) -> Certificate:
     Parameters
     ----------
     A, X : Tensors of shape (..., m, m)
-        float32 or float64: matrices and what are said to be their inverses.
+        Matrices and what are said to be their inverses, float32 or float64.
 
     Returns
     -------

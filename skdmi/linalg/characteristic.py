@@ -31,8 +31,8 @@ def characteristic_inverse(A: Tensor) -> Tensor:
 
     Returns
     -------
-    X : Tensor of shape (..., m, m)
-        Not finite where :math:`e_m` is zero.
+    Tensor of shape (..., m, m)
+        The inverses, in the dtype of A. Not finite where :math:`e_m` is zero.
 
     Raises
     ------

@@ -22,12 +22,12 @@ def complex_to_real(A: Any) -> Any:
     Parameters
     ----------
     A : array or tensor of shape (..., m, m)
-        complex64 or complex128.
+        Complex matrices, complex64 or complex128.
 
     Returns
     -------
-    image : array or tensor of shape (..., 2 m, 2 m)
-        float32 or float64, a tensor where A is one, else a numpy array.
+    array or tensor of shape (..., 2 m, 2 m)
+        The real matrices, float32 or float64; a tensor where A is one, else a numpy array.
 
     Raises
     ------
@@ -58,12 +58,12 @@ def real_to_complex(A: Any) -> Any:
     Parameters
     ----------
     A : array or tensor of shape (..., 2 m, 2 m)
-        float32 or float64.
+        What :func:`complex_to_real` returned, or the inverses of that; float32 or float64.
 
     Returns
     -------
-    original : array or tensor of shape (..., m, m)
-        complex64 or complex128, a tensor where A is one, else a numpy array.
+    array or tensor of shape (..., m, m)
+        The complex matrices, complex64 or complex128; a tensor where A is one, else a numpy array.
 
     Raises
     ------

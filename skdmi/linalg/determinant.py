@@ -92,7 +92,7 @@ def slogdet(A: Tensor) -> LogDeterminant:
     Parameters
     ----------
     A : Tensor of shape (..., m, m)
-        float32 or float64.
+        Matrices, float32 or float64.
 
     Returns
     -------

@@ -32,8 +32,8 @@ def exact_inverse(A: Tensor) -> Tensor:
 
     Returns
     -------
-    X : Tensor of shape (..., m, m)
-        In the dtype of A, rounded once. Differentiable.
+    Tensor of shape (..., m, m)
+        The inverses, in the dtype of A, rounded once; NaN where there is none. Differentiable.
 
     Examples
     --------
@@ -75,14 +75,27 @@ def lu_inverse(A: Tensor) -> LUInverse:
 
 
 class PseudoInverse(NamedTuple):
-    """What :func:`pseudo_inverse` returns, for each matrix."""
+    """What :func:`pseudo_inverse` returns, for each matrix.
+
+    Parameters
+    ----------
+    inverse : Tensor
+        X, shape (..., m, m), float64.
+    rank : Tensor
+        int64: the number of singular values that count.
+    error_bound : Tensor
+        A bound on ``||X - A_r^+|| / ||A_r^+||``, spectral norm; infinite where rounding leaves the rank open.
+
+    Examples
+    --------
+    >>> found = pseudo_inverse(torch.tensor([[[2.0, 0.0], [0.0, 0.0]], [[1.0, 0.0], [0.0, 1.0]]]))
+    >>> found.rank
+    tensor([1, 2])
+    """
 
     inverse: Tensor
-    """X, shape (..., m, m), float64."""
     rank: Tensor
-    """int64: the number of singular values that count."""
     error_bound: Tensor
-    """A bound on ``||X - A_r^+|| / ||A_r^+||``, spectral norm; infinite where rounding leaves the rank open."""
 
 
 @torch.no_grad()
@@ -108,6 +121,11 @@ def pseudo_inverse(A: Tensor) -> PseudoInverse:
     ----------
     A : Tensor of shape (..., m, m)
         Finite, of real floating dtype. Computed in float64.
+
+    Returns
+    -------
+    PseudoInverse
+        The pseudo-inverses, their ranks, and bounds on their errors.
 
     Raises
     ------

@@ -22,16 +22,30 @@ _LOOSE = 2.0**-26
 
 
 class FixedInverse(NamedTuple):
-    """What :func:`fixed_inverse` returns, for each matrix."""
+    """What :func:`fixed_inverse` returns, for each matrix.
+
+    Parameters
+    ----------
+    inverse : Tensor
+        X, shape (..., m, m), in the dtype of A; whatever was found where the status proves nothing.
+    status : Tensor
+        uint8, shape (...): bits of :mod:`skdmi.figures`.
+    error_bound : Tensor
+        An upper bound on ``||X - A^-1|| / ||A^-1||``, where certified.
+    residual_norm : Tensor
+        ``||I - A X||_F`` before X is rounded to the dtype of A.
+
+    Examples
+    --------
+    >>> found = fixed_inverse(torch.tensor([[2.0, 0.0], [0.0, 4.0]]))
+    >>> found.inverse.diagonal(), bool(found.status & CERTIFIED), found.error_bound.item() < 1e-12
+    (tensor([0.5000, 0.2500]), True, True)
+    """
 
     inverse: Tensor
-    """X, shape (..., m, m), in the dtype of A; whatever was found where the status proves nothing."""
     status: Tensor
-    """uint8, shape (...): bits of :mod:`skdmi.figures`."""
     error_bound: Tensor
-    """An upper bound on ``||X - A^-1|| / ||A^-1||``, where certified."""
     residual_norm: Tensor
-    """``||I - A X||_F`` before X is rounded to the dtype of A."""
 
 
 @torch.no_grad()
@@ -49,9 +63,14 @@ def fixed_inverse(A: Tensor, *, n_steps: int = 0) -> FixedInverse:
     Parameters
     ----------
     A : Tensor of shape (..., m, m)
-        float32 or float64, on a device with float64.
+        Matrices, float32 or float64, on a device with float64.
     n_steps : int, default=0
         Of Newton-Schulz; two products each.
+
+    Returns
+    -------
+    FixedInverse
+        The inverses, and what is proved of each; on the device of A.
 
     Raises
     ------

@@ -27,6 +27,11 @@ def with_exact_gradient(A: Tensor, solve: Callable[[Tensor], Tensor]) -> Tensor:
     solve : callable
         Maps A, detached, to its inverses, of any floating dtype.
 
+    Returns
+    -------
+    Tensor of shape (n_matrices, m, m)
+        What ``solve`` returned, in the dtype of A, as a differentiable function of A.
+
     Raises
     ------
     ValueError

@@ -19,9 +19,17 @@ def haar_orthogonal(n_matrices: int, matrix_size: int, **where: Any) -> Tensor:
 
     Parameters
     ----------
-    n_matrices, matrix_size : int
+    n_matrices : int
+        How many.
+    matrix_size : int
+        Their size m.
     **where
         Generator, device and dtype, as torch takes them.
+
+    Returns
+    -------
+    Tensor of shape (n_matrices, m, m)
+        The matrices Q.
 
     Examples
     --------

@@ -25,12 +25,26 @@ _SMALLEST = 2.0**-1021
 
 
 class PositiveDefinite(NamedTuple):
-    """What is proved of each matrix of a stack; every field has shape (...)."""
+    """What is proved of each matrix of a stack; every field has shape (...).
+
+    Parameters
+    ----------
+    proved : Tensor
+        bool: A as it is stored is symmetric and positive definite.
+    smallest_eigenvalue : Tensor
+        A lower bound on the smallest eigenvalue of A, float64, at least 0; NaN where nothing is proved.
+
+    Examples
+    --------
+    >>> found = certify_positive_definite(torch.tensor([[[2.0, 1.0], [1.0, 2.0]], [[1.0, 2.0], [2.0, 1.0]]]))
+    >>> found.proved
+    tensor([ True, False])
+    >>> 0 < found.smallest_eigenvalue[0].item() <= 1
+    True
+    """
 
     proved: Tensor
-    """bool: A as it is stored is symmetric and positive definite."""
     smallest_eigenvalue: Tensor
-    """A lower bound on the smallest eigenvalue of A, float64, at least 0; NaN where nothing is proved."""
 
 
 @torch.no_grad()
@@ -70,7 +84,7 @@ def certify_positive_definite(
     Parameters
     ----------
     A : Tensor of shape (..., m, m)
-        float32 or float64. What is not symmetric to the bit, or not finite, is not proved.
+        Matrices, float32 or float64. What is not symmetric to the bit, or not finite, is not proved.
     X : Tensor of shape (..., m, m), optional
         Approximate inverses of A.
     error_bound : Tensor of shape (...), optional

@@ -32,14 +32,14 @@ def block_inverse(A: Tensor, block_size: int, invert_leaf: Callable[[Tensor], Te
     A : Tensor of shape (..., N, N)
         Finite, of real floating dtype.
     block_size : int
-        m.
+        The size m of the matrices that ``invert_leaf`` inverts, at least 1; any N will do.
     invert_leaf : callable
         Maps float64 ``(n_matrices, m, m)`` to the inverses; NaN where there is none.
 
     Returns
     -------
-    X : Tensor of shape (..., N, N)
-        float64; NaN where a leaf is.
+    Tensor of shape (..., N, N)
+        The inverses, float64; NaN where a leaf is.
 
     References
     ----------

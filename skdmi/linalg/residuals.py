@@ -74,8 +74,20 @@ def check_pair(A: Tensor, X: Tensor) -> None:
 
 
 def missing(X: Tensor) -> Tensor:
-    """Return whether an inverse is missing: a NaN or infinite entry; ``(..., m, m)`` to ``(...)``.
+    """Return whether an inverse is missing: it has a NaN or an infinite entry.
 
+    Parameters
+    ----------
+    X : Tensor of shape (..., m, m)
+        Inverses.
+
+    Returns
+    -------
+    Tensor of shape (...)
+        A bool for each matrix.
+
+    Examples
+    --------
     >>> missing(torch.tensor([[[1.0]], [[torch.nan]]]))
     tensor([False,  True])
     """
@@ -98,6 +110,18 @@ def residual(A: Tensor, X: Tensor, *, left: bool = False) -> Tensor:
 
     If any norm of R is below 1, A is nonsingular. A residual of float32 matrices that is to mean something below 1e-6
     must be formed in float64: convert first, or use :func:`skdmi.metrics.frobenius_residuals`.
+
+    Parameters
+    ----------
+    A, X : Tensors of shape (..., m, m)
+        Matrices and approximate inverses, of one dtype.
+    left : bool, default=False
+        Whether X stands to the left.
+
+    Returns
+    -------
+    Tensor of shape (..., m, m)
+        R, in the dtype of the arguments.
 
     Raises
     ------

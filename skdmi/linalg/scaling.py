@@ -34,7 +34,9 @@ def split_exponent(A: Tensor) -> tuple[Tensor, Tensor]:
     Returns
     -------
     B : Tensor of shape (..., m, m)
-    exponent : int32 Tensor of shape (...)
+        The matrices near 1, in the dtype of A.
+    exponent : Tensor of shape (...)
+        The integers e, int32.
 
     Examples
     --------
@@ -57,9 +59,15 @@ def scale_by_power_of_two(A: Tensor, exponent: Tensor) -> Tensor:
     Parameters
     ----------
     A : Tensor of shape (..., m, m)
-        float32 or float64.
-    exponent : integer Tensor of shape (...)
-        Of absolute value at most 252 for float32 and 2044 for float64, twice that of the smallest normal number.
+        Matrices, float32 or float64.
+    exponent : Tensor of shape (...)
+        Integers of absolute value at most 252 for float32 and 2044 for float64, twice that of the smallest normal
+        number.
+
+    Returns
+    -------
+    Tensor of shape (..., m, m)
+        In the dtype of A.
 
     Examples
     --------
@@ -214,6 +222,11 @@ def equilibrate(A: Tensor) -> Equilibrated:
     ----------
     A : Tensor of shape (..., m, m)
         Finite, float32 or float64.
+
+    Returns
+    -------
+    Equilibrated
+        A', and the exponents of the rows and of the columns.
 
     Raises
     ------

@@ -25,17 +25,32 @@ _SETTLED = 2.0**-60
 
 
 class TightCertificate(NamedTuple):
-    """What is proved of each matrix A of a stack and its computed inverse X, with a bound for every entry."""
+    """What is proved of each matrix A of a stack and its computed inverse X, with a bound for every entry.
+
+    Parameters
+    ----------
+    inverse : Tensor
+        X, the one given or the refined one, float64, shape (..., m, m).
+    entry_bound : Tensor
+        ``|X - A^-1| <= entry_bound`` entry by entry, float64, shape (..., m, m); infinite where nothing is proved.
+    certificate : Certificate
+        Its ``rho`` and ``certified`` are those of all that rounds to A, ``nonsingular`` is A as stored; its error bound
+        is one in the Frobenius norm.
+    residual_norm : Tensor
+        ``||I - A X||_F`` in the units of A, right to many digits.
+
+    Examples
+    --------
+    >>> A = torch.tensor([[3.0]], dtype=torch.float64)
+    >>> found = certify_tightly(A, torch.tensor([[0.333]], dtype=torch.float64))
+    >>> found.certificate.certified, 1 / 3 - 0.333 <= found.entry_bound.item() < 0.00034
+    (tensor(True), True)
+    """
 
     inverse: Tensor
-    """X, the one given or the refined one, float64, shape (..., m, m)."""
     entry_bound: Tensor
-    """``|X - A^-1| <= entry_bound`` entry by entry, float64, shape (..., m, m); infinite where nothing is proved."""
     certificate: Certificate
-    """Its ``rho`` and ``certified`` are those of all that rounds to A, ``nonsingular`` is A as stored; its error bound
-    is one in the Frobenius norm."""
     residual_norm: Tensor
-    """``||I - A X||_F`` in the units of A, right to many digits."""
 
 
 class _Bounds(NamedTuple):
@@ -76,7 +91,7 @@ def certify_tightly(A: Tensor, X: Tensor) -> TightCertificate:
     Parameters
     ----------
     A, X : Tensors of shape (..., m, m)
-        float32 or float64: matrices and what are said to be their inverses. Computed in float64.
+        Matrices and what are said to be their inverses, float32 or float64. Computed in float64.
 
     Returns
     -------
@@ -143,7 +158,7 @@ def refine_tightly(
     Parameters
     ----------
     A, X : Tensors of shape (..., m, m)
-        float32 or float64: matrices and approximate inverses. Computed in float64.
+        Matrices and approximate inverses, float32 or float64. Computed in float64.
     invert : callable, optional
         Maps float64 matrices to approximate inverses, with which a missing X (NaN) is begun, too. By default there is
         none, and nothing is inverted again.

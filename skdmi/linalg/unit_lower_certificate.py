@@ -32,22 +32,40 @@ _SLACK = 2.0**-26
 
 
 class UnitLowerCertificate(NamedTuple):
-    """What is proved of unit lower triangular matrices A and their computed inverses X; fields have shape (...)."""
+    """What is proved of unit lower triangular matrices A and their computed inverses X; fields have shape (...).
+
+    Parameters
+    ----------
+    certified : Tensor
+        bool: A and X are unit lower triangular to the bit, and ``error_bound`` is below 1.
+    rho : Tensor
+        float64: an upper bound on ``||I - A X||_2``; NaN where A or X is not unit lower triangular, or not finite.
+    error_bound : Tensor
+        float64: an upper bound on ``||X - A^-1|| / ||A^-1||``, spectral and Frobenius; NaN where uncertified.
+    residual_norm : Tensor
+        float64: ``||I - A X||_F`` as it was computed, its own rounding included: no bound. NaN where rho is.
+    left_residual_norm : Tensor
+        float64: ``||I - X A||_F``, likewise; NaN too where it was not asked for.
+    condition_lower : Tensor
+        float64: a lower bound on the condition number ``||A||_1 ||A^-1||_1``; NaN where uncertified.
+    condition_upper : Tensor
+        float64: an upper bound on it; infinite where nothing is known.
+
+    Examples
+    --------
+    >>> A = torch.tensor([[1.0, 0.0], [0.5, 1.0]])
+    >>> found = certify_unit_lower(A, torch.tensor([[1.0, 0.0], [-0.5, 1.0]]))
+    >>> found.certified, found.residual_norm.item()
+    (tensor(True), 0.0)
+    """
 
     certified: Tensor
-    """bool: A and X are unit lower triangular to the bit, and ``error_bound`` is below 1."""
     rho: Tensor
-    """float64: an upper bound on ``||I - A X||_2``; NaN where A or X is not unit lower triangular, or not finite."""
     error_bound: Tensor
-    """float64: an upper bound on ``||X - A^-1|| / ||A^-1||``, spectral and Frobenius; NaN where uncertified."""
     residual_norm: Tensor
-    """float64: ``||I - A X||_F`` as it was computed, its own rounding included: no bound. NaN where rho is."""
     left_residual_norm: Tensor
-    """float64: ``||I - X A||_F``, likewise; NaN too where it was not asked for."""
     condition_lower: Tensor
-    """float64: a lower bound on the condition number ``||A||_1 ||A^-1||_1``; NaN where uncertified."""
     condition_upper: Tensor
-    """float64: an upper bound on it; infinite where nothing is known."""
 
 
 @torch.no_grad()

@@ -51,7 +51,7 @@ def frobenius_residuals(A: Any, X: Any, *, left: bool = False) -> Any:
 
     Returns
     -------
-    norms : array or tensor of shape (n_matrices,), float64
+    array or tensor of shape (n_matrices,), float64
         In the container of A; NaN where X has a NaN.
 
     Raises
@@ -67,6 +67,8 @@ def frobenius_residuals(A: Any, X: Any, *, left: bool = False) -> Any:
     array([1.])
     """
     A64, X64 = _stacks(A, X)
+    if A64.shape[-1] == 0:
+        return _like(A, A64.new_zeros(len(A64)))
     return _like(A, wide_frobenius_norm(residual(A64, X64, left=left)))
 
 
@@ -78,6 +80,12 @@ def mean_frobenius_residual(A: Any, X: Any) -> float:
     Parameters
     ----------
     A, X : arrays or tensors of shape (n_matrices, m, m)
+        Matrices and their computed inverses.
+
+    Returns
+    -------
+    float
+        At least 0, which exact inverses reach.
 
     Examples
     --------
@@ -93,6 +101,20 @@ def mean_frobenius_residual(A: Any, X: Any) -> float:
 def with_missing_as_zero(norms: np.ndarray, m: int) -> np.ndarray:
     """Replace the NaN among residual norms by ``sqrt(m)``, the residual norm of the zero matrix.
 
+    Parameters
+    ----------
+    norms : ndarray
+        Residual norms, NaN where an inverse is missing.
+    m : int
+        Size of the matrices.
+
+    Returns
+    -------
+    ndarray
+        Of the shape of ``norms``, without NaN.
+
+    Examples
+    --------
     >>> with_missing_as_zero(np.array([0.5, np.nan]), 4)
     array([0.5, 2. ])
     """
@@ -107,13 +129,14 @@ def relative_inverse_errors(A: Any, X: Any, *, inverse: Any = None) -> Any:
     Parameters
     ----------
     A, X : arrays or tensors of shape (n_matrices, m, m)
+        Matrices and their computed inverses.
     inverse : array or tensor of shape (n_matrices, m, m), optional
         The true inverses. By default those of LAPACK in float64, whose own error is about the condition number times
         1e-16.
 
     Returns
     -------
-    errors : array or tensor of shape (n_matrices,), float64
+    array or tensor of shape (n_matrices,), float64
         In the container of A; NaN where A is singular to working precision or X has a NaN.
 
     Examples
@@ -136,8 +159,14 @@ def within_tolerance_share(A: Any, X: Any, tolerance: float = 0.05) -> float:
     Parameters
     ----------
     A, X : arrays or tensors of shape (n_matrices, m, m)
+        Matrices and their computed inverses.
     tolerance : float, default=0.05
         He reports 0.05, 0.02, 0.01 and 0.005.
+
+    Returns
+    -------
+    float
+        From 0 to 1.
 
     References
     ----------
@@ -163,6 +192,12 @@ def half_norm_share(A: Any, X: Any) -> float:
     Parameters
     ----------
     A, X : arrays or tensors of shape (n_matrices, m, m)
+        Matrices and their computed inverses.
+
+    Returns
+    -------
+    float
+        From 0 to 1.
 
     Examples
     --------
@@ -186,9 +221,16 @@ def neg_mean_frobenius_residual(estimator: Any, X: Any, y: Any = None) -> float:
     Parameters
     ----------
     estimator : fitted transformer
+        Its ``transform`` returns inverses.
     X : array of shape (n_matrices, m, m) or (n_matrices, m * m)
+        The matrices to invert.
     y : ignored
         Present for scikit-learn.
+
+    Returns
+    -------
+    float
+        At most 0, which exact inverses reach; larger is better.
 
     Examples
     --------
@@ -212,9 +254,16 @@ def neg_mean_refinement_steps(estimator: Any, X: Any, y: Any = None) -> float:
     Parameters
     ----------
     estimator : fitted transformer
+        Its ``transform`` returns inverses.
     X : array of shape (n_matrices, m, m) or (n_matrices, m * m)
+        The matrices to invert.
     y : ignored
         Present for scikit-learn.
+
+    Returns
+    -------
+    float
+        At most 0; larger is better.
 
     Raises
     ------
@@ -252,9 +301,16 @@ def neg_mean_operations(estimator: Any, X: Any, y: Any = None, *, tolerance: flo
     estimator : fitted NeuralMatrixInverter, or a Pipeline that ends in one
         Of block ``"polynomial"``.
     X : array of shape (n_matrices, m, m) or (n_matrices, m * m)
+        The matrices to invert.
     y : ignored
         Present for scikit-learn.
     tolerance : float, default=1e-2
+        The residual norm to reach.
+
+    Returns
+    -------
+    float
+        Minus the mean number of multiplications and additions for a matrix; larger is better.
 
     Raises
     ------
@@ -292,9 +348,16 @@ def certified_share(estimator: Any, X: Any, y: Any = None) -> float:
     Parameters
     ----------
     estimator : fitted transformer
+        Its ``transform`` returns inverses.
     X : array of shape (n_matrices, m, m) or (n_matrices, m * m)
+        The matrices to invert.
     y : ignored
         Present for scikit-learn.
+
+    Returns
+    -------
+    float
+        From 0 to 1; larger is better.
 
     Examples
     --------

@@ -14,17 +14,18 @@ DTYPES = ("float64", "float32")
 
 @dataclass(frozen=True, eq=False, repr=False)
 class AuditCase:
-    r"""A small stack of one family, with exact inverses; the arrays are the caller's own.
+    """A small stack of one family, with exact inverses; the arrays are the caller's own.
 
-    Attributes
+    Parameters
     ----------
     name : str
         Such as ``"hilbert-9"``: the family, and the side m.
     family : str
+        One of ``skdmi.datasets.families.FAMILIES``.
     description : str
         What the family is, in a sentence.
     matrices : ndarray of shape (n_matrices, m, m)
-        float32 or float64.
+        The stack, float32 or float64.
     inverse : ndarray of shape (n_matrices, m, m), float64
         The exact inverse of the stored bits, rounded to the nearest float64, whatever the dtype of the matrices; NaN
         where a member is singular, infinite where an entry is beyond the range of float64.
@@ -35,6 +36,14 @@ class AuditCase:
         Whether a member has no inverse, in exact arithmetic.
     out_of_range : ndarray of bool, shape (n_matrices,)
         Whether it has one, but with an entry beyond the range of the dtype of the matrices.
+
+    Examples
+    --------
+    >>> case = audit("hilbert-9")
+    >>> case
+    <AuditCase hilbert-9: 3 of 9 x 9, float64>
+    >>> case.inverse.shape, case.singular.any()
+    ((3, 9, 9), np.False_)
     """
 
     name: str
@@ -63,10 +72,12 @@ def audit_names(dtype: Any = "float64") -> list[str]:
     Parameters
     ----------
     dtype : {"float64", "float32"} or dtype, default="float64"
+        Of the matrices.
 
     Returns
     -------
-    names : list of str
+    list of str
+        For :func:`audit`: the family, and the side m.
 
     Raises
     ------
@@ -96,6 +107,7 @@ def audit(name: str, dtype: Any = "float64") -> AuditCase:
     Returns
     -------
     AuditCase
+        Arrays of its own, which may be changed.
 
     Raises
     ------

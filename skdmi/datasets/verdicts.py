@@ -19,9 +19,10 @@ RAISES, REFUSES = "raises for the stack", "raises for every matrix"
 class CaseVerdict:
     """What became of one case; arrays of shape (n_matrices,).
 
-    Attributes
+    Parameters
     ----------
     name, family : str
+        Of the case, as :func:`~skdmi.datasets.audit` has them.
     verdict : ndarray of str
         ``"right"``, ``"wrong and said so"`` or ``"wrong and silent"``.
     error : ndarray of float64
@@ -34,6 +35,12 @@ class CaseVerdict:
     note : str
         ``"raises for the stack"`` where members had to be given one by one, because one of them raised an error for
         all; ``"raises for every matrix"`` where even the identity of this size does; else empty.
+
+    Examples
+    --------
+    >>> case = judge(np.linalg.inv, families=["permutation"], sizes=[4]).cases[0]
+    >>> case.name, set(case.verdict.tolist()), case.error.max()
+    ('permutation-4', {'right'}, np.float64(0.0))
     """
 
     name: str
@@ -49,10 +56,18 @@ class CaseVerdict:
 class AuditReport:
     """What became of the audit set: str(report) is a table of families.
 
-    Attributes
+    Parameters
     ----------
     dtype : str
+        ``"float64"`` or ``"float32"``.
     cases : tuple of CaseVerdict
+        In the order of :func:`~skdmi.datasets.audit_names`.
+
+    Examples
+    --------
+    >>> report = judge(lambda A: np.linalg.inv(A) * 1.001, families=["permutation"], sizes=[4])
+    >>> report.counts()["wrong and silent"] == len(report.silent()["permutation-4"]) > 0
+    True
     """
 
     dtype: str
@@ -62,22 +77,62 @@ class AuditReport:
         return f"<AuditReport, {self.dtype}: {', '.join(f'{n} {name}' for name, n in self.counts().items())}>"
 
     def counts(self, family: str | None = None) -> dict[str, int]:
-        """Return how many members were right, wrong and said so, wrong and silent: of one family, or all."""
+        """Return how many members were right, wrong and said so, wrong and silent.
+
+        Parameters
+        ----------
+        family : str, optional
+            That of the members; by default all.
+
+        Returns
+        -------
+        dict of str to int
+            By the verdict.
+        """
         verdicts = [verdict for case in self._of(family) for verdict in case.verdict.tolist()]
         return {name: verdicts.count(name) for name in VERDICTS}
 
     def largest_error(self, family: str | None = None) -> float:
-        """Return the largest error of what was returned without a word; NaN if nothing was."""
+        """Return the largest error of what was returned without a word.
+
+        Parameters
+        ----------
+        family : str, optional
+            That of the members; by default all.
+
+        Returns
+        -------
+        float
+            Relative, in the units of the equilibrated matrix; NaN if nothing was returned without a word.
+        """
         errors = np.concatenate([case.error[~case.said_so] for case in self._of(family)])
         return float(np.nanmax(errors)) if (~np.isnan(errors)).any() else np.nan
 
     def silent(self) -> dict[str, list[int]]:
-        """Return the cases with members that were wrong and silent, and the indices of these."""
+        """Return the cases with members that were wrong and silent.
+
+        Returns
+        -------
+        dict of str to list of int
+            By the name of the case the indices of these members.
+        """
         found = {case.name: np.flatnonzero(case.verdict == SILENT).tolist() for case in self.cases}
         return {name: indices for name, indices in found.items() if indices}
 
     def to_frame(self) -> Any:
-        """Return a pandas DataFrame, a row a matrix."""
+        """Return the verdicts as a table.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row a matrix, with the columns ``case``, ``family``, ``index``, ``verdict``, ``error``, ``allowed``,
+            ``said_so`` and ``note``.
+
+        Raises
+        ------
+        ImportError
+            If pandas is not installed.
+        """
         import pandas as pd
 
         columns = ("verdict", "error", "allowed", "said_so", "note")
@@ -151,6 +206,7 @@ def judge(
     Returns
     -------
     AuditReport
+        What became of every member of every case.
 
     Raises
     ------

@@ -95,7 +95,7 @@ class Affine(Distribution):
 
         Returns
         -------
-        distribution : Affine
+        Affine
             Of regions^2 matrices, which draws for ``matrix_size=side**2`` only.
 
         Raises
@@ -159,7 +159,7 @@ class Affine(Distribution):
 
         Returns
         -------
-        distribution : Affine
+        Affine
             Of four matrices, which draws for ``matrix_size=side**2`` only.
 
         Raises

@@ -94,7 +94,7 @@ class Sampler(ABC):
 
         Returns
         -------
-        stack : ndarray of shape (n_matrices, m, m)
+        ndarray of shape (n_matrices, m, m)
             In float64.
 
         Examples
@@ -131,6 +131,23 @@ class Distribution(Sampler):
     See Also
     --------
     from_dict : The way back from `to_dict`.
+
+    Examples
+    --------
+    >>> from dataclasses import dataclass
+    >>> import torch
+    >>> from skdmi.distributions import Distribution, from_dict
+    >>> @dataclass(frozen=True, repr=False)
+    ... class ScaledIdentity(Distribution):
+    ...     largest: float = 2.0
+    ...
+    ...     def _draw(self, n_matrices, matrix_size, *, generator, device, dtype):
+    ...         c = torch.rand(n_matrices, 1, 1, generator=generator, device=device, dtype=dtype)
+    ...         return (1 + (self.largest - 1) * c) * torch.eye(matrix_size, device=device, dtype=dtype)
+    >>> ScaledIdentity(3.0).sample(5, 2, random_state=0).shape
+    (5, 2, 2)
+    >>> from_dict({"name": "ScaledIdentity", "largest": 3.0})
+    ScaledIdentity(largest=3.0)
     """
 
     def __init_subclass__(cls) -> None:
@@ -159,7 +176,7 @@ class Distribution(Sampler):
 
         Returns
         -------
-        sampler : callable
+        callable
             With the signature of `__call__`.
         """
         return self
@@ -203,7 +220,8 @@ def from_dict(description: dict[str, Any]) -> Distribution:
 
     Returns
     -------
-    distribution : Distribution
+    Distribution
+        Equal to the one that was described.
 
     Raises
     ------

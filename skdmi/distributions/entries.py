@@ -83,7 +83,8 @@ class Uniform(Distribution):
 
         Returns
         -------
-        distribution : Uniform
+        Uniform
+            With both ends given.
 
         Raises
         ------

@@ -97,7 +97,7 @@ class Members(MadeFromData, Distribution):
 
         Returns
         -------
-        sampler : BoundMembers
+        BoundMembers
             Draws matrices of the size of X.
 
         Raises

@@ -72,7 +72,8 @@ class Mixture(Distribution):
 
         Returns
         -------
-        mixture : Mixture
+        Mixture
+            Of the bound components, in the same proportions.
         """
         return replace(self, components=tuple(c.bind(X) if isinstance(c, Distribution) else c for c in self.components))
 

@@ -85,7 +85,7 @@ class Resampled(MadeFromData, Distribution):
 
         Returns
         -------
-        sampler : BoundResampled
+        BoundResampled
             Draws matrices of the size of X.
 
         Raises

@@ -18,7 +18,8 @@ def save(model: onnx.ModelProto, path: PathLike) -> None:
     Parameters
     ----------
     model : onnx.ModelProto
-    path : path
+        As the functions of :mod:`skdmi.export` return it.
+    path : str or path-like
         Replaced if it is there.
 
     Raises
@@ -45,11 +46,12 @@ def describe_file(path: PathLike) -> dict[str, Any]:
 
     Parameters
     ----------
-    path : path
+    path : str or path-like
+        A file that skdmi has exported.
 
     Returns
     -------
-    description : dict
+    dict
         ``"description"``, ``"version"`` of skdmi, ``"opset"``, ``"n_nodes"``, ``"n_bytes"``, ``"inputs"`` and
         ``"outputs"``, which map names to shapes, and the metadata: of fitted inverters ``"inverter"``, ``"members"``,
         and of refined ones ``"steps"``, ``"certified"`` and ``"certified_of"``.

@@ -39,6 +39,7 @@ def fixed(
     Parameters
     ----------
     m : int
+        The size of the matrices.
     condition : float, default=3e3
         The condition number of A' up to which inverses are as accurate as float32 allows; up to more than ten times
         that they are still certified, as far as float32 certifies any. Every factor of two costs a step.
@@ -55,7 +56,7 @@ def fixed(
 
     Returns
     -------
-    model : onnx.ModelProto
+    onnx.ModelProto
         Input ``A``, float32, shape ``(n_matrices, m, m)``; outputs ``inverse``, of the same shape, and ``rho`` and
         ``residual_norm``, of shape ``(n_matrices,)``. :func:`~skdmi.export.save` writes it.
 
@@ -102,12 +103,16 @@ def any_size(
     ----------
     condition : float, default=3e3
         As for :func:`fixed`, up to m = 64; beyond, it shrinks as the fourth root of m.
-    certificate, uncertified, opset
+    certificate : bool, default=True
         As for :func:`fixed`. No matrix beyond m = 4096 is certified.
+    uncertified : {"keep", "nan", "mask"}, default="keep"
+        As for :func:`fixed`.
+    opset : int, default=18
+        Version of the standard operators.
 
     Returns
     -------
-    model : onnx.ModelProto
+    onnx.ModelProto
         As of :func:`fixed`, with m for the file's user to choose.
 
     Examples
@@ -136,12 +141,17 @@ def closed_form(
     Parameters
     ----------
     m : {1, 2, 3, 4}
-    certificate, uncertified, opset
+        The size of the matrices.
+    certificate : bool, default=True
         As for :func:`fixed`.
+    uncertified : {"keep", "nan", "mask"}, default="keep"
+        As for :func:`fixed`.
+    opset : int, default=18
+        Version of the standard operators.
 
     Returns
     -------
-    model : onnx.ModelProto
+    onnx.ModelProto
         As of :func:`fixed`.
 
     Raises
@@ -174,12 +184,17 @@ def elimination(
     Parameters
     ----------
     m : int
-    certificate, uncertified, opset
+        The size of the matrices, from 5 to 12.
+    certificate : bool, default=True
         As for :func:`fixed`.
+    uncertified : {"keep", "nan", "mask"}, default="keep"
+        As for :func:`fixed`.
+    opset : int, default=18
+        Version of the standard operators.
 
     Returns
     -------
-    model : onnx.ModelProto
+    onnx.ModelProto
         As of :func:`fixed`.
 
     Raises
@@ -209,10 +224,11 @@ def export_certificate(m: int | None = None, *, opset: int | None = None) -> onn
     m : int, optional
         The size of the matrices; by default any.
     opset : int, default=18
+        Version of the standard operators.
 
     Returns
     -------
-    model : onnx.ModelProto
+    onnx.ModelProto
         Inputs ``A`` and ``X``, float32, shape ``(n_matrices, m, m)``; outputs ``rho`` and ``residual_norm``, shape
         ``(n_matrices,)``: see :func:`~skdmi.export.certificate.certify`.
 

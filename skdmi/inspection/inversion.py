@@ -77,7 +77,9 @@ class InversionDisplay:
         Parameters
         ----------
         estimator : fitted inverter
+            Anything whose ``transform`` returns inverses.
         A : array-like of shape (n_matrices, m, m) or (n_matrices, m * m)
+            Matrices of the size that it is fitted for.
         X_true : array-like of the shape of A, default=None
             By default the inverses of LAPACK in float64; where a matrix is singular to working precision, its
             Moore-Penrose pseudo-inverse.
@@ -88,7 +90,8 @@ class InversionDisplay:
 
         Returns
         -------
-        display : InversionDisplay
+        InversionDisplay
+            Drawn.
         """
         X_pred = as_matrices("estimator.transform(A)", estimator.transform(A))
         if X_true is None:
@@ -110,7 +113,8 @@ class InversionDisplay:
 
         Returns
         -------
-        display : InversionDisplay
+        InversionDisplay
+            Drawn.
 
         Raises
         ------
@@ -141,7 +145,8 @@ class InversionDisplay:
 
         Returns
         -------
-        self : InversionDisplay
+        InversionDisplay
+            This display, whose attributes now hold what was drawn.
         """
         if scale not in SCALES:
             raise ValueError(f"Got scale={scale!r}; expected one of {SCALES}.")

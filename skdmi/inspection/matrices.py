@@ -59,6 +59,7 @@ class MatrixDisplay:
         Parameters
         ----------
         estimator : fitted inverter
+            Anything whose ``transform`` returns inverses.
         A : array-like of shape (m, m)
             One matrix.
         axes : sequence of 4 matplotlib Axes, default=None
@@ -68,7 +69,8 @@ class MatrixDisplay:
 
         Returns
         -------
-        display : MatrixDisplay
+        MatrixDisplay
+            Drawn.
         """
         A = as_matrices("A", A, ndim=2)
         X = estimator.transform(A[None])[0]
@@ -89,7 +91,8 @@ class MatrixDisplay:
 
         Returns
         -------
-        display : MatrixDisplay
+        MatrixDisplay
+            Drawn.
 
         Raises
         ------
@@ -110,7 +113,8 @@ class MatrixDisplay:
 
         Returns
         -------
-        self : MatrixDisplay
+        MatrixDisplay
+            This display, whose attributes now hold what was drawn.
         """
         self.axes_ = take_axes(axes, (9.6, 3.7), 1, 4)
         from matplotlib.colors import CenteredNorm, LogNorm

@@ -13,7 +13,7 @@ LARGEST_CONDITION = 1e17
 GROUPS: dict[str, dict[str, Any]] = {
     "certified": {"color": "C0", "marker": "o", "linewidths": 0, "alpha": 0.5},
     "uncertified": {"color": "C1", "marker": "^", "linewidths": 0, "alpha": 0.8},
-    "missing": {"color": "C3", "marker": "x", "linewidths": 1},
+    "missing": {"color": "black", "marker": "x", "linewidths": 1},
 }
 
 
@@ -40,8 +40,9 @@ class ResidualDisplay:
     residual_norm : ndarray of shape (n_matrices,)
         NaN where there is no inverse.
     certified : ndarray of bool, shape (n_matrices,)
+        Whether the inverse has a certificate.
     matrix_size : int
-        m.
+        The size m of the matrices.
     dtype : dtype
         Of the inverses, for the floor.
     name : str, default=None
@@ -85,7 +86,9 @@ class ResidualDisplay:
         Parameters
         ----------
         estimator : fitted inverter
+            Anything whose ``transform`` returns inverses.
         A : array-like of shape (n_matrices, m, m) or (n_matrices, m * m)
+            Matrices of the size that it is fitted for.
         ax : matplotlib Axes, default=None
             By default that of a new figure.
         name : str, default=None
@@ -93,7 +96,8 @@ class ResidualDisplay:
 
         Returns
         -------
-        display : ResidualDisplay
+        ResidualDisplay
+            Drawn.
         """
         return cls.from_predictions(A, estimator.transform(A), ax=ax, name=display_name(estimator, name))
 
@@ -112,7 +116,8 @@ class ResidualDisplay:
 
         Returns
         -------
-        display : ResidualDisplay
+        ResidualDisplay
+            Drawn.
 
         Raises
         ------
@@ -145,7 +150,8 @@ class ResidualDisplay:
 
         Returns
         -------
-        self : ResidualDisplay
+        ResidualDisplay
+            This display, whose attributes now hold what was drawn.
         """
         (ax,) = take_axes(ax, (6.2, 3.6))
         self.ax_, self.figure_ = ax, ax.figure
@@ -166,6 +172,6 @@ class ResidualDisplay:
         ax.set(xscale="log", yscale="log", xlim=ends, ylim=ylim, title=self.name or "")
         ax.set(xlabel=r"Condition number $\kappa_2(A)$", ylabel=r"Residual norm $\|I - AX\|_F$")
         legend = ax.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
-        for handle in legend.legend_handles:
-            handle.set_alpha(1.0)
+        for handle in legend.legend_handles[: len(self.points_)]:
+            handle.set(alpha=1.0, sizes=[24])
         return self

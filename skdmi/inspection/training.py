@@ -22,7 +22,7 @@ class TrainingDisplay:
     histories : list of lists of dict
         The ``history_`` of every network.
     log_weights : list of float, default=()
-        w of every network, for the name of the axis.
+        The ``log_weight`` w of every network, for the name of the axis.
     first_losses : list of float or None, default=()
         The ``first_loss_`` of every network, None where it is not known.
     name : str, default=None
@@ -67,7 +67,8 @@ class TrainingDisplay:
 
         Returns
         -------
-        display : TrainingDisplay
+        TrainingDisplay
+            Drawn.
 
         Raises
         ------
@@ -96,9 +97,10 @@ class TrainingDisplay:
 
         Returns
         -------
-        self : TrainingDisplay
+        TrainingDisplay
+            This display, whose attributes now hold what was drawn.
         """
-        self.axes_ = above, below = take_axes(axes, (4.8, 4.2), 2, sharex=True, height_ratios=(3, 1))
+        self.axes_ = above, below = take_axes(axes, (5.6, 4.2), 2, sharex=True, height_ratios=(3, 1))
         self.figure_ = above.figure
         self.train_, self.valid_, self.learning_rate_ = [], [], []
         self.first_: list[Any] = []
@@ -116,19 +118,29 @@ class TrainingDisplay:
             if loss is not None:
                 label = None if self.first_ else "first weights"
                 self.first_.append(above.axhline(loss, color=f"C{k}", linestyle=":", linewidth=1.2, label=label))
-        above.set(yscale=self._scale(), ylabel=self._loss_name(), title=self.name or "")
-        above.legend(
-            fontsize="small", frameon=False, title="dashed: training" if many else None, title_fontsize="small"
-        )
+        self._scale_losses()
+        above.set(ylabel=self._loss_name(), title=self.name or "")
+        title = {"title": "dashed: training", "title_fontsize": "small"} if many else {}
+        above.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, **title)
         below.set(xlabel="Epoch", ylabel="Learning rate", ylim=(0, None))
         below.yaxis.set_major_formatter("{x:g}")
         below.xaxis.get_major_locator().set_params(integer=True)
         return self
 
-    def _scale(self) -> str:
-        """Return the scale of the axis of losses; of 1 x 1 matrices, say, all may be 0."""
+    def _scale_losses(self) -> None:
+        """Make the axis of losses logarithmic, with plain ticks if it spans less than a power of ten."""
+        from matplotlib.ticker import MaxNLocator, NullLocator
+
         losses = [row[key] for history in self.histories for row in history for key in ("train_loss", "valid_loss")]
-        return "log" if any(loss > 0 for loss in losses) else "linear"
+        axes = self.axes_[0]
+        if not any(loss > 0 for loss in losses):  # of 1 x 1 matrices, say
+            return
+        axes.set_yscale("log")
+        low, high = axes.get_ylim()
+        if high < 10 * low:
+            axes.yaxis.set_major_locator(MaxNLocator(5))
+            axes.yaxis.set_minor_locator(NullLocator())
+            axes.yaxis.set_major_formatter("{x:g}")
 
     def _loss_name(self) -> str:
         weights = set(self.log_weights)

@@ -78,7 +78,7 @@ def read_stack(path: PathLike, *, format: str | None = None) -> Stack:
     Returns
     -------
     ndarray of shape (n_matrices, m, m)
-        float64, or float32 if the file is an ``.npy`` file of float32.
+        The stack, float64, or float32 if the file is an ``.npy`` file of float32.
 
     Raises
     ------

@@ -26,11 +26,11 @@ class LeastSquares(NamedTuple):
     Parameters
     ----------
     cosines : Tensor
-        b, shape (..., k).
+        Of the directions with R: b, shape (..., k).
     coordinates : Tensor
-        y, shape (..., k).
+        The best of them: y, shape (..., k).
     scale : Tensor
-        s, shape (..., k).
+        The norm of R over those of the directions: s, shape (..., k).
     norm : Tensor
         :math:`\|R\|_F`, shape (...).
     solution : Tensor
@@ -86,7 +86,7 @@ class LeastSquares(NamedTuple):
         Returns
         -------
         Tensor of shape (..., k)
-            z, so that ``K z = c``.
+            The z with ``K z = c``.
 
         Examples
         --------

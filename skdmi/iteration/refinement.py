@@ -50,8 +50,8 @@ class Refinement(NamedTuple):
         Number of steps.
     n_products : Tensor
         Number of products of m x m matrices, the first and the last residuals included.
-    converged : Tensor
-        bool: whether both residuals, of A and of the equilibrated A, are at most ``tol`` or what rounding explains.
+    converged : Tensor of bool
+        Whether both residuals, of A and of the equilibrated A, are at most ``tol`` or what rounding explains.
 
     Examples
     --------

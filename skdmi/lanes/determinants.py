@@ -27,14 +27,29 @@ DETERMINANT = Kernel("determinant", "pointer " * 4 + "integer " * 5)
 
 
 class LogDeterminant(NamedTuple):
-    """What is found of the determinant of each matrix of a stack; every field has shape (...)."""
+    """What is found of the determinant of each matrix of a stack; every field has shape (...).
+
+    Parameters
+    ----------
+    sign : array or Tensor
+        1.0, -1.0, or 0.0 where a pivot is zero; proved where the bound is finite.
+    log_abs_det : array or Tensor
+        The natural logarithm of the absolute value.
+    log_abs_det_bound : array or Tensor
+        No less than the error of ``log_abs_det``; infinite where nothing is proved.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import skdmi
+    >>> found = skdmi.slogdet(np.array([[2.0, 0.0], [0.0, -4.0]]))
+    >>> float(found.sign), round(float(found.log_abs_det), 6), bool(found.log_abs_det_bound < 1e-14)
+    (-1.0, 2.079442, True)
+    """
 
     sign: Any
-    """1.0, -1.0, or 0.0 where a pivot is zero; proved where the bound is finite."""
     log_abs_det: Any
-    """The natural logarithm of the absolute value."""
     log_abs_det_bound: Any
-    """No less than the error of ``log_abs_det``; infinite where nothing is proved."""
 
 
 class Parts(NamedTuple):

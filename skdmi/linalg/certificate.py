@@ -33,8 +33,8 @@ class Certificate(NamedTuple):
 
     Parameters
     ----------
-    certified : Tensor
-        bool: A is nonsingular, and so is every matrix within a unit roundoff u of it, entry by entry, ``|b - a| <= u
+    certified : Tensor of bool
+        A is nonsingular, and so is every matrix within a unit roundoff u of it, entry by entry, ``|b - a| <= u
         |a|``, as those are that round to it in the dtype of A where nothing underflows.
     rho : Tensor
         An upper bound on ``||D (I - A X) D^-1||`` in the spectral or the maximum row sum norm, where D are the powers
@@ -46,8 +46,8 @@ class Certificate(NamedTuple):
         A lower bound on the condition number ``||A||_1 ||A^-1||_1``; NaN where uncertified.
     condition_upper : Tensor
         An upper bound on it; infinite where nothing is known.
-    nonsingular : Tensor
-        bool: A as it is stored is nonsingular; of float32 matrices a weaker statement than ``certified``.
+    nonsingular : Tensor of bool
+        A as it is stored is nonsingular; of float32 matrices a weaker statement than ``certified``.
 
     Examples
     --------

@@ -81,8 +81,8 @@ class PseudoInverse(NamedTuple):
     ----------
     inverse : Tensor
         X, shape (..., m, m), float64.
-    rank : Tensor
-        int64: the number of singular values that count.
+    rank : Tensor of int64
+        The number of singular values that count.
     error_bound : Tensor
         A bound on ``||X - A_r^+|| / ||A_r^+||``, spectral norm; infinite where rounding leaves the rank open.
 

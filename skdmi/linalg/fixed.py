@@ -28,8 +28,8 @@ class FixedInverse(NamedTuple):
     ----------
     inverse : Tensor
         X, shape (..., m, m), in the dtype of A; whatever was found where the status proves nothing.
-    status : Tensor
-        uint8, shape (...): bits of :mod:`skdmi.figures`.
+    status : Tensor of uint8
+        Bits of :mod:`skdmi.figures`.
     error_bound : Tensor
         An upper bound on ``||X - A^-1|| / ||A^-1||``, where certified.
     residual_norm : Tensor

@@ -29,8 +29,8 @@ class PositiveDefinite(NamedTuple):
 
     Parameters
     ----------
-    proved : Tensor
-        bool: A as it is stored is symmetric and positive definite.
+    proved : Tensor of bool
+        A as it is stored is symmetric and positive definite.
     smallest_eigenvalue : Tensor
         A lower bound on the smallest eigenvalue of A, float64, at least 0; NaN where nothing is proved.
 

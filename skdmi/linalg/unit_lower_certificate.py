@@ -36,20 +36,20 @@ class UnitLowerCertificate(NamedTuple):
 
     Parameters
     ----------
-    certified : Tensor
-        bool: A and X are unit lower triangular to the bit, and ``error_bound`` is below 1.
-    rho : Tensor
-        float64: an upper bound on ``||I - A X||_2``; NaN where A or X is not unit lower triangular, or not finite.
-    error_bound : Tensor
-        float64: an upper bound on ``||X - A^-1|| / ||A^-1||``, spectral and Frobenius; NaN where uncertified.
-    residual_norm : Tensor
-        float64: ``||I - A X||_F`` as it was computed, its own rounding included: no bound. NaN where rho is.
-    left_residual_norm : Tensor
-        float64: ``||I - X A||_F``, likewise; NaN too where it was not asked for.
-    condition_lower : Tensor
-        float64: a lower bound on the condition number ``||A||_1 ||A^-1||_1``; NaN where uncertified.
-    condition_upper : Tensor
-        float64: an upper bound on it; infinite where nothing is known.
+    certified : Tensor of bool
+        A and X are unit lower triangular to the bit, and ``error_bound`` is below 1.
+    rho : Tensor of float64
+        An upper bound on ``||I - A X||_2``; NaN where A or X is not unit lower triangular, or not finite.
+    error_bound : Tensor of float64
+        An upper bound on ``||X - A^-1|| / ||A^-1||``, spectral and Frobenius; NaN where uncertified.
+    residual_norm : Tensor of float64
+        The norm ``||I - A X||_F`` as it was computed, its own rounding included: no bound. NaN where rho is.
+    left_residual_norm : Tensor of float64
+        The norm ``||I - X A||_F``, likewise; NaN too where it was not asked for.
+    condition_lower : Tensor of float64
+        A lower bound on the condition number ``||A||_1 ||A^-1||_1``; NaN where uncertified.
+    condition_upper : Tensor of float64
+        An upper bound on it; infinite where nothing is known.
 
     Examples
     --------

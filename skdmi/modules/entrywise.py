@@ -38,10 +38,23 @@ class FeedbackInverse(nn.Module):
     Parameters
     ----------
     matrix_size : int
-        m.
-    depth, width, expansion : int
+        The size m of the matrices, the only one that it takes.
+    depth : int
+        Number of blocks.
+    width : int
+        Size of h.
+    expansion : int, default=2
+        Hidden layers have ``expansion * width`` units.
     generator : torch.Generator, optional
         Of the first weights; by default torch's global one.
+
+    Examples
+    --------
+    >>> network = FeedbackInverse(2, depth=1, width=4, generator=torch.Generator().manual_seed(0))
+    >>> A = torch.tensor([[[1.0, 0.0], [0.0, 0.5]]])
+    >>> X, R = TRANSPOSE.function(A)
+    >>> torch.allclose(network(A), X + X @ R), network.n_products(2)
+    (True, 3)
     """
 
     def __init__(
@@ -60,12 +73,34 @@ class FeedbackInverse(nn.Module):
         self.gain = nn.Parameter(torch.ones(depth, dtype=torch.float32))
 
     def n_products(self, m: int) -> int:
-        """Return the number of products of m x m matrices, the last residual included."""
+        """Return the number of products of m x m matrices, the last residual included.
+
+        Parameters
+        ----------
+        m : int
+            Size of the matrices, on which it does not depend.
+
+        Returns
+        -------
+        int
+            Two for each block, and one for the start.
+        """
         del m
         return 1 + 2 * len(self.read)
 
     def forward(self, A: Tensor) -> Tensor:
-        """Return the inverses of A, ``(n, m, m)``, scaled near 1."""
+        r"""Return the inverses.
+
+        Parameters
+        ----------
+        A : Tensor of shape (n_matrices, m, m)
+            Scaled near 1, as by :math:`\|A\|_F = \sqrt m`.
+
+        Returns
+        -------
+        Tensor of shape (n_matrices, m, m)
+            In the dtype of A; differentiable in A and in the weights.
+        """
         X, R = best = TRANSPOSE.function(A)
         m = A.shape[-1]
         h = A.new_zeros(A.shape[0], self.width)
@@ -92,14 +127,27 @@ class DenseInverse(nn.Module):
     Parameters
     ----------
     matrix_size : int
-        m.
-    depth, width, expansion : int
+        The size m of the matrices, the only one that it takes.
+    depth : int
+        Number of blocks.
+    width : int
+        Size of h.
+    expansion : int, default=2
+        Hidden layers have ``expansion * width`` units.
     generator : torch.Generator, optional
         Of the first weights; by default torch's global one.
 
     References
     ----------
     .. [1] Randazzo, DeepMatrixInversion, 2024, https://github.com/gmrandazzo/DeepMatrixInversion.
+
+    Examples
+    --------
+    >>> network = DenseInverse(3, depth=7, width=128, generator=torch.Generator().manual_seed(0))
+    >>> sum(parameter.numel() for parameter in network.parameters())
+    4712713
+    >>> network(torch.eye(3).expand(5, 3, 3)).shape
+    torch.Size([5, 3, 3])
     """
 
     layers_per_block = 4
@@ -117,12 +165,34 @@ class DenseInverse(nn.Module):
         )
 
     def n_products(self, m: int) -> int:
-        """Return 0: nothing is multiplied by A."""
+        """Return the number of products of m x m matrices: nothing is multiplied by A.
+
+        Parameters
+        ----------
+        m : int
+            Size of the matrices.
+
+        Returns
+        -------
+        int
+            0.
+        """
         del m
         return 0
 
     def forward(self, A: Tensor) -> Tensor:
-        """Return the inverses of A, ``(n, m, m)``."""
+        """Return the inverses.
+
+        Parameters
+        ----------
+        A : Tensor of shape (n_matrices, m, m)
+            Read entry by entry, so of a scale like that of the training.
+
+        Returns
+        -------
+        Tensor of shape (n_matrices, m, m)
+            In the dtype of A; differentiable in A and in the weights.
+        """
         return self.layers(A.flatten(1)).reshape(A.shape)
 
 

@@ -18,9 +18,9 @@ class IdentityLoss(nn.Module):
     Parameters
     ----------
     log_weight : float, default=0.0
-        w.
+        The weight w of the second term.
     log_scale : float, default=0.01
-        s.
+        The residual norm s below which improvements no longer count.
 
     Examples
     --------
@@ -35,7 +35,20 @@ class IdentityLoss(nn.Module):
         self.log_scale = log_scale
 
     def forward(self, X_pred: Tensor, A: Tensor) -> Tensor:
-        """Return the loss of the computed inverses ``X_pred`` of A, both ``(n, m, m)``, as a scalar."""
+        """Return the loss of computed inverses.
+
+        Parameters
+        ----------
+        X_pred : Tensor of shape (n_matrices, m, m)
+            The computed inverses, with which a training begins its call.
+        A : Tensor of shape (n_matrices, m, m)
+            The matrices, in the place of targets.
+
+        Returns
+        -------
+        Tensor of shape ()
+            Differentiable in both.
+        """
         norms = residual_norms(A, X_pred)
         loss = norms.mean()
         if self.log_weight:

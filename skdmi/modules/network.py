@@ -30,10 +30,13 @@ BLOCKS = {
     "feedback": Block(FeedbackInverse, takes_any_size=False),
     "dense": Block(DenseInverse, takes_any_size=False),
 }
+"""The kinds of networks by the name that ``block`` takes; a new kind is a new row."""
 FAMILY = "family"
 """The start that is learned, beside those of :data:`skdmi.iteration.STARTS`."""
 NORMALIZATIONS = ("frobenius", "none")
+"""What ``normalize`` may be: whether the scale of a matrix is taken out before the network sees it."""
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
+"""The dtypes of parameters by the name that ``precision`` takes."""
 
 
 class InverterResNet(nn.Module):
@@ -63,8 +66,8 @@ class InverterResNet(nn.Module):
         ``"none"`` feeds entries as they are, as DeepMatrixInversion did: for comparison. It only saturates them where
         their fourth powers would overflow, and gives zero matrices no zeros.
     matrix_size : int or (int, int), optional
-        m, required by all blocks but ``"polynomial"``. With that, the size or the range of sizes for which the learned
-        departures are used; outside it the network is the untrained iteration. By default all.
+        The size m, required by all blocks but ``"polynomial"``. With that, the size or the range of sizes for which the
+        learned departures are used; outside it the network is the untrained iteration. By default all.
     start : str, default="transpose"
         What a ``"polynomial"`` network starts from, a name in :data:`skdmi.iteration.STARTS`; or ``"family"``, a
         :class:`~skdmi.iteration.FamilyStart` for matrices of one size, which ``matrix_size`` must name.
@@ -142,11 +145,32 @@ class InverterResNet(nn.Module):
         self.to(PRECISIONS[precision])
 
     def n_products(self, m: int) -> int:
-        """Return the number of products of m x m matrices in a forward pass, the last residual included."""
+        """Return the number of products of m x m matrices in a forward pass, the last residual included.
+
+        Parameters
+        ----------
+        m : int
+            Size of the matrices.
+
+        Returns
+        -------
+        int
+            For one matrix.
+        """
         return self.core.n_products(m)
 
     def forward(self, A: Tensor) -> Tensor:
-        """Return the approximate inverses of A, finite and of real floating dtype, ``(..., m, m)``, in that dtype.
+        """Return approximate inverses.
+
+        Parameters
+        ----------
+        A : Tensor of shape (..., m, m)
+            Finite, of real floating dtype and any scale.
+
+        Returns
+        -------
+        Tensor of shape (..., m, m)
+            In the dtype of A; differentiable in A and in the weights.
 
         Raises
         ------

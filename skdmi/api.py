@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skdmi.arrays import as_array, as_float_array
+from skdmi.arrays import as_array, as_float_array, float_dtype
 from skdmi.estimators.direct import ROUTES, invert_directly
 from skdmi.estimators.policies import SINGULAR_POLICIES, UNCERTIFIED_POLICIES, settle_status
 from skdmi.estimators.tight import invert_tightly
 from skdmi.figures import CERTIFIED, is_sound
 from skdmi.kinds import is_dask, is_tensor
+from skdmi.progress import is_watched
 from skdmi.validation import check_square, refuse_non_finite
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def inv(
     singular: str = "warn",
     model: Any = "auto",
     tight: bool = False,
+    verbose: int = 0,
 ) -> Any:
     """Invert matrices of any size and return only what is proved.
 
@@ -44,8 +46,9 @@ def inv(
     Parameters
     ----------
     A : array-like of shape (..., m, m)
-        One matrix or any stack of them, numpy array or torch tensor; a 2-D A is one matrix. Integers and long doubles
-        that float64 cannot hold are rounded first, and the proof is of what they are then.
+        One matrix or any stack of them, numpy array, torch tensor or dask array; a 2-D A is one matrix. Integers and
+        long doubles that float64 cannot hold are rounded first, and the proof is of what they are then. A stack without
+        matrices, or of 0 x 0 matrices, is its own inverse, as of :func:`numpy.linalg.inv`.
     tol : "auto" or float, default="auto"
         Residual norm that is small enough, see :class:`~skdmi.RefinedInverter`.
     uncertified : {"exact", "nan", "keep", "raise"}, default="exact"
@@ -58,6 +61,8 @@ def inv(
     tight : bool, default=False
         Whether X is to be the exact inverse of A as it is stored, rounded, or nearly that, up to condition numbers
         beyond ``1 / u``, see :class:`~skdmi.RefinedInverter`.
+    verbose : int, default=0
+        1 shows on a terminal the rate and the time that remains (:mod:`skdmi.progress`).
 
     Returns
     -------
@@ -68,7 +73,7 @@ def inv(
     Raises
     ------
     ValueError
-        If A is empty, complex, not finite, or not made of square matrices.
+        If A is complex, not finite, or not made of square matrices.
     UncertifiedError, SingularMatrixError
         If asked for.
 
@@ -94,28 +99,47 @@ def inv(
     """
     if not is_dask(A):
         A = (as_array if is_tensor(A) else as_float_array)(A, name="A", shape="(..., m, m)")
-    check_square("A", A, nonempty=True)
+    check_square("A", A)
     m = A.shape[-1]
     policies = {"tol": tol, "uncertified": uncertified, "singular": singular, "tight": tight}
-    if isinstance(A, np.ndarray) and isinstance(model, str) and model == "auto" and A.size > 0:
-        X = _inv_directly(A.reshape(-1, m, m), **policies)
-        if X is not None:
-            return X.reshape(A.shape)
-    return _inv_by_estimator(A, model, policies)
+    is_direct = isinstance(model, str) and model == "auto" and _are_allowed(**policies)
+    if 0 in A.shape:
+        if not is_direct:
+            certified_inverter(max(m, 1), model=model, **policies)._check_ready()
+        return _as_float_copy(A)
+    if isinstance(A, np.ndarray) and is_direct and not is_watched(verbose):
+        return _inv_directly(A.reshape(-1, m, m), **policies).reshape(A.shape)
+    return _inv_by_estimator(A, model, policies | {"verbose": verbose})
 
 
-def _inv_directly(A: np.ndarray, *, tol: Any, uncertified: Any, singular: Any, tight: Any) -> np.ndarray | None:
-    """Return what a RefinedInverter would, without importing what it needs; None where that is wanted after all."""
-    by_rounding = isinstance(tol, str) and tol == "auto"
-    if not (by_rounding or (isinstance(tol, Real) and float(tol) >= 0)):
-        return None
-    if uncertified not in UNCERTIFIED_POLICIES or singular not in SINGULAR_POLICIES or tight not in (False, True):
-        return None
+def _are_allowed(*, tol: Any, uncertified: Any, singular: Any, tight: Any) -> bool:
+    """Return whether a RefinedInverter would take these parameters, without importing it."""
+    is_tolerance = tol == "auto" if isinstance(tol, str) else isinstance(tol, Real) and float(tol) >= 0
+    return (
+        is_tolerance
+        and uncertified in UNCERTIFIED_POLICIES
+        and singular in SINGULAR_POLICIES
+        and tight in (False, True)
+    )
+
+
+def _as_float_copy(A: Any) -> Any:
+    """Return a stack without entries in the dtype of its inverses."""
+    if is_dask(A):
+        as_array(A._meta, name="A", shape="(..., m, m)")
+        return A.astype(float_dtype(A.dtype))
+    if is_tensor(A):
+        return A.detach().clone() if A.is_floating_point() else A.double()
+    return A.copy()
+
+
+def _inv_directly(A: np.ndarray, *, tol: Any, uncertified: Any, singular: Any, tight: Any) -> np.ndarray:
+    """Return what a RefinedInverter would, without importing what it needs."""
     if tight:
         refuse_non_finite(A)
         X, found, _ = invert_tightly(A)
     else:
-        X, found = invert_directly(A, tol=0.0 if by_rounding else float(tol), keeps=uncertified == "keep")
+        X, found = invert_directly(A, tol=0.0 if isinstance(tol, str) else float(tol), keeps=uncertified == "keep")
     if is_sound(found.status).all():
         return X
     absent = ~np.isfinite(X).all(axis=(1, 2)) if uncertified == "keep" else ~found.has(CERTIFIED)

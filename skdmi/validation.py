@@ -77,6 +77,8 @@ def check_layout(shape: tuple[int, ...], size: int | None, name: str, *, table: 
         _check_flat(shape, size, name)
     else:
         _check_stack(shape, size, name, table)
+    if shape[0] == 0:
+        refuse_empty(shape)
 
 
 def _check_stack(shape: tuple[int, ...], size: int | None, name: str, table: str | None) -> None:
@@ -143,7 +145,10 @@ def side_of(n_columns: int) -> int:
 def refuse_empty(shape: tuple[int, ...]) -> None:
     """Refuse a stack without a matrix."""
     if 0 in shape:
-        raise ValueError(f"X is empty: shape {tuple(shape)}. Expected at least one matrix.")
+        raise ValueError(
+            f"X is empty: shape {tuple(shape)}. Expected at least one matrix, as every estimator of scikit-learn does; "
+            f"skdmi.inv takes empty stacks, too."
+        )
 
 
 def refuse_non_finite(stack: Any, start: int = 0) -> None:

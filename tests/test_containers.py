@@ -220,13 +220,13 @@ def test_complex_is_refused(inverter, container):
 @pytest.mark.parametrize(
     ("empty", "message"),
     [
-        (np.empty((0, 3, 3)), r"0 sample\(s\)"),
-        (np.empty((0, 9)), r"0 sample\(s\)"),
+        (np.empty((0, 3, 3)), r"X is empty: shape \(0, 3, 3\)\. .* skdmi\.inv takes empty stacks, too"),
+        (np.empty((0, 9)), r"X is empty: shape \(0, 9\)"),
         (np.empty((3, 0)), r"0 feature\(s\)"),
         (np.empty((3, 0, 0)), r"square matrices.*got shape \(3, 0, 0\)"),
         (torch.empty((0, 3, 3)), r"X is empty: shape \(0, 3, 3\)\. Expected at least one matrix"),
         (torch.empty((3, 0)), r"X is empty: shape \(3, 0\)"),
-        (da.from_array(np.empty((0, 3, 3))), r"X is empty: shape \(0, 3, 3\)|0 sample\(s\)"),
+        (da.from_array(np.empty((0, 3, 3))), r"X is empty: shape \(0, 3, 3\)"),
         ([], r"got 1 axes: \(0,\)\. Reshape your data"),
         ([[]], r"0 feature\(s\)"),
         ([[[]]], r"got shape \(1, 1, 0\)"),

@@ -312,9 +312,9 @@ def test_every_shape_is_inverted_or_refused_as_an_array(shape, of_torch):
     rng = np.random.default_rng(0)
     X = rng.standard_normal(shape)
     container = torch.from_numpy if of_torch else np.asarray
-    if len(shape) > 1 and shape[-1] == shape[-2] and 0 not in shape:
+    if len(shape) > 1 and shape[-1] == shape[-2]:
         X = X + 4 * np.eye(shape[-1])
         np.testing.assert_allclose(X @ np.asarray(skdmi.inv(container(X))), np.eye(shape[-1]) + 0 * X, atol=1e-9)
     else:
-        with pytest.raises(ValueError, match=r"got shape|is empty|0 sample"):
+        with pytest.raises(ValueError, match="got shape"):
             skdmi.inv(container(X))

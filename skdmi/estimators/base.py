@@ -17,11 +17,17 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from skdmi.arrays import described, tensor_fault, to_numpy
+from skdmi.chunks import chunk_size
 from skdmi.containers import Container, computable, container_of
 from skdmi.linalg.gradient import with_exact_gradient
 from skdmi.linalg.residuals import missing
 from skdmi.metrics import frobenius_residuals, with_missing_as_zero
+from skdmi.progress import is_watched, progress
 from skdmi.validation import check_layout, check_square, refuse_non_finite, side_of
+
+PART_ENTRIES = 2**17
+"""Of a part of a stack that is watched: networks work on no more at a time, so that parts change no bit."""
+PARTS = 8
 
 
 class Answer(NamedTuple):
@@ -79,7 +85,7 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         ValueError
             If X is empty, complex, not finite, not made of square matrices, or of a size that was not fitted.
         """
-        inverses = self._apply(X, lambda A, start: self._settle(A, self._invert(A), start), keeps_shape=True)
+        inverses = self._apply(X, lambda A, start: self._settle(A, self._answer(A), start), keeps_shape=True)
         return inverses if self._table() is None else to_numpy(inverses)
 
     def invert(self, A: Tensor) -> Tensor:
@@ -138,7 +144,7 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         norms : array of shape (n_matrices,), float64, in the container of X
             NaN where there is no inverse.
         """
-        return self._apply(X, lambda A, start: frobenius_residuals(A, self._invert(A).inverse), keeps_shape=False)
+        return self._apply(X, lambda A, start: frobenius_residuals(A, self._answer(A).inverse), keeps_shape=False)
 
     def score(self, X: Any, y: Any = None) -> float:
         """Return minus the mean residual norm over the stack: larger is better, 0 is perfect.
@@ -159,6 +165,18 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def _invert(self, A: Tensor) -> Any:
         """Return the :class:`Answer` for a finite stack ``(n_matrices, m, m)`` of real floating dtype."""
         raise NotImplementedError
+
+    def _answer(self, A: Tensor) -> Any:
+        """Return the answer for a stack; where somebody watches, part by part, under a bar."""
+        verbose = getattr(self, "verbose", 0)
+        if not is_watched(verbose):
+            return self._invert(A)
+        size, answers = PARTS * chunk_size(A.shape[-1], PART_ENTRIES), []
+        with progress(len(A), "matrices", verbose=verbose) as bar:
+            for part in A.split(size):
+                answers.append(self._invert(part))
+                bar.advance(len(part))
+        return type(answers[0])(*map(torch.cat, zip(*answers, strict=True)))
 
     def _settle(self, A: Tensor, answer: Any, start: int) -> Tensor:
         """Return the inverses of an answer, after saying or mending what is missing; A begins at index ``start``."""

@@ -59,6 +59,8 @@ class BlockInverter(MetaInverter):
     block_size : int, default=None
         m. None takes the ``matrix_size_`` of a frozen inverter, else the ``matrix_size`` of the innermost one (the
         largest of several), else 32 where that takes any size.
+    verbose : int, default=0
+        1 shows on a terminal, of ``transform``, the rate and the time that remains (:mod:`skdmi.progress`).
 
     Attributes
     ----------
@@ -101,11 +103,13 @@ class BlockInverter(MetaInverter):
     _parameter_constraints: dict[str, Any] = {
         "inverter": [HasMethods(["fit", "transform"]), None],
         "block_size": [Interval(Integral, 1, None, closed="left"), None],
+        "verbose": ["verbose"],
     }
 
-    def __init__(self, inverter: Any = None, *, block_size: int | None = None) -> None:
+    def __init__(self, inverter: Any = None, *, block_size: int | None = None, verbose: int = 0) -> None:
         self.inverter = inverter
         self.block_size = block_size
+        self.verbose = verbose
 
     def _fit_wrapped(self, stack: np.ndarray | None, y: Any) -> None:
         """Fit the inner inverter on the leaves of X, the m x m pivots that the recursion meets; at most 10,000."""

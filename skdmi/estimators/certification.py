@@ -191,7 +191,10 @@ def certify(A: Any, X: Any, *, tight: bool = False, structure: str | None = None
     A, X = (_read(T, name) for T, name in ((A, "A"), (X, "X")))
     _check_shapes(A, X)
     *leading, m, _ = A.shape
-    found = _find(A.reshape(-1, m, m), X.reshape(-1, m, m), tight, structure)
+    if 0 in A.shape:
+        found = _of_nothing(A.shape, tight, structure)
+    else:
+        found = _find(A.reshape(-1, m, m), X.reshape(-1, m, m), tight, structure)
     bound = found.entry_bound
     if bound is not None:
         bound = bound.reshape(A.shape)
@@ -210,7 +213,7 @@ def _read(T: Any, name: str) -> Any:
 
 def _check_shapes(A: Any, X: Any) -> None:
     for name, T in (("A", A), ("X", X)):
-        check_square(name, T, nonempty=True)
+        check_square(name, T)
     if A.shape != X.shape:
         raise ValueError(
             f"A has shape {tuple(A.shape)}, X has shape {tuple(X.shape)}. Expected one inverse for every matrix, X of "
@@ -220,8 +223,6 @@ def _check_shapes(A: Any, X: Any) -> None:
 
 def _find(A: Any, X: Any, tight: bool, structure: str | None) -> Findings:
     """Certify flat stacks: through numpy where both are on the CPU, else on the device of A."""
-    if len(A) == 0:
-        A, X = np.empty(A.shape), np.empty(X.shape)
     on_device = [T for T in (A, X) if is_tensor(T) and T.device.type != "cpu"]
     if not on_device:
         A, X = (as_contiguous(to_numpy(T)) for T in (A, X))
@@ -232,6 +233,18 @@ def _find(A: Any, X: Any, tight: bool, structure: str | None) -> Findings:
     device = on_device[0].device
     found = check_tensors(A.to(device), X.to(device), tight=tight, structure=structure)
     return Findings._make(None if field is None else to_numpy(field) for field in found)
+
+
+def _of_nothing(shape: tuple[int, ...], tight: bool, structure: str | None) -> Findings:
+    """Certify matrices without entries: each is its own inverse, and of the least eigenvalue any bound is proved."""
+    proved, nothing = np.ones(shape[:-2], bool), np.zeros(shape[:-2])
+    figures = {name: nothing.copy() for name in ("error_bound", "residual_norm", "left_residual_norm")}
+    figures |= {name: nothing.copy() for name in ("condition_lower", "condition_upper")}
+    if structure is not None:
+        figures["structured"] = proved.copy()
+    if structure == "spd":
+        figures |= {"positive_definite": proved.copy(), "smallest_eigenvalue": np.full(shape[:-2], np.inf)}
+    return Findings(certified=proved, robust=proved.copy(), entry_bound=np.empty(shape) if tight else None, **figures)
 
 
 def _as_tensor(array: np.ndarray) -> Any:

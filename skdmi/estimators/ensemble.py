@@ -28,6 +28,7 @@ from skdmi.linalg.residuals import missing
 from skdmi.metrics import frobenius_residuals
 from skdmi.persistence import Model, member_name
 from skdmi.processes import end_with_parent
+from skdmi.progress import is_watched, progress
 
 
 def mean_inverse(A: Tensor, inverses: Iterable[Tensor]) -> Tensor:
@@ -115,6 +116,9 @@ class EnsembleInverter(Exportable, MetaInverter):
         How many members are fitted at a time, by joblib. None is one; keep to it on a GPU.
     random_state : int, RandomState instance or None, default=None
         Determines the seed of every member.
+    verbose : int, default=0
+        1 shows on a terminal, of ``fit`` and ``transform``, the rate and the time that remains
+        (:mod:`skdmi.progress`).
 
     Attributes
     ----------
@@ -146,6 +150,7 @@ class EnsembleInverter(Exportable, MetaInverter):
         "combine": [StrOptions(set(COMBINATIONS))],
         "n_jobs": [Integral, None],
         "random_state": ["random_state"],
+        "verbose": ["verbose"],
     }
 
     _derives_itself = True
@@ -159,12 +164,14 @@ class EnsembleInverter(Exportable, MetaInverter):
         combine: str = "mean",
         n_jobs: int | None = None,
         random_state: Any = None,
+        verbose: int = 0,
     ) -> None:
         self.inverter = inverter
         self.n_estimators = n_estimators
         self.combine = combine
         self.n_jobs = n_jobs
         self.random_state = random_state
+        self.verbose = verbose
 
     @classmethod
     def from_fitted(cls, inverters: Iterable[Any], *, combine: str = "mean") -> Self:
@@ -275,7 +282,13 @@ class EnsembleInverter(Exportable, MetaInverter):
         random = check_random_state(self.random_state)
         for member in members:
             _set_random_states(member, random)
-        done = Parallel(n_jobs=self.n_jobs)(delayed(fit_member)(one, stack, y) for one in members)
+        done = []
+        with progress(len(members), "members", verbose=self.verbose, label="ensemble") as bar:
+            tasks = (delayed(fit_member)(one, stack, y) for one in members)
+            as_they_come = "generator" if is_watched(self.verbose) else "list"
+            for fitted_and_said in Parallel(n_jobs=self.n_jobs, return_as=as_they_come)(tasks):
+                done.append(fitted_and_said)
+                bar.advance()
         self.estimators_ = [fitted for fitted, _ in done]
         warn_of_members([text for _, texts in done for text in texts], len(done))
 

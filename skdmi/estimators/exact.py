@@ -43,6 +43,8 @@ class ExactInverter(BaseInverter):
     singular : {"warn", "raise", "pinv"}, default="warn"
         What ``transform`` does with members that are singular to working precision: return NaN and warn once, naming
         their indices; raise; or return the Moore-Penrose pseudo-inverse. ``invert`` always returns NaN.
+    verbose : int, default=0
+        1 shows on a terminal, of ``transform``, the rate and the time that remains (:mod:`skdmi.progress`).
 
     Attributes
     ----------
@@ -70,10 +72,11 @@ class ExactInverter(BaseInverter):
             [0.  , 0.25]]])
     """
 
-    _parameter_constraints = {"singular": [StrOptions(set(SINGULAR_POLICIES))]}
+    _parameter_constraints = {"singular": [StrOptions(set(SINGULAR_POLICIES))], "verbose": ["verbose"]}
 
-    def __init__(self, *, singular: str = "warn") -> None:
+    def __init__(self, *, singular: str = "warn", verbose: int = 0) -> None:
         self.singular = singular
+        self.verbose = verbose
 
     def fit(self, X: Any = None, y: Any = None) -> Self:
         """Check the parameters and, with X, fix the size of the matrices.

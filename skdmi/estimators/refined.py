@@ -80,6 +80,8 @@ class RefinedInverter(MetaInverter):
         bound every entry (:func:`skdmi.linalg.refine_tightly`). Then a matrix is certified as it is stored, not with
         all that rounds to it, up to condition numbers beyond ``1 / u``: whether its last digits mean anything is for
         the user to know. ``tol`` has no part in it. With ``max_steps=0`` nothing is refined, but bounded as it is.
+    verbose : int, default=0
+        1 shows on a terminal, of ``transform``, the rate and the time that remains (:mod:`skdmi.progress`).
 
     Attributes
     ----------
@@ -124,6 +126,7 @@ class RefinedInverter(MetaInverter):
         "uncertified": [StrOptions(set(UNCERTIFIED_POLICIES))],
         "singular": [StrOptions(set(SINGULAR_POLICIES))],
         "tight": ["boolean"],
+        "verbose": ["verbose"],
     }
 
     def __init__(
@@ -135,6 +138,7 @@ class RefinedInverter(MetaInverter):
         uncertified: str = "exact",
         singular: str = "warn",
         tight: bool = False,
+        verbose: int = 0,
     ) -> None:
         self.inverter = inverter
         self.tol = tol
@@ -142,6 +146,7 @@ class RefinedInverter(MetaInverter):
         self.uncertified = uncertified
         self.singular = singular
         self.tight = tight
+        self.verbose = verbose
 
     def report(self, X: Any, *, left: bool = False, log_det: bool = False) -> InversionReport:
         """Return the inverses together with what is known of each.

@@ -41,7 +41,7 @@ class BoundSampler(Sampler):
 
     def __init__(self, distribution: Distribution, X: np.ndarray) -> None:
         self.distribution: Any = distribution
-        self.members = torch.from_numpy(check_stack(X).copy())
+        self.members: Tensor = torch.from_numpy(check_stack(X).copy())
         self._moved: dict[tuple[torch.device, torch.dtype], tuple[Tensor, ...]] = {}
 
     def __repr__(self) -> str:

@@ -1,6 +1,7 @@
 """Covariance matrices of Gaussian processes at fixed points, of random hyperparameters."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from skdmi.distributions.base import Distribution, number_array, require
 from skdmi.distributions.pieces import mirrored
 from skdmi.distributions.ranges import Range, log_uniform_in, require_range, require_variance
 
-KERNELS = {
+KERNELS: dict[str, Callable[[Tensor], Tensor]] = {
     "rbf": lambda r: (r.square() / -2).exp(),
     "matern12": lambda r: (-r).exp(),
     "matern32": lambda r: (1 + 3**0.5 * r) * (-(3**0.5) * r).exp(),

@@ -102,7 +102,7 @@ class BoundResampled(BoundSampler):
     def __init__(self, distribution: Resampled, X: np.ndarray) -> None:
         super().__init__(distribution, X)
         sizes = self.members.abs().amax(dim=(1, 2), keepdim=True)
-        self.symmetric = bool(((self.members - self.members.mT).abs() <= SYMMETRY_TOLERANCE * sizes).all())
+        self.symmetric: bool = bool(((self.members - self.members.mT).abs() <= SYMMETRY_TOLERANCE * sizes).all())
 
     def _tensors(self, dtype: torch.dtype) -> tuple[Tensor, ...]:
         rms = self.members.square().mean(dim=(1, 2), keepdim=True).sqrt_().to(dtype)

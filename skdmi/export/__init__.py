@@ -8,8 +8,8 @@ from importlib import import_module
 
 try:
     import_module("onnx")
-except ImportError as error:
-    raise ImportError('Exporting needs onnx. Try pip install "skdmi[export]".') from error
+except ImportError as _error:
+    raise ImportError('Exporting needs onnx. Try pip install "skdmi[export]".') from _error
 
 from skdmi.export.files import describe_file, save
 from skdmi.export.forms import any_size, closed_form, elimination, export_certificate, fixed

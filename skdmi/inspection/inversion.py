@@ -1,12 +1,18 @@
 """``InversionDisplay``: true against predicted entries of inverses."""
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 import skdmi
 from skdmi.inspection.drawing import as_array, as_matrices, check_shapes, display_name, take_axes, thin
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.collections import PathCollection
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 SCALES = ("auto", "linear", "asinh")
 MANY = 5000
@@ -153,7 +159,8 @@ class InversionDisplay:
         (ax,) = take_axes(ax, (4.8, 4.2))
         from matplotlib.ticker import AsinhLocator
 
-        self.ax_, self.figure_ = ax, ax.figure
+        self.ax_: Axes = ax
+        self.figure_: Figure = ax.figure
         true, predicted = finite_entries(self.X_true, self.X_pred)
         entries = np.concatenate([true, predicted])
         low, high, largest = entries.min(), entries.max(), 1.05 * np.abs(entries).max() or 1.0
@@ -171,13 +178,15 @@ class InversionDisplay:
         ax.set(xlim=limits, ylim=limits, aspect="equal", title=self.name or "")
         ax.set(xlabel="True entry of $A^{-1}$", ylabel="Computed entry of $X$")
         self._draw_points(true, predicted, bulk if bent else None)
+        self.identity_: Line2D
         (self.identity_,) = ax.plot(limits, limits, color="black", linewidth=0.7, alpha=0.7, zorder=1)
         ax.text(0.04, 0.96, self._figures(), transform=ax.transAxes, va="top", fontsize="small")
         return self
 
     def _draw_points(self, true: np.ndarray, predicted: np.ndarray, bulk: float | None) -> None:
         """Draw all points if they are few; else one of each small cell, coloured by how many fall into it."""
-        options = {"linewidths": 0, "rasterized": True}
+        options: dict[str, Any] = {"linewidths": 0, "rasterized": True}
+        self.points_: PathCollection
         if len(true) <= MANY:
             self.points_ = self.ax_.scatter(true, predicted, s=8, alpha=0.5, **options)
             return

@@ -1,12 +1,17 @@
 """``MatrixDisplay``: a matrix, its inverse and their product as heat maps."""
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 import skdmi
 from skdmi.inspection.drawing import as_matrices, check_shapes, display_name, take_axes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
 SMALLEST = 1e-17
 
@@ -116,10 +121,11 @@ class MatrixDisplay:
         MatrixDisplay
             This display, whose attributes now hold what was drawn.
         """
-        self.axes_ = take_axes(axes, (9.6, 3.7), 1, 4)
+        taken = take_axes(axes, (9.6, 3.7), 1, 4)
+        self.axes_: list[Axes] = taken
         from matplotlib.colors import CenteredNorm, LogNorm
 
-        self.figure_ = self.axes_[0].figure
+        self.figure_: Figure = taken[0].figure
         with np.errstate(over="ignore", invalid="ignore"):
             product = self.A.astype(np.float64) @ self.X.astype(np.float64)
         sizes = np.maximum(np.abs(np.eye(len(product)) - product), SMALLEST)
@@ -130,7 +136,7 @@ class MatrixDisplay:
             ax.imshow(matrix, cmap="RdBu_r", norm=CenteredNorm())
             for ax, matrix in zip(self.axes_, (self.A, self.X, product), strict=False)
         ]
-        self.images_ = [*diverging, self.axes_[3].imshow(sizes, norm=logarithmic, cmap="viridis")]
+        self.images_: list[AxesImage] = [*diverging, self.axes_[3].imshow(sizes, norm=logarithmic, cmap="viridis")]
         titles = ("$A$", "$X$", "$AX$", "$|I - AX|$")
         for ax, image, title in zip(self.axes_, self.images_, titles, strict=True):
             ax.set(title=title, xticks=[], yticks=[])

@@ -1,12 +1,18 @@
 """``ResidualDisplay``: the residual norm of every inverse against the condition number of its matrix."""
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 import skdmi
 from skdmi.inspection.drawing import as_matrices, display_name, take_axes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.collections import PathCollection
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 SMALLEST_RESIDUAL = 1e-17
 LARGEST_CONDITION = 1e17
@@ -154,20 +160,24 @@ class ResidualDisplay:
             This display, whose attributes now hold what was drawn.
         """
         (ax,) = take_axes(ax, (6.2, 3.6))
-        self.ax_, self.figure_ = ax, ax.figure
+        self.ax_: Axes = ax
+        self.figure_: Figure = ax.figure
         missing = ~np.isfinite(self.residual_norm)
         condition = np.minimum(self.condition, LARGEST_CONDITION)
         norms = np.maximum(np.where(missing, self.matrix_size**0.5, self.residual_norm), SMALLEST_RESIDUAL)
         masks = (self.certified, ~self.certified & ~missing, missing)
-        self.points_ = {}
+        self.points_: dict[str, PathCollection] = {}
         for (label, marker), mask in zip(GROUPS.items(), masks, strict=True):
             if n_points := np.count_nonzero(mask):
                 shown = {"s": np.clip(4000 / n_points, 4, 16), "rasterized": True, "label": f"{label} ({n_points:,})"}
                 self.points_[label] = ax.scatter(condition[mask], norms[mask], **marker, **shown)
         ends = np.array([condition.min() / 1.5, condition.max() * 1.5])
         floor = np.finfo(self.dtype).eps / 2 * self.matrix_size**0.5 * ends
+        self.floor_: Line2D
         (self.floor_,) = ax.plot(ends, floor, "--", color="black", linewidth=0.9, label="rounding of $A^{-1}$")
-        self.certificate_ = ax.axhline(1.0, color="black", linewidth=0.9, linestyle=":", label="nonsingular below")
+        self.certificate_: Line2D = ax.axhline(
+            1.0, color="black", linewidth=0.9, linestyle=":", label="nonsingular below"
+        )
         ylim = min(norms.min(), floor[0]) / 3, max(norms.max(), 1.0) * 10
         ax.set(xscale="log", yscale="log", xlim=ends, ylim=ylim, title=self.name or "")
         ax.set(xlabel=r"Condition number $\kappa_2(A)$", ylabel=r"Residual norm $\|I - AX\|_F$")

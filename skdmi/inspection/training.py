@@ -2,9 +2,14 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from skdmi.inspection.drawing import take_axes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 WHERE_INVERTERS_STAND = ("estimators_", "inverter_", "best_estimator_", "estimator", "inverter")
 
@@ -100,10 +105,13 @@ class TrainingDisplay:
         TrainingDisplay
             This display, whose attributes now hold what was drawn.
         """
-        self.axes_ = above, below = take_axes(axes, (5.6, 4.2), 2, sharex=True, height_ratios=(3, 1))
-        self.figure_ = above.figure
-        self.train_, self.valid_, self.learning_rate_ = [], [], []
-        self.first_: list[Any] = []
+        above, below = take_axes(axes, (5.6, 4.2), 2, sharex=True, height_ratios=(3, 1))
+        self.axes_: list[Axes] = [above, below]
+        self.figure_: Figure = above.figure
+        self.train_: list[Line2D] = []
+        self.valid_: list[Line2D] = []
+        self.learning_rate_: list[Line2D] = []
+        self.first_: list[Line2D] = []
         many = len(self.histories) > 1
         for k, history in enumerate(self.histories):
             epochs, train, valid, rates = (

@@ -31,8 +31,10 @@ class Linear(nn.Linear):
         self.in_features = in_features
         self.out_features = out_features
         device = None if generator is None else generator.device
-        self.weight = nn.Parameter(torch.empty(out_features, in_features, device=device, dtype=torch.float32))
-        self.bias = nn.Parameter(torch.empty(out_features, device=device, dtype=torch.float32))
+        self.weight: nn.Parameter = nn.Parameter(
+            torch.empty(out_features, in_features, device=device, dtype=torch.float32)
+        )
+        self.bias: nn.Parameter = nn.Parameter(torch.empty(out_features, device=device, dtype=torch.float32))
         self.reset_parameters(generator)
 
     def reset_parameters(self, generator: Generator | None = None) -> None:

@@ -57,6 +57,9 @@ class PolynomialInverse(nn.Module):
     (True, 8)
     """
 
+    smallest: int
+    largest: int | None
+
     def __init__(
         self,
         depth: int,
@@ -76,7 +79,9 @@ class PolynomialInverse(nn.Module):
         self.rank = rank
         self.smallest, self.largest = sizes
         n_blocks = max(1, depth - 1)
-        self.blocks = nn.ModuleList(_Foresight(width, expansion, reach, generator) for _ in range(n_blocks))
+        self.blocks: nn.ModuleList = nn.ModuleList(
+            _Foresight(width, expansion, reach, generator) for _ in range(n_blocks)
+        )
 
     def n_products(self, m: int) -> int:
         """Return the number of products of m x m matrices, the last residual included.

@@ -49,7 +49,9 @@ class CompiledPasses:
     What is found of a matrix is overwritten by that of the next.
     """
 
-    estimated, sides, factored = 160, 1.1, 256
+    estimated: int = 160
+    sides: float = 1.1
+    factored: int = 256
 
     def __init__(self, m: int) -> None:
         lanes = count_lanes()
@@ -58,7 +60,8 @@ class CompiledPasses:
         size = max((wide + 4 * _PANEL) * wide, _BLOCK_ROWS * m + _BLOCK + m * wide)
         unaligned = np.empty(_N_FIGURES + _N_VECTORS * step + size + 8)
         room = unaligned[-unaligned.ctypes.data % 64 // 8 :]
-        self.m, self._figures = m, room[:_N_FIGURES]
+        self.m: int = m
+        self._figures = room[:_N_FIGURES]
         self._scaled, self._inverse = np.empty((1, m, m)), np.empty((1, m, m))
         self._vectors = room[_N_FIGURES : _N_FIGURES + _N_VECTORS * step].reshape(_N_VECTORS, step)
         self._p, self._q = (self._vectors[k : k + 1, :m] for k in range(2))

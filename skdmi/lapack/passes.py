@@ -50,7 +50,9 @@ class Passes(Protocol):
 class NumpyPasses:
     """Passes in numpy, over as many members as there are rooms for."""
 
-    estimated, sides, factored = 96, 3.0, 24
+    estimated: int = 96
+    sides: float = 3.0
+    factored: int = 24
 
     def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms

@@ -63,14 +63,14 @@ class FeedbackInverse(nn.Module):
         super().__init__()
         entries = matrix_size**2
         self.width = width
-        self.read = nn.ModuleList(Linear(3 * entries, width, generator) for _ in range(depth))
-        self.mix = nn.ModuleList(_GatedUnit(width, expansion, generator) for _ in range(depth))
+        self.read: nn.ModuleList = nn.ModuleList(Linear(3 * entries, width, generator) for _ in range(depth))
+        self.mix: nn.ModuleList = nn.ModuleList(_GatedUnit(width, expansion, generator) for _ in range(depth))
         write = [Linear(width, entries, generator) for _ in range(depth)]
         for layer in write:
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
-        self.write = nn.ModuleList(write)
-        self.gain = nn.Parameter(torch.ones(depth, dtype=torch.float32))
+        self.write: nn.ModuleList = nn.ModuleList(write)
+        self.gain: nn.Parameter = nn.Parameter(torch.ones(depth, dtype=torch.float32))
 
     def n_products(self, m: int) -> int:
         """Return the number of products of m x m matrices, the last residual included.
@@ -157,7 +157,7 @@ class DenseInverse(nn.Module):
     ) -> None:
         super().__init__()
         entries = matrix_size**2
-        self.layers = nn.Sequential(
+        self.layers: nn.Sequential = nn.Sequential(
             Linear(entries, width, generator),
             nn.ReLU(),
             *(_ConcatenatingBlock(width, expansion * width, self.layers_per_block, generator) for _ in range(depth)),

@@ -141,7 +141,7 @@ class InverterResNet(nn.Module):
                     f"block={block!r} reads entries, so it needs one size, matrix_size=m, got {matrix_size!r}; "
                     f"'polynomial' takes any."
                 )
-        self.matrix_size = None if kind.takes_any_size else matrix_size
+        self.matrix_size: int | Sequence[int] | None = None if kind.takes_any_size else matrix_size
         self.to(PRECISIONS[precision])
 
     def n_products(self, m: int) -> int:

@@ -95,20 +95,18 @@ for name, A in stacks.items():
     n_false = np.sum(certified[name] & (errors[name] > rho))
     print(f"{name:8} certified: {certified[name].mean():6.1%}, of these with an error above rho: {n_false}")
 
-fig, ax = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
+plt.style.use("skdmi.inspection.paper")
+fig, ax = plt.subplots()
 bins = np.geomspace(1e-5, 1e5, 61)
-for (name, answer), color in zip(answers.items(), ("C0", "C1", "C2"), strict=True):
+labels = {"members": (1e-3, 200, "C0"), "Wishart": (0.11, 40, "C1"), "uniform": (1.5e3, 130, "C2")}
+for name, answer in answers.items():
+    x, y, color = labels[name]
     rho = np.nan_to_num(answer["rho"], nan=np.inf).clip(bins[0], bins[-1])
-    ax.hist(rho, bins, histtype="stepfilled", color=color, alpha=0.6, label=name)
-ax.axvline(1, color="black", linewidth=0.8)
-ax.text(0.8, 0.97, "proved", transform=ax.get_xaxis_transform(), ha="right", va="top")
-ax.set(
-    xscale="log",
-    xlim=(1e-8, 2e5),
-    yscale="symlog",
-    xlabel=r"$\rho$, what is above $10^5$ in the last bar",
-    ylabel="Matrices",
-)
-ax.set_title("One file: members of the family, and outsiders", fontsize="medium")
-ax.legend(frameon=False, fontsize="small", loc="upper left")
+    ax.hist(rho, bins, histtype="step", color=color, linewidth=1.7)
+    ax.hist(rho, bins, color=color, alpha=0.25)
+    ax.text(x, y, name, color=color, ha="center", weight="bold")
+ax.axvline(1, color="black", linestyle=":", linewidth=1.2)
+ax.text(0.7, 1.4e3, "proved", ha="right", va="top")
+ax.set(xscale="log", yscale="log", ylim=(0.7, 2e3), xlim=(5e-6, 2e5), ylabel="Matrices")
+ax.set(xlabel=r"$\rho$; what is above $10^5$ in the last bar", title="One file: members of the family, and outsiders")
 plt.show()

@@ -92,23 +92,35 @@ for name, rates in curves.items():
     print(f"{name:18}", *(f"{rate:8.5f}" for rate in rates), norm)
 
 # %%
-# Left, what the receiver sees at 35 dB, four symbols of each channel: 16 clouds, sharper the better the inverse. Right,
-# the price in bits. At so few products Newton-Schulz never gets there, nor does MR-3 by itself, while with deflation,
+# The price in bits. At so few products Newton-Schulz never gets there, nor does MR-3 by itself, while with deflation,
 # untrained or trained, it lies on the curve of the exact inverse: the singular values of complex matrices made real
 # come in pairs, of which a deflation of rank 2 takes the weakest. Training still gains, in the norms of most channels,
 # but nothing that bits would notice. In much noise a half-finished inverse does better: zero-forcing amplifies the
 # noise of weak directions, which it has not yet reached.
 
-fig, axes = plt.subplots(1, 3, figsize=(11.5, 3.8), layout="constrained", width_ratios=(1, 1, 1.35))
-for ax, name in zip(axes, ("Newton-Schulz", "network"), strict=False):
+plt.style.use("skdmi.inspection.paper")
+fig, ax = plt.subplots()
+styles = {
+    "exact": {"color": "0.8", "linewidth": 9, "solid_capstyle": "round"},
+    "Newton-Schulz": {"color": "C1", "marker": "s"},
+    "MR-3": {"color": "C2", "marker": "^"},
+    "MR-3, deflated": {"color": "C3", "marker": "o", "markersize": 11, "fillstyle": "none", "linestyle": "none"},
+    "network": {"color": "C0", "marker": "o"},
+}
+for name, style in styles.items():
+    ax.plot(snr, curves[name], label=name, **style)
+ax.set(yscale="log", xlabel="Signal-to-noise ratio (dB)", ylabel="Bit error rate")
+ax.set_title(f"Eight antennas, 16-QAM, {n_products} matrix products")
+ax.legend(loc="lower left")
+
+# %%
+# What the receiver sees at 35 dB, four symbols of each channel: 16 clouds, sharper the better the inverse.
+
+fig, axes = plt.subplots(1, 2, sharey=True, figsize=(5.6, 3.2))
+for ax, name, color in zip(axes, ("Newton-Schulz", "network"), ("C1", "C0"), strict=True):
     seen = recover(inverses[name], 35)[:, 0, :4].ravel()
-    ax.plot(seen.real, seen.imag, ".", markersize=1.2, color="C1" if name == "Newton-Schulz" else "C0", rasterized=True)
-    ax.set(xlim=(-5, 5), ylim=(-5, 5), aspect="equal", title=f"{name}, 35 dB", xlabel="In phase")
-    ax.set_xticks([-3, -1, 1, 3])
-    ax.set_yticks([-3, -1, 1, 3])
+    ax.plot(seen.real, seen.imag, ".", markersize=1.2, color=color, rasterized=True)
+    ax.set(xlim=(-5, 5), ylim=(-5, 5), aspect="equal", title=name, xlabel="In phase")
+    ax.set(xticks=[-3, -1, 1, 3], yticks=[-3, -1, 1, 3])
 axes[0].set_ylabel("Quadrature")
-for name, style in zip(curves, ("s-C1", "^-C2", "v-C4", "o-C0", "--k"), strict=True):
-    axes[2].plot(snr, curves[name], style, markersize=5, linewidth=1.2, label=name)
-axes[2].set(yscale="log", xlabel="Signal-to-noise ratio (dB)", ylabel="Bit error rate")
-axes[2].legend(frameon=False, fontsize="small", title=f"{n_products} products", title_fontsize="small")
 plt.show()

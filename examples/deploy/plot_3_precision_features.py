@@ -68,9 +68,22 @@ for name, mean, std in zip(choices, accuracy, search.cv_results_["std_test_score
     print(f"{name:20} accuracy {mean:.3f} +- {std:.3f}")
 
 # %%
-# It is inversion that pays, and not who inverts: all certified inverses give the same features. Left, how far the kinds
-# lie apart, entry by entry: the difference of their means in units of the standard deviation within a kind. The same
-# entry stands out in both, but in the covariance the indirect couplings scatter it.
+# It is inversion that pays, and not who inverts: all certified inverses give the same features.
+
+plt.style.use("skdmi.inspection.paper")
+fig, ax = plt.subplots()
+colors = ["C1", *["C0"] * 4]
+for y, (mean, std, color) in enumerate(zip(accuracy, search.cv_results_["std_test_score"], colors, strict=True)):
+    ax.errorbar(mean, y, xerr=std, fmt="o", color=color)
+ax.axvline(0.5, color="black", linestyle=":", linewidth=1.2)
+ax.text(0.505, 4.4, "chance", va="bottom")
+ax.set_yticks(range(len(choices)), choices)
+ax.set(xlim=(0.48, 1.02), ylim=(4.5, -0.5), xlabel="Accuracy: mean and deviation of 5 folds")
+ax.set_title("What stands in the place of the inverter")
+
+# %%
+# How far the kinds lie apart, entry by entry: the difference of their means in units of the standard deviation within a
+# kind. The same entry stands out in both, but in the covariance the indirect couplings scatter it.
 
 covariances = flat_covariances(trials)
 precisions = RefinedInverter().transform(covariances.reshape(-1, N_SENSORS, N_SENSORS))
@@ -83,18 +96,16 @@ def effect(features):
     return ((groups[1].mean(axis=0) - groups[0].mean(axis=0)) / spread).reshape(N_SENSORS, N_SENSORS)
 
 
-fig, axes = plt.subplots(1, 3, figsize=(11.0, 3.6), layout="constrained", width_ratios=(1, 1, 1.1))
 effects = {name: effect(rows) for name, rows in (("Covariance", covariances), ("Precision", precisions))}
 print(", ".join(f"{name.lower()} {matrix[0, 1]:+.1f}" for name, matrix in effects.items()), "standard deviations")
 largest = max(np.abs(matrix).max() for matrix in effects.values())
-for ax, (name, matrix) in zip(axes, effects.items(), strict=False):
+fig, axes = plt.subplots(1, 2, figsize=(5.6, 2.9), sharey=True)
+for ax, (name, matrix) in zip(axes, effects.items(), strict=True):
     image = ax.imshow(matrix, cmap="RdBu_r", vmin=-largest, vmax=largest)
-    ax.set(title=name, xlabel="Sensor", ylabel="Sensor")
+    ax.set(title=name, xlabel="Sensor")
     ax.set_xticks(range(N_SENSORS), range(1, N_SENSORS + 1))
     ax.set_yticks(range(N_SENSORS), range(1, N_SENSORS + 1))
-fig.colorbar(image, ax=axes[:2], label="Difference of kinds / standard deviation", shrink=0.9)
-axes[2].errorbar(accuracy, list(choices), xerr=search.cv_results_["std_test_score"], fmt="o", color="black", capsize=3)
-axes[2].axvline(0.5, color="0.5", linestyle=":", linewidth=0.9)
-axes[2].set(xlabel="Accuracy, mean and deviation of 5 folds", xlim=(0.45, 1.02), ylim=(-0.5, len(choices) - 0.5))
-axes[2].invert_yaxis()
+    ax.grid(visible=False)
+axes[0].set_ylabel("Sensor")
+fig.colorbar(image, ax=axes, label="Standard deviations", shrink=0.85)
 plt.show()

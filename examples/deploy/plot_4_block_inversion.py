@@ -51,21 +51,20 @@ for k, N in enumerate(sizes):
 report = inverters["the same, certified"].report(A)
 print(f"N = {N}: {report.summary()}")
 
-fig, axes = plt.subplots(1, 2, figsize=(9.6, 3.8), layout="constrained")
+plt.style.use("skdmi.inspection.paper")
 styles = {
-    "3 x 3 network by blocks": "o-C0",
-    "the same, certified": "s-C3",
-    "LAPACK by blocks of 32": "^-C2",
-    "numpy.linalg.inv": ".--k",
+    "the same, certified": ("3 x 3 network by blocks, certified", "o-", "C0"),
+    "LAPACK by blocks of 32": ("LAPACK by blocks of 32", "^-", "C2"),
+    "numpy.linalg.inv": ("numpy.linalg.inv", "s-", "C6"),
 }
-for name, style in styles.items():
-    axes[0].plot(sizes, residuals[name], style, linewidth=1.2, markersize=5, label=name)
-    axes[1].plot(sizes, seconds[name], style, linewidth=1.2, markersize=5)
-for ax, label in zip(axes, (r"Residual norm $\|I - AX\|_F$", "Seconds for one matrix"), strict=True):
-    ax.set(xscale="log", yscale="log", xlabel="N", ylabel=label)
-    ax.set_xticks(sizes, sizes, minor=False)
+for values, title in ((residuals, r"Residual norm $\|I - AX\|_F$"), (seconds, "Seconds for one matrix")):
+    fig, ax = plt.subplots()
+    for shift, (name, (label, style, color)) in zip((0.94, 1.0, 1.06), styles.items(), strict=True):
+        ax.plot(np.array(sizes) * shift, values[name], style, color=color, linewidth=1, label=label)
+    ax.set(xscale="log", yscale="log", xlabel="N", title=title)
+    ax.set_xticks(sizes, sizes)
     ax.minorticks_off()
-axes[0].legend(frameon=False, fontsize="small")
+    fig.legend(loc="outside lower center", ncols=2)
 
 # %%
 # A matrix whose inverse one can see: the second differences of a chain of 100 points have Green's function, a tent over

@@ -60,32 +60,36 @@ print(f"largest absolute error: skdmi {error.max():.1e}, numpy.linalg.inv {by_nu
 print(f", published {np.abs(PUBLISHED - expected).max():.2f} (mean {np.abs(PUBLISHED - expected).mean():.2f})")
 
 # %%
-# Left, the coefficients with twice their standard errors, from the diagonal of the same inverse, and the published
-# ones. Right, what the model is for: yield over time and temperature, at the middle of the catalyst's range, with the
-# experiments as dots, whatever their catalyst.
+# The coefficients with twice their standard errors, from the diagonal of the same inverse, and the published ones.
 
 s2 = np.sum((observed - M @ coefficients) ** 2) / (len(observed) - len(coefficients))
 standard_errors = np.sqrt(s2 * np.diag(report.inverse[0]))
 
-fig, axes = plt.subplots(1, 2, figsize=(10.5, 4.0), layout="constrained")
+plt.style.use("skdmi.inspection.paper")
+fig, ax = plt.subplots()
 place = np.arange(len(NAMES))[1:]  # The constant is far from the others.
-axes[0].axhline(0, color="0.7", linewidth=0.8)
-axes[0].errorbar(place, coefficients[1:], 2 * standard_errors[1:], fmt="o", capsize=3, label="skdmi")
-axes[0].plot(place, expected[1:], "_", color="black", markersize=14, label="numpy")
-axes[0].plot(place, PUBLISHED[1:], "x", color="C3", label="DeepMatrixInversion, published")
-axes[0].set_xticks(place, NAMES[1:])
-axes[0].set(ylabel="Coefficient")
-axes[0].legend(frameon=False, fontsize="small")
+ax.axvline(0, color="0.6", linewidth=1)
+ax.errorbar(coefficients[1:], place, xerr=2 * standard_errors[1:], fmt="o", color="C0", label="skdmi, two deviations")
+ax.plot(PUBLISHED[1:], place, "X", color="C1", markersize=7, label="published by DeepMatrixInversion")
+ax.set_yticks(place, NAMES[1:])
+ax.invert_yaxis()
+ax.set(xlabel="Coefficient")
+fig.legend(loc="outside upper center", ncols=2)
+
+# %%
+# What the model is for: yield over time and temperature, at the middle of the catalyst's range, with the experiments as
+# dots, whatever their catalyst.
 
 side = np.linspace(-1, 1, 100)
 x1, x3 = np.meshgrid(side, side)
 b = dict(zip(NAMES, coefficients, strict=True))
 surface = b["1"] + b["x1"] * x1 + b["x3"] * x3 + b["x1 x3"] * x1 * x3 + b["x1²"] * x1**2 + b["x3²"] * x3**2
 hours, degrees = (np.interp(side, [-1, 1], [v.min(), v.max()]) for v in (time, temperature))
-filled = axes[1].contourf(hours, degrees, surface, levels=np.arange(30, 64, 2), cmap="viridis")
-lines = axes[1].contour(hours, degrees, surface, levels=filled.levels[::2], colors="white", linewidths=0.6)
-axes[1].clabel(lines, fontsize="x-small")
-axes[1].plot(time, temperature, "o", color="black", markersize=3, clip_on=False)
-axes[1].set(xlabel="Time (h)", ylabel="Temperature (°C)", title=f"Catalyst {(catalyst.min() + catalyst.max()) / 2:g} %")
+fig, ax = plt.subplots()
+filled = ax.contourf(hours, degrees, surface, levels=np.arange(30, 64, 2))
+ax.contour(hours, degrees, surface, levels=filled.levels[::2], colors="white", linewidths=0.8)
+ax.plot(time, temperature, "o", color="black", markersize=4, clip_on=False)
+ax.set(xlabel="Time (h)", ylabel="Temperature (°C)", title=f"Catalyst {(catalyst.min() + catalyst.max()) / 2:g} %")
+ax.grid(visible=False)
 fig.colorbar(filled, label="Yield")
 plt.show()

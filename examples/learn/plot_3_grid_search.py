@@ -1,6 +1,6 @@
 """
-Depth and width by grid search
-==============================
+Depth, width and atoms by grid search
+=====================================
 
 An inverter is a scikit-learn estimator, so :class:`~sklearn.model_selection.GridSearchCV` searches its parameters. What
 should decide is the work to an inverse that is good enough: the mean residual norm of networks that are deep enough is
@@ -13,22 +13,22 @@ import numpy as np
 from sklearn.model_selection import GridSearchCV, ShuffleSplit
 
 from skdmi import NeuralMatrixInverter
-from skdmi.distributions import Covariance
+from skdmi.distributions import GaussianProcessKernel
 from skdmi.metrics import neg_mean_operations
 
-DEPTHS, WIDTHS = [2, 3, 4], [4, 16]
+DEPTHS, ATOMS, WIDTHS = [1, 2, 3], [0, 8, 16, 32], [4, 16]
 
 # %%
-# The matrices: covariances estimated from 128 observations of 32 variables, whose true covariance, always the same, has
-# a condition number of 1000. The best constant matrix to start from (``n_atoms=0``) is near its inverse.
+# The matrices: covariances of a Gaussian process at 32 points of the unit square. An atom is a matrix that the start
+# can add to its first guess, learned from the inverses in the training half; without atoms the guess is one constant
+# matrix.
 
-Q = np.linalg.qr(np.random.default_rng(0).standard_normal((32, 32)))[0]
-X = Covariance((Q * np.geomspace(1, 1e-3, 32)) @ Q.T).sample(600, 32, random_state=0)
+X = GaussianProcessKernel(np.random.default_rng(0).uniform(size=(32, 2))).sample(300, 32, random_state=1)
 split = ShuffleSplit(1, test_size=0.5, random_state=0)
-settings = {"start": "family", "n_atoms": 0, "batches_per_epoch": 15, "batch_size": 128, "random_state": 0}
+training = {"max_epochs": 1, "batches_per_epoch": 5, "batch_size": 64, "random_state": 0}
 search = GridSearchCV(
-    NeuralMatrixInverter(max_epochs=4, learning_rate=5e-3, **settings),
-    {"depth": DEPTHS, "width": WIDTHS},
+    NeuralMatrixInverter(start="family", **training),
+    {"depth": DEPTHS, "n_atoms": ATOMS, "width": WIDTHS},
     scoring=neg_mean_operations,
     cv=split,
     refit=False,
@@ -36,37 +36,33 @@ search = GridSearchCV(
 print(f"best: {search.best_params_}, {-search.best_score_ / 1e6:.2f} million operations to a residual norm of 0.01")
 
 # %%
-# A network is worth its training only if it does better than the same iteration with less learned: untrained, that is
-# from the inverted diagonal (``start="identity"``), and with nothing but the start fitted (``max_epochs=0``). On the
-# matrices on which the candidates were scored:
+# A network is worth its training only if it does better than the same iteration with nothing learned, which starts from
+# the inverted diagonal. On the matrices on which the candidates were scored:
 
 known, held_out = (X[indices] for indices in next(split.split(X)))
-others = [{"start": "identity"}, {"start": "family", "n_atoms": 0}]
-less = [
-    [-neg_mean_operations(NeuralMatrixInverter(depth, **other, max_epochs=0).fit(known), held_out) for other in others]
+untrained = min(
+    -neg_mean_operations(NeuralMatrixInverter(depth, start="identity", max_epochs=0).fit(known), held_out) / 1e6
     for depth in DEPTHS
-]
-trained = -search.cv_results_["mean_test_score"].reshape(len(DEPTHS), len(WIDTHS))
-table = np.column_stack([less, trained]) / 1e6
-names = ["untrained", "fitted", *(f"trained,\nwidth {width}" for width in WIDTHS)]
-for depth, row in zip(DEPTHS, table, strict=True):
-    print(f"depth {depth}:", ", ".join(f"{' '.join(name.split())} {n:.2f}" for name, n in zip(names, row, strict=True)))
+)
+work = -search.cv_results_["mean_test_score"].reshape(len(DEPTHS), len(ATOMS), len(WIDTHS)) / 1e6
+print(f"untrained: {untrained:.2f}")
+for depth, rows in zip(DEPTHS, work, strict=True):
+    for n_atoms, row in zip(ATOMS, rows, strict=True):
+        figures = ", ".join(f"width {width} {n:.2f}" for width, n in zip(WIDTHS, row, strict=True))
+        print(f"depth {depth}, {n_atoms:2} atoms: {figures}")
 
 # %%
-# Where a network is not deep enough, the score adds the steps that are missing, untrained; where it is too deep, all of
-# them count. So along a column the least is at the depth that most matrices need. The fitted start saves several steps;
-# training the coefficients of the steps after it adds little, for there are few stragglers left to bring home sooner.
+# The start is what counts. Where a network is not deep enough, the score adds the steps that are missing; where it is
+# too deep, all of them count, and so do atoms that save none. The width, of the coefficients of the steps, makes no
+# difference here: after such a start few matrices are left that foresight would help.
 
-fig, ax = plt.subplots(figsize=(5.6, 3.4), layout="constrained")
-image = ax.imshow(table, cmap="viridis_r", aspect="auto")
-middle = (table.min() + table.max()) / 2
-for (i, j), n in np.ndenumerate(table):
-    ax.text(j, i, f"{n:.2f}", ha="center", va="center", color="white" if n > middle else "black")
-ax.axvline(1.5, color="white", linewidth=4)
-ax.set(ylabel="Depth", title="Work to a residual norm of 0.01, 32 x 32 covariances")
-ax.set_xticks(range(len(names)), names)
-ax.set_yticks(range(len(DEPTHS)), DEPTHS)
-ax.spines[:].set_visible(False)
-ax.tick_params(length=0)
-fig.colorbar(image, label="Million operations a matrix, mean")
+plt.style.use("skdmi.inspection.paper")
+fig, ax = plt.subplots()
+for depth, least, color in zip(DEPTHS, work.min(axis=2), ("C0", "C1", "C2"), strict=True):
+    ax.plot(ATOMS, least, "o-", color=color)
+    ax.text(ATOMS[-1] + 0.8, least[-1], f"depth {depth}", color=color, va="center")
+ax.axhline(untrained, color="C6", linestyle="--")
+ax.text(0, untrained + 0.015, "untrained", color="C6", va="bottom")
+ax.set(xticks=ATOMS, xlim=(-1, 39), ylim=(0, 1.1 * untrained), xlabel="Atoms of the start")
+ax.set(ylabel="Million operations a matrix, mean", title="Work to a residual norm of 0.01")
 plt.show()

@@ -50,22 +50,21 @@ for name, norms in residuals.items():
     print(f"{name:14}", *(f"{figure:8.1e}" for figure in figures))
 
 # %%
-# How many matrices have a residual norm above r? The mean averages what the members disagree on, but one bad member
-# spoils it; the best takes each matrix where it succeeded. What neither can do is invert where all members fail, and
-# they fail on the same nearly singular matrices. The products of all three, spent in one sequence, reach further: depth
-# comes before numbers.
+# The mean averages what the members disagree on, but one bad member spoils it; the best takes each matrix where it
+# succeeded. What neither can do is invert where all members fail, and they fail on the same nearly singular matrices.
+# The products of all three, spent in one sequence, reach further: depth comes before numbers.
 
-fig, ax = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
-styles = {
-    "mean": {"color": "C0", "linewidth": 1.8},
-    "best": {"color": "C3", "linewidth": 1.8},
-    "iteration, 1x": {"color": "black", "linestyle": "--", "linewidth": 1.0},
-    "iteration, 3x": {"color": "black", "linestyle": ":", "linewidth": 1.2},
-}
-for name, norms in residuals.items():
-    share = 1 - np.arange(len(norms)) / len(norms)
-    label = "members" if name == "member 0" else None if name.startswith("member") else name
-    ax.plot(np.sort(norms), share, label=label, **styles.get(name, {"color": "0.7", "linewidth": 1.0}))
-ax.set(xscale="log", yscale="log", xlabel="Residual norm r", ylabel="Share of matrices above r", xlim=(1e-4, 3))
-ax.legend(frameon=False)
+plt.style.use("skdmi.inspection.paper")
+fig, ax = plt.subplots()
+colors = {"mean": "C0", "best": "C0", "iteration, 1x": "C6", "iteration, 3x": "C1"}
+for y, (name, norms) in enumerate(residuals.items()):
+    median, p90, p99 = np.quantile(norms, (0.5, 0.9, 0.99))
+    color = colors.get(name, "C5")
+    ax.plot([median, p99], [y, y], color=color, linewidth=3, alpha=0.4, solid_capstyle="butt")
+    ax.plot([median, p90], [y, y], "o", color=color)
+    ax.plot(p99, y, "|", color=color, markersize=12, markeredgewidth=2)
+ax.set_yticks(range(len(residuals)), residuals)
+ax.invert_yaxis()
+ax.set(xscale="log", xlabel="Residual norm: median, 90 % (dots) and 99 % (bar)", title="5,000 fresh 8 x 8 matrices")
+ax.grid(axis="y", visible=False)
 plt.show()

@@ -97,21 +97,25 @@ for name, report in certified.items():
 # withdrawn. The bound is one for the whole inverse, in the units of A; ``entry_bound`` of the report has one for every
 # entry.
 
-COLORS = {"right": "#4477aa", "wrong and said so": "#ddcc77", "wrong and silent": "#cc3311"}
-fig, axes = plt.subplots(1, 2, figsize=(9.6, 3.4), layout="constrained", sharey=True)
-for ax, reports, title in zip(axes, (alone, certified), ("As they answer", "With skdmi.certify"), strict=True):
-    left = np.zeros(len(reports))
-    for verdict, color in COLORS.items():
-        numbers = np.array([report.counts()[verdict] for report in reports.values()])
-        shares = 100 * numbers / [sum(report.counts().values()) for report in reports.values()]
-        bars = ax.barh(range(len(reports)), shares, left=left, color=color, label=verdict, height=0.65)
-        texts = [str(n) if share > 2.5 else "" for n, share in zip(numbers, shares, strict=True)]
-        ax.bar_label(bars, texts, label_type="center", color="black" if color == "#ddcc77" else "white")
-        left += shares
-    ax.set(title=title, xlabel="Share of the matrices, %", xlim=(0, 100))
-    ax.spines[["top", "right"]].set_visible(False)
-names = [f"{name}\n{sum(report.counts().values())} matrices" for name, report in alone.items()]
-axes[0].set_yticks(range(len(names)), names)
-axes[0].invert_yaxis()
-fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+COLORS = {"right": "C0", "wrong and said so": "#c0c0c0", "wrong and silent": "C1"}
+TEXT = {"right": "white", "wrong and said so": "black", "wrong and silent": "white"}
+plt.style.use("skdmi.inspection.paper")
+fig, ax = plt.subplots()
+places, names = [], []
+for k, name in enumerate(METHODS):
+    for shift, label, report in ((0.0, name, alone[name]), (0.42, "with certify", certified[name])):
+        places.append(k + shift)
+        names.append(label)
+        left, counts = 0.0, report.counts()
+        for verdict, color in COLORS.items():
+            share = 100 * counts[verdict] / sum(counts.values())
+            bar = ax.barh(k + shift, share, 0.38, left, color=color, label=verdict if k + shift == 0 else None)
+            number = [counts[verdict] if share > 4 else ""]
+            ax.bar_label(bar, number, label_type="center", fontsize=9, color=TEXT[verdict])
+            left += share
+ax.set_yticks(places, names, fontsize=9)
+ax.invert_yaxis()
+ax.grid(visible=False)
+ax.set(xlabel="Share of the matrices, %; their numbers in the bars", xlim=(0, 100))
+fig.legend(loc="outside upper center", ncols=3)
 plt.show()

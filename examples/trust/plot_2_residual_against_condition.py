@@ -52,17 +52,15 @@ for low, high in ((1, 10), (10, 1e2), (1e2, 1e4), (1e4, 1e6), (1e6, 1e8), (1e8, 
     print(f"{low:5.0e} - {high:5.0e} ", *medians, f"{certified:10.1%} {exact:10.1%}")
 
 # %%
-# Left, the network as it answers: no answer at all beyond what so few products in float32 can reach, and the residual
-# norm, near 1 and above, says so. Right, refined: at the rounding of float64, each with a proof that the matrix is
-# nonsingular.
+# The network as it answers: no answer at all beyond what so few products in float32 can reach, and the residual norm,
+# near 1 and above, says so.
 
-fig, axes = plt.subplots(1, 2, figsize=(10.5, 3.8), sharex=True, sharey=True, layout="constrained")
-displays = [
-    ResidualDisplay.from_predictions(A, answers["network"].astype(np.float32), ax=axes[0], name="Network (float32)"),
-    ResidualDisplay.from_predictions(A, answers["refined"], ax=axes[1], name="Refined and certified (float64)"),
-]
-for ax in axes:
-    ax.legend(fontsize="small", loc="lower right", framealpha=0.9)
-    ax.label_outer()
-axes[0].set_ylim(1e-17, 1e4)
+plt.style.use("skdmi.inspection.paper")
+raw = ResidualDisplay.from_predictions(A, answers["network"].astype(np.float32), name="Network (float32)")
+raw.ax_.set_ylim(1e-8, 1e3)
+
+# %%
+# Refined: at the rounding of float64, each with a proof that the matrix is nonsingular.
+
+refined = ResidualDisplay.from_predictions(A, answers["refined"], name="Refined and certified (float64)")
 plt.show()

@@ -51,18 +51,23 @@ print(pseudo.summary())
 print(f"largest error against numpy.linalg.pinv: singular {error[:500].max():.1e}, regular {error[500:].max():.1e}")
 
 # %%
-# Left, what gives singular matrices away: residual norms of the network, which was never shown one. Right, the
-# pseudo-inverses that were asked for, entry by entry.
+# What gives singular matrices away: the residual norms of a network that was never shown one.
 
-fig, axes = plt.subplots(1, 2, figsize=(9.0, 3.8), layout="constrained", width_ratios=(1.2, 1))
-bins = np.logspace(-8, 2, 51)  # 1 is the end of a bin.
-axes[0].hist(residuals[500:], bins, color="C0", label="regular")
-axes[0].hist(residuals[:500], bins, color="C3", label="singular")
-axes[0].axvline(1, color="black", linestyle=":", linewidth=0.9)
-axes[0].set(xscale="log", xlabel=r"Residual norm $\|I - AX\|_F$", ylabel="Number of matrices", title="Network")
-axes[0].legend(frameon=False, loc="upper center")
-display = InversionDisplay.from_predictions(
-    np.linalg.pinv(singular), pseudo.inverse[:500], ax=axes[1], name="Pseudo-inverses"
-)
-axes[1].set_xlabel("True entry of $A^+$")
+plt.style.use("skdmi.inspection.paper")
+fig, ax = plt.subplots()
+bins = np.geomspace(1e-8, 1e2, 51)  # 1 is the end of a bin.
+ax.hist(residuals[500:], bins, color="C0")
+ax.hist(residuals[:500], bins, color="C1")
+ax.text(1e-5, 405, "regular", color="C0", ha="center", weight="bold")
+ax.text(2.2, 480, "singular", color="C1", weight="bold")
+ax.axvline(1, color="black", linestyle=":", linewidth=1.2)
+ax.text(0.7, 250, "below 1:\nnonsingular", ha="right", va="center")
+ax.set(xscale="log", xlim=(1e-8, 1e3), ylim=(0, 560), xlabel=r"Residual norm $\|I - AX\|_F$", ylabel="Matrices")
+ax.set_title("2,000 answers of a network, 500 of them to singular matrices")
+
+# %%
+# The pseudo-inverses that were asked for, entry by entry.
+
+display = InversionDisplay.from_predictions(np.linalg.pinv(singular), pseudo.inverse[:500], name="500 pseudo-inverses")
+display.ax_.set_xlabel("True entry of $A^+$")
 plt.show()

@@ -45,25 +45,29 @@ standard_errors = np.sqrt(s2 * np.diag(report.inverse[0]))
 print("standard errors: inverse ", standard_errors.round(4), " bootstrap", beta[1:].std(axis=0).round(4))
 
 # %%
-# Left, the fit with the band that holds 95 % of the bootstrap curves. Right, the bootstrap coefficients and the ellipse
-# that the inverse of the one 3 x 3 matrix predicts for 95 % of them.
+# The fit, with the band that holds 95 % of the bootstrap curves.
 
 grid = np.linspace(-1.1, 1.1, 200)
 powers = np.stack([np.ones_like(grid), grid, grid**2])
 low, high = np.quantile(beta[1:] @ powers, [0.025, 0.975], axis=0)
 
-fig, axes = plt.subplots(1, 2, figsize=(9.6, 3.8), layout="constrained")
-axes[0].fill_between(grid, low, high, color="C0", alpha=0.25, linewidth=0, label="95 % of bootstrap fits")
-axes[0].plot(grid, beta[0] @ powers, color="C0", label="fit")
-axes[0].plot(t, y, "o", color="black", markersize=4, label="measurements")
-axes[0].set(xlabel="t", ylabel="y", xlim=(-1.1, 1.1))
-axes[0].legend(frameon=False, loc="lower right")
+plt.style.use("skdmi.inspection.paper")
+fig, ax = plt.subplots()
+ax.fill_between(grid, low, high, color="C0", alpha=0.25, linewidth=0)
+ax.plot(grid, beta[0] @ powers, color="C0")
+ax.plot(t, y, "o", color="black", markersize=4)
+ax.text(0.25, -0.35, "fit, and 95 % of\nthe bootstrap's fits", color="C0", va="top", weight="bold")
+ax.set(xlabel="t", ylabel="y", xlim=(-1.1, 1.1), title="A parabola by 3 x 3 normal equations")
+
+# %%
+# The bootstrap coefficients, and the ellipse that the inverse of the one 3 x 3 matrix predicts for 95 % of them.
 
 values, vectors = np.linalg.eigh(s2 * report.inverse[0][np.ix_([0, 2], [0, 2])])
 angle = np.linspace(0, 2 * np.pi, 200)
 ellipse = np.sqrt(5.991) * vectors @ (np.sqrt(values)[:, None] * np.stack([np.cos(angle), np.sin(angle)]))
-axes[1].plot(beta[1:, 0], beta[1:, 2], ".", color="C0", markersize=3, alpha=0.5, label="bootstrap")
-axes[1].plot(beta[0, 0] + ellipse[0], beta[0, 2] + ellipse[1], color="black", label=r"95 % by $s^2 (M^T M)^{-1}$")
-axes[1].set(xlabel=r"Constant $\beta_0$", ylabel=r"Quadratic coefficient $\beta_2$")
-axes[1].legend(frameon=False)
+fig, ax = plt.subplots()
+ax.plot(beta[1:, 0], beta[1:, 2], ".", color="C0", markersize=4, alpha=0.5)
+ax.plot(beta[0, 0] + ellipse[0], beta[0, 2] + ellipse[1], color="black")
+ax.text(0.44, -1.5, r"95 % by $s^2 (M^T M)^{-1}$")
+ax.set(xlabel=r"Constant $\beta_0$", ylabel=r"Quadratic coefficient $\beta_2$", title="1,000 bootstrap samples")
 plt.show()

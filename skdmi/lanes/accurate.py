@@ -1,8 +1,6 @@
 """Residuals as if in twice the precision."""
 
-from numba import njit
-
-from skdmi.lanes.vectors import OPTIONS, fma, load, splat, store
+from skdmi.lanes.vectors import OPTIONS, fma, load, njit, splat, store
 
 
 @njit(**OPTIONS)

@@ -1,9 +1,7 @@
 """The residual of one large matrix, block by block: entries of a product stay in registers, its operands in caches."""
 
-from numba import njit
-
 from skdmi.lanes.rows import TILE_COLUMNS, add_tile, at, load_at, store_at, total, transpose, without
-from skdmi.lanes.vectors import LANES, OPTIONS, fma, splat
+from skdmi.lanes.vectors import LANES, OPTIONS, fma, njit, splat
 
 HEIGHT, WIDTH = LANES, TILE_COLUMNS * LANES
 """Of a tile."""

@@ -5,14 +5,13 @@ Where norms alone prove A nonsingular and X accurate, which is nearly always, no
 
 from collections import namedtuple
 
-from numba import njit
-
 from skdmi.lanes.vectors import (
     OPTIONS,
     absolute,
     fma,
     larger,
     load,
+    njit,
     select,
     smaller,
     some,

@@ -2,7 +2,7 @@
 
 from collections import namedtuple
 
-from numba import njit, types
+from numba import types
 
 from skdmi.lanes.certificate import LOOSE, Room, prove
 from skdmi.lanes.elimination import eliminate
@@ -18,6 +18,7 @@ from skdmi.lanes.vectors import (
     absolute,
     as_integers,
     load,
+    njit,
     part,
     select,
     splat,

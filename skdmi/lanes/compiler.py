@@ -69,7 +69,8 @@ class Kernel:
     """
 
     def __init__(self, name: str, arguments: str) -> None:
-        self.name, self.trouble = name, ""
+        self.name: str = name
+        self.trouble: str = ""
         self._arguments = [_C_TYPES[kind] for kind in arguments.split()]
         self._function: Callable[..., int] | None = None
         self._kept_alive: Any = None

@@ -1,10 +1,8 @@
 """Inverses made exact to about their last bit, lane by lane, as by :func:`skdmi.linalg.accurate.correct`."""
 
-from numba import njit
-
 from skdmi.lanes.accurate import accurate_residual
 from skdmi.lanes.tiles import multiply
-from skdmi.lanes.vectors import OPTIONS, absolute, fma, load, select, some, splat, square_root, store
+from skdmi.lanes.vectors import OPTIONS, absolute, fma, load, njit, select, some, splat, square_root, store
 
 UNIT = 2.0**-53
 MAX_ROUNDS = 4

@@ -1,10 +1,8 @@
 """Deflation in lanes: the dominant directions out of the residual, see :func:`skdmi.iteration.deflate`."""
 
-from numba import njit
-
 from skdmi.lanes.elementary import epsilon_of, exponent_of, nearest_integer, power_of_two
 from skdmi.lanes.tiles import add_outer, multiply, multiply_transposed
-from skdmi.lanes.vectors import OPTIONS, fma, fnma, larger, load, part, select, splat, square_root, store
+from skdmi.lanes.vectors import OPTIONS, fma, fnma, larger, load, njit, part, select, splat, square_root, store
 
 
 @njit(**OPTIONS)

@@ -20,7 +20,7 @@ c the column sums of ``|U|``: no multiplier exceeds ``1 + 3 u``.
 
 from collections import namedtuple
 
-from numba import njit, types
+from numba import types
 
 from skdmi.lanes.certificate import rounded_up
 from skdmi.lanes.elementary import exponent_of, fraction_of
@@ -35,6 +35,7 @@ from skdmi.lanes.vectors import (
     fnma,
     larger,
     load,
+    njit,
     part,
     select,
     splat,

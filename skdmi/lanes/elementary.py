@@ -8,10 +8,9 @@ from math import factorial, log
 from typing import Any
 
 from llvmlite import ir
-from numba import njit
 from numba.core.extending import intrinsic
 
-from skdmi.lanes.vectors import OPTIONS, SINGLE, _fma, absolute, fma, fnma, larger, select, splat
+from skdmi.lanes.vectors import OPTIONS, SINGLE, _fma, absolute, fma, fnma, larger, njit, select, splat
 
 _TAIL_SINGLE = (
     *(0.00494891682007, 0.0910896647678, 0.340472717674, -0.325769969922, 0.65112704816, -0.311811253192),
@@ -92,15 +91,15 @@ def _unit(builder: Any, a: Any, x: Any, width: int, bias: int, bits_of: Any, all
     return ir.Constant(x.value, [2.0**-width] * x.lanes)
 
 
-power_of_two = _on_bits(_power)
+power_of_two: Any = _on_bits(_power)
 """Of an integer, as a number, the exponent of a normal one."""
-fraction_of = _on_bits(_fraction)
+fraction_of: Any = _on_bits(_fraction)
 """f in [1/2, 1) of a positive normal number ``f 2^e``."""
-exponent_of = _on_bits(_exponent)
+exponent_of: Any = _on_bits(_exponent)
 """e, as a number."""
-nearest_integer = _on_bits(_nearest)
+nearest_integer: Any = _on_bits(_nearest)
 """Of a number below ``2^22``, or ``2^51``."""
-epsilon_of = _on_bits(_unit)
+epsilon_of: Any = _on_bits(_unit)
 """The distance from 1 to the next number, in the precision of the argument."""
 
 _exponential = _polynomial(*([1 / factorial(k) for k in range(n)] for n in (8, 14)))

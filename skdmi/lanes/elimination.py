@@ -1,8 +1,6 @@
 """Gauss-Jordan elimination with partial pivoting, each lane with pivots of its own."""
 
-from numba import njit
-
-from skdmi.lanes.vectors import OPTIONS, absolute, fnma, load, select, splat, store
+from skdmi.lanes.vectors import OPTIONS, absolute, fnma, load, njit, select, splat, store
 
 
 @njit(**OPTIONS)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core.extending import intrinsic
 
 from skdmi.lanes.elementary import exponent_of, power_of_two
@@ -17,6 +17,7 @@ from skdmi.lanes.vectors import (
     _transposed,
     _vector_at,
     load,
+    njit,
     select,
     splat,
     store,

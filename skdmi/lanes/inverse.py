@@ -2,7 +2,7 @@
 
 from collections import namedtuple
 
-from numba import njit, types
+from numba import types
 
 from skdmi.lanes.certificate import Room, prove, rounded_up
 from skdmi.lanes.correction import HOPELESS, correct
@@ -29,6 +29,7 @@ from skdmi.lanes.vectors import (
     fma,
     larger,
     load,
+    njit,
     part,
     select,
     some,

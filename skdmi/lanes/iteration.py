@@ -5,7 +5,7 @@ The reference, with the reasons, are :class:`skdmi.modules.InverterResNet` and :
 
 from collections import namedtuple
 
-from numba import njit, types
+from numba import types
 
 from skdmi.lanes.deflation import deflate
 from skdmi.lanes.elementary import exponent_of, power_of_two
@@ -21,6 +21,7 @@ from skdmi.lanes.vectors import (
     fma,
     larger,
     load,
+    njit,
     part,
     select,
     smaller,

@@ -5,7 +5,7 @@ What a pass finds stays in the room, where the next one takes it from.
 
 from collections import namedtuple
 
-from numba import njit, types
+from numba import types
 
 from skdmi.lanes.blocks import padded, residual_squares, squares
 from skdmi.lanes.panels import eliminate
@@ -17,6 +17,7 @@ from skdmi.lanes.vectors import (
     as_integers,
     fma,
     larger,
+    njit,
     select,
     splat,
 )

@@ -1,12 +1,11 @@
 """The powers of two that take units out, and the order in which entries lie in lanes."""
 
-from numba import njit
-
 from skdmi.lanes.vectors import (
     OPTIONS,
     absolute,
     larger,
     load,
+    njit,
     power_above,
     power_reciprocal,
     select,

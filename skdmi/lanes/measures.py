@@ -2,9 +2,7 @@
 
 from collections import namedtuple
 
-from numba import njit
-
-from skdmi.lanes.vectors import OPTIONS, absolute, fma, larger, load, part, select, splat, square_root, store
+from skdmi.lanes.vectors import OPTIONS, absolute, fma, larger, load, njit, part, select, splat, square_root, store
 
 Units = namedtuple("Units", ["p", "rp", "q", "rq"])
 """Pointers to the powers of two of rows and columns, the largest 1, and to their reciprocals."""

@@ -1,10 +1,8 @@
 """The inverse of one large matrix by Gauss-Jordan elimination with partial pivoting, many columns at a time."""
 
-from numba import njit
-
 from skdmi.lanes.blocks import HEIGHT, WIDTH, pack_columns, pack_rows, padded
 from skdmi.lanes.rows import add_tile, at, load_at, store_at
-from skdmi.lanes.vectors import LANES, OPTIONS, as_integers, fma, fnma, splat
+from skdmi.lanes.vectors import LANES, OPTIONS, as_integers, fma, fnma, njit, splat
 
 NARROW, WIDER, WIDEST = 24, 48, 96
 """Columns in a panel: the wider, the fewer times a large matrix comes from far memory; no more than ``DEPTH``."""

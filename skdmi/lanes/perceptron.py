@@ -3,11 +3,9 @@
 See :class:`skdmi.iteration.learned.PolynomialInverse`.
 """
 
-from numba import njit
-
 from skdmi.lanes.elementary import gelu, logarithm
 from skdmi.lanes.steps import Triple, remainder
-from skdmi.lanes.vectors import OPTIONS, fma, larger, load, part, splat, square_root, store
+from skdmi.lanes.vectors import OPTIONS, fma, larger, load, njit, part, splat, square_root, store
 
 N_SCALARS, N_COEFFICIENTS = 14, 3
 LAYER_NORM_EPSILON = 1e-5

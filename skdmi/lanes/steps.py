@@ -5,10 +5,8 @@ As :func:`skdmi.iteration.take_step`, on the directions ``(R - S, S - T, I - R)`
 
 from collections import namedtuple
 
-from numba import njit
-
 from skdmi.lanes.elementary import epsilon_of
-from skdmi.lanes.vectors import OPTIONS, fma, fnma, larger, load, select, splat, square_root, store
+from skdmi.lanes.vectors import OPTIONS, fma, fnma, larger, load, njit, select, splat, square_root, store
 
 Gram = namedtuple("Gram", ["aa", "ab", "ac", "ar", "bb", "bc", "br", "cc", "cr", "rr"])
 """Inner products of the directions a, b, c, and of R."""

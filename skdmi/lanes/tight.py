@@ -6,12 +6,10 @@ reference bounds more closely.
 
 from collections import namedtuple
 
-from numba import njit
-
 from skdmi.lanes.certificate import UNDERFLOW, UNIT, rounded_up
 from skdmi.lanes.measures import widest
 from skdmi.lanes.tiles import multiply
-from skdmi.lanes.vectors import OPTIONS, absolute, fma, larger, load, select, some, splat, square_root, store
+from skdmi.lanes.vectors import OPTIONS, absolute, fma, larger, load, njit, select, some, splat, square_root, store
 
 MAX_ROUNDS = 3
 SETTLED = 2.0**-58

@@ -3,11 +3,11 @@
 from typing import Any
 
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.core.extending import intrinsic
 
-from skdmi.lanes.vectors import LANES, OPTIONS, Vector, _vector_at, fma, load, part, splat, store
+from skdmi.lanes.vectors import LANES, OPTIONS, Vector, _vector_at, fma, load, njit, part, splat, store
 
 ROWS, COLUMNS = 4, 4 if LANES == 8 else 2
 """Of a tile: what 32 registers hold beside a column of A and a row of X, or 16 of half the width."""

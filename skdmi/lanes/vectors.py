@@ -8,6 +8,7 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
+import numba
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -23,6 +24,16 @@ LANES = count_lanes()
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "nogil": True, "boundscheck": False}
 """Of every function of the kernels. No fastmath: the proofs need every operation as it is written."""
 
+
+def njit(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return numba's decorator. Its own type would name the parameters of functions, of which kernels declare no types.
+
+    >>> njit(**OPTIONS)(lambda x: x + 1)(1)
+    2
+    """
+    return numba.njit(**options)
+
+
 _INT32 = ir.IntType(32)
 _FRACTION, _ONE_EXPONENT, _TWICE_BIAS = 0x000FFFFFFFFFFFFF, 1 << 52, 0x7FE << 52
 
@@ -31,7 +42,8 @@ class Vector(types.Type):
     """A vector of floats, one for each lane."""
 
     def __init__(self, bits: int, lanes: int) -> None:
-        self.bits, self.lanes = bits, lanes
+        self.bits: int = bits
+        self.lanes: int = lanes
         super().__init__(name=f"Vector({bits}, {lanes})")
 
     @property
@@ -49,7 +61,7 @@ class Mask(types.Type):
     """A truth value for each lane."""
 
     def __init__(self, lanes: int) -> None:
-        self.lanes = lanes
+        self.lanes: int = lanes
         super().__init__(name=f"Mask({lanes})")
 
     @property

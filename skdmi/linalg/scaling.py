@@ -108,7 +108,8 @@ def power_of_two(exponent: Tensor, dtype: torch.dtype) -> Tensor:
     integers, n_bits, bias = _FIELDS[dtype]
     if torch._C._are_functorch_transforms_active():  # Before torch 2.13 vmap views nothing in another dtype: look up.
         powers = (torch.arange(2 * bias + 1, dtype=integers, device=exponent.device) << n_bits).view(dtype)
-        return powers.take(exponent.long() + bias)
+        at = exponent.long() + bias
+        return powers.index_select(0, at.reshape(-1)).reshape(at.shape)
     return ((exponent.to(integers) + bias) << n_bits).view(dtype)
 
 

@@ -1,0 +1,71 @@
+"""What the public functions take and return, for a type checker: the words of parameters, and containers.
+
+Nothing here is needed to run them. A stack comes back in the container that it came in: a torch tensor as a tensor, a
+dask array as a dask array, a numpy array of float32 or float64 as one of that dtype, and what else numpy can read as a
+numpy array.
+"""
+
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = [
+    "ArrayLike",
+    "BlockName",
+    "BoolArray",
+    "DaskArray",
+    "DaskT",
+    "Float64Array",
+    "FloatArray",
+    "FloatT",
+    "Normalization",
+    "Precision",
+    "SingularPolicy",
+    "StartName",
+    "Structure",
+    "UncertifiedPolicy",
+]
+
+BlockName: TypeAlias = Literal["polynomial", "feedback", "dense"]
+"""A kind of network: the names of :data:`skdmi.modules.BLOCKS`."""
+Normalization: TypeAlias = Literal["frobenius", "none"]
+"""Whether the scale of a matrix is taken out: :data:`skdmi.modules.NORMALIZATIONS`."""
+Precision: TypeAlias = Literal["float32", "float64"]
+"""Of the parameters of a network: the names of :data:`skdmi.modules.PRECISIONS`."""
+StartName: TypeAlias = Literal["transpose", "identity"]
+"""Where an iteration begins: the names of :data:`skdmi.iteration.STARTS`."""
+SingularPolicy: TypeAlias = Literal["warn", "raise", "pinv"]
+"""What becomes of matrices that are singular to working precision."""
+UncertifiedPolicy: TypeAlias = Literal["exact", "nan", "keep", "raise"]
+"""What becomes of inverses that have no certificate."""
+Structure: TypeAlias = Literal["unit_lower", "spd"]
+"""What a matrix is said to be: unit lower triangular, or symmetric positive definite."""
+
+FloatArray: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
+"""A numpy array of either precision."""
+Float64Array: TypeAlias = NDArray[np.float64]
+"""A numpy array of float64."""
+BoolArray: TypeAlias = NDArray[np.bool_]
+"""A numpy array of truth values."""
+FloatT = TypeVar("FloatT", np.float32, np.float64)
+"""The dtype of a numpy array that is kept."""
+
+
+class DaskArray(Protocol):
+    """A dask array, known by what it has, since dask need not be installed."""
+
+    @property
+    def chunks(self) -> Any:
+        """Sizes of the chunks along each axis."""
+
+    @property
+    def dask(self) -> Any:
+        """The graph of what is to be computed."""
+
+    def compute(self, **kwargs: Any) -> Any:
+        """Return the array in memory."""
+
+
+DaskT = TypeVar("DaskT", bound=DaskArray)
+"""A dask array that comes back as one."""

@@ -26,6 +26,7 @@ __all__ = [
     "load_pretrained",
     "metrics",
     "modules",
+    "shipped_models",
     "slogdet",
 ]
 
@@ -43,6 +44,7 @@ _HOMES = {
     "certify": "skdmi.estimators.certification",
     "inv": "skdmi.api",
     "load_pretrained": "skdmi.api",
+    "shipped_models": "skdmi.estimators.shipped",
     "slogdet": "skdmi.estimators.determinants",
 }
 
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
     from skdmi.estimators.neural import NeuralMatrixInverter
     from skdmi.estimators.refined import RefinedInverter
     from skdmi.estimators.report import InversionReport
+    from skdmi.estimators.shipped import shipped_models
 
 
 def __getattr__(name: str) -> Any:

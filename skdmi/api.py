@@ -195,14 +195,25 @@ def certified_inverter(matrix_size: int, *, model: Any = "auto", **policies: Any
     return RefinedInverter(model, **policies)
 
 
-def load_pretrained(name_or_directory: str | os.PathLike[str]) -> "FrozenEstimator":
+def load_pretrained(
+    name_or_directory: str | os.PathLike[str],
+    *,
+    revision: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    token: str | bool | None = None,
+    local_files_only: bool = False,
+) -> "FrozenEstimator":
     """Return a trained model inside ``FrozenEstimator``, so that no pipeline, clone or search retrains it.
 
     Parameters
     ----------
     name_or_directory : str or path
-        A shipped model, see ``skdmi info``, or a directory that ``save_pretrained`` wrote, or its ``model.safetensors``
-        itself; a path with a separator, such as ``"./mine"``, is never a shipped one.
+        A shipped model, see :func:`shipped_models`, or a directory that ``save_pretrained`` wrote, or its
+        ``model.safetensors`` itself; a path with a separator, such as ``"./mine"``, is never a shipped one.
+        ``"owner/name"`` is a model of a hub where there is no such directory here; that needs
+        ``pip install "skdmi[hub]"``.
+    revision, cache_dir, token, local_files_only
+        Of a model of a hub, as ``NeuralMatrixInverter.from_pretrained`` takes them.
 
     Returns
     -------
@@ -212,6 +223,8 @@ def load_pretrained(name_or_directory: str | os.PathLike[str]) -> "FrozenEstimat
 
     Raises
     ------
+    ConnectionError
+        If a hub is not reached, and the model was not fetched before.
     FileNotFoundError
         If there is no such model.
     ValueError
@@ -230,5 +243,6 @@ def load_pretrained(name_or_directory: str | os.PathLike[str]) -> "FrozenEstimat
     from sklearn.frozen import FrozenEstimator
 
     from skdmi.estimators.ensemble import load_fitted
+    from skdmi.persistence import Hub
 
-    return FrozenEstimator(load_fitted(name_or_directory))
+    return FrozenEstimator(load_fitted(name_or_directory, Hub(revision, cache_dir, token, local_files_only)))

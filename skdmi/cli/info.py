@@ -1,13 +1,15 @@
 """``skdmi info``: which models there are, and what a model is."""
 
 import json
+from dataclasses import asdict
 
 import click
 
+import skdmi
 from skdmi.cli.errors import needing_an_extra
-from skdmi.cli.models import describe_model, describe_shipped
 from skdmi.cli.options import example
 from skdmi.lanes.kernels import KERNELS, describe
+from skdmi.progress import progress
 
 EXPORTED = ".onnx"
 
@@ -19,26 +21,39 @@ EXPORTED = ".onnx"
 def info(model: str | None, as_json: bool, compiles: bool) -> None:
     """List the models that come with skdmi and the compiled kernels, or describe MODEL.
 
-    MODEL is the name of a shipped model, a model directory or the file in it, or a file that was exported; of an
-    ensemble the members are listed.
+    MODEL is the name of a shipped model, a model directory or the file in it, a model of a hub, owner/name, or a file
+    that was exported; of an ensemble the members are listed.
     """
     if compiles:
-        for kernel in KERNELS.values():
-            kernel.compile()
+        with progress(len(KERNELS), "kernels") as bar:
+            for kernel in KERNELS.values():
+                kernel.compile()
+                bar.advance()
     if model is not None and model.lower().endswith(EXPORTED):
         _describe_exported(model, as_json)
         return
-    networks = describe_shipped() if model is None else describe_model(model)
+    if model is None:
+        _list_shipped(as_json)
+        return
+    from skdmi.estimators.description import describe_model  # imports torch
+
+    networks = describe_model(model)
     if [one.name for one in networks] == [model]:
         (network,) = networks
         content, lines = network.content | network.figures, _aligned(network.rows)
     else:
         content = {one.name: one.content for one in networks}
         lines = [f"{one.name}: " + "{matrices}, {network}, {training}".format(**one.texts) for one in networks]
-    lines = lines or ["No model comes with this installation."]
-    if model is None:
-        lines.append(describe())
     click.echo(json.dumps(content, indent=1) if as_json else "\n".join(lines))
+
+
+def _list_shipped(as_json: bool) -> None:
+    """Print what comes with skdmi, and what kernels there are."""
+    models = skdmi.shipped_models()
+    if as_json:
+        click.echo(json.dumps({name: asdict(one) for name, one in models.items()}, indent=1))
+    else:
+        click.echo(f"{models or 'No model comes with this installation.'}\n{describe()}")
 
 
 def _describe_exported(path: str, as_json: bool) -> None:

@@ -26,7 +26,8 @@ from skdmi.estimators.report import INACCURATE
 @click.option(
     "--model",
     metavar="NAME|DIR",
-    help="A shipped model or a model directory.  [default: none; with --raw an untrained network]",
+    help="A shipped model, a model directory, or owner/name of a hub.  "
+    "[default: none; with --raw an untrained network]",
 )
 @click.option("--raw", is_flag=True, help="Write what the network answers, neither refined nor certified.")
 @click.option(

@@ -1,32 +1,12 @@
-"""Models on disk, as commands see them: which there are, what they say, and the one where none is named."""
+"""The model where none is named, as commands see it."""
 
-import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 import skdmi
-from skdmi.persistence import pretrained_names, shipped_directory
-
-if TYPE_CHECKING:
-    from skdmi.estimators.description import Described
 
 DEFAULT_DEPTH = 4
-
-
-def describe_model(name: str, path: str | os.PathLike[str] | None = None) -> list["Described"]:
-    """Return what a model says of itself, under its name or another: one network, or those of an ensemble."""
-    from skdmi.estimators.description import described  # imports torch
-    from skdmi.estimators.stored import read_checked
-
-    path = name if path is None else path
-    networks = described(name, read_checked(path, weights=False))
-    return described(name, read_checked(path)) if any(one.needs_weights for one in networks) else networks
-
-
-def describe_shipped() -> list["Described"]:
-    """Return what the models that come with skdmi say of themselves."""
-    return [one for name in pretrained_names() for one in describe_model(name, shipped_directory(name))]
 
 
 def default_network() -> Any:

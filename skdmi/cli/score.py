@@ -18,7 +18,9 @@ Measured: TypeAlias = tuple[np.ndarray, int, list[float]]
 
 @click.command(epilog=example("skdmi score M.mx --model my-3x3"))
 @click.argument("matrices", metavar="INPUT", type=INPUT)
-@click.option("--model", metavar="NAME|DIR", required=True, help="A shipped model or a model directory.")
+@click.option(
+    "--model", metavar="NAME|DIR", required=True, help="A shipped model, a model directory, or owner/name of a hub."
+)
 @click.option("--inverses", type=INPUT, help="Score the inverses in this file as well, whoever computed them.")
 @plot_option("Draw the model's residual norms against condition numbers; of a long file, a sample.")
 def score(matrices: File, model: str, inverses: File | None, plot: Path | None) -> None:

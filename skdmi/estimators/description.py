@@ -1,6 +1,7 @@
 """What a card says, in words: for ``skdmi info``, and for the README beside a model."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 
 from skdmi.distributions import from_dict
 from skdmi.estimators.card import architecture_from_config
-from skdmi.estimators.stored import networks, skeleton
+from skdmi.estimators.stored import networks, read_checked, skeleton
 from skdmi.persistence import Model, network_in_words, trained_sizes
 from skdmi.persistence.directories import MARK
 from skdmi.training import describe_gain
@@ -18,8 +19,10 @@ README = """\
 ---
 {mark}
 library_name: skdmi
-tags:
+{license}tags:
 - matrix-inversion
+- linear-algebra
+- scikit-learn
 - skdmi
 - safetensors
 ---
@@ -35,7 +38,7 @@ tags:
 ```python
 from skdmi import RefinedInverter, load_pretrained
 
-network = load_pretrained({quoted})  # the path of this directory
+network = load_pretrained({quoted})  # {where}
 inverter = RefinedInverter(network)  # refines and certifies what the network finds
 inverses = inverter.transform(matrices)  # (n_matrices, m, m)
 ```
@@ -100,6 +103,7 @@ class Described:
         module = skeleton(architecture)
         return {
             "n_parameters": sum(parameter.numel() for parameter in module.parameters()),
+            "n_bytes": sum(value.numel() * value.element_size() for value in module.state_dict().values()),
             "n_products": module.n_products(max(trained_sizes(architecture))),
         }
 
@@ -163,13 +167,28 @@ def described(name: str, model: Model) -> list[Described]:
     ]
 
 
-def readme(name: str, model: Model) -> str:
-    """Return the README of a checked model."""
+def describe_model(name: str, path: str | os.PathLike[str] | None = None) -> list[Described]:
+    """Return what a model says of itself, under its name or another: one network, or those of an ensemble."""
+    path = name if path is None else path
+    found = described(name, read_checked(path, weights=False))
+    return described(name, read_checked(path)) if any(one.needs_weights for one in found) else found
+
+
+def readme(name: str, model: Model, *, repository: str | None = None, license: str | None = None) -> str:
+    """Return the README of a checked model: of a directory, or the card of a repository of a hub."""
     parts = described(name, model)
     what = (
         "A network that inverts matrices" if len(parts) == 1 else f"{len(parts)} networks that invert matrices together"
     )
-    return README.format(mark=MARK, name=name, quoted=json.dumps(name), what=what, rows="\n".join(map(_listed, parts)))
+    return README.format(
+        mark=MARK,
+        license="" if license is None else f"license: {license}\n",
+        name=name,
+        quoted=json.dumps(repository or name),
+        where="fetched from the hub" if repository else "the path of this directory",
+        what=what,
+        rows="\n".join(map(_listed, parts)),
+    )
 
 
 def _listed(one: Described) -> str:

@@ -1,6 +1,5 @@
 """``EnsembleInverter``: independently trained copies of an inverter, and what they find together."""
 
-import os
 from collections.abc import Callable, Iterable
 from numbers import Integral
 from typing import Any, Self
@@ -22,11 +21,11 @@ from skdmi.estimators.convergence import collected, warn_of_members
 from skdmi.estimators.exporting import Exportable, source_of
 from skdmi.estimators.meta import MetaInverter, clone_and_fit, invert_with, requires_fit, unfrozen
 from skdmi.estimators.neural import NeuralMatrixInverter
-from skdmi.estimators.saving import save
+from skdmi.estimators.saving import Storable
 from skdmi.estimators.stored import read_checked
 from skdmi.linalg.residuals import missing
 from skdmi.metrics import frobenius_residuals
-from skdmi.persistence import Model, member_name
+from skdmi.persistence import NEWEST, Hub, Model, member_name
 from skdmi.processes import end_with_parent
 from skdmi.progress import is_watched, progress
 
@@ -94,7 +93,7 @@ def best_inverse(A: Tensor, inverses: Iterable[Tensor]) -> Tensor:
 COMBINATIONS: dict[str, Callable[[Tensor, Iterable[Tensor]], Tensor]] = {"mean": mean_inverse, "best": best_inverse}
 
 
-class EnsembleInverter(Exportable, MetaInverter):
+class EnsembleInverter(Storable, Exportable, MetaInverter):
     r"""Independently trained copies of an inverter, whose answers are averaged or the best taken.
 
     ``fit`` clones the inverter ``n_estimators`` times, gives every parameter named ``random_state`` of every copy,
@@ -208,19 +207,6 @@ class EnsembleInverter(Exportable, MetaInverter):
         return cls(frozen, len(frozen), combine=combine).fit()
 
     @classmethod
-    def from_pretrained(cls, name_or_path: str | os.PathLike[str]) -> Self:
-        """Load an ensemble that ``save_pretrained`` wrote, as `from_fitted` makes it: with frozen members.
-
-        Raises
-        ------
-        FileNotFoundError
-            If there is none.
-        ValueError
-            If it is damaged, of a later format, or not of this class.
-        """
-        return cls._restored(read_checked(name_or_path))
-
-    @classmethod
     def _restored(cls, model: Model) -> Self:
         """Return the ensemble of a checked model."""
         if model.card["class"] != cls.__name__ or not model.is_ensemble:
@@ -230,27 +216,6 @@ class EnsembleInverter(Exportable, MetaInverter):
             return cls.from_fitted(members, combine=model.card["combine"])
         except ValueError as error:
             raise ValueError(f"{model.path}: {error}") from error
-
-    def save_pretrained(self, directory: str | os.PathLike[str]) -> None:
-        """Write the members as one ``model.safetensors``, whole or not at all, and a ``README.md`` beside it.
-
-        Parameters
-        ----------
-        directory : path
-            Made if it is not there; a model in it is replaced, other files stay.
-
-        Raises
-        ------
-        FileExistsError
-            If the path exists, and is neither a directory with a model nor an empty one.
-        NotFittedError
-            If the ensemble is not fitted.
-        OSError
-            If it cannot be written.
-        TypeError
-            If a member is neither a NeuralMatrixInverter nor an ensemble of them.
-        """
-        save(directory, *self._stored())
 
     def _stored(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Return card and weights, those of each member named by it."""
@@ -330,13 +295,13 @@ def fit_member(inverter: Any, X: Any, y: Any = None) -> tuple[Any, list[str]]:
         return clone_and_fit(inverter, X, y), texts
 
 
-def load_fitted(name_or_path: str | os.PathLike[str]) -> NeuralMatrixInverter | EnsembleInverter:
+def load_fitted(name_or_path: Any, hub: Hub = NEWEST) -> NeuralMatrixInverter | EnsembleInverter:
     """Load a fitted inverter of whichever class was saved.
 
     >>> load_fitted("uniform-3x3-short").matrix_size_
     3
     """
-    return restored(read_checked(name_or_path))
+    return restored(read_checked(name_or_path, hub=hub))
 
 
 def restored(model: Model) -> NeuralMatrixInverter | EnsembleInverter:

@@ -1,7 +1,6 @@
 """``NetworkInverter``: a trained network in the shape of an inverter, wherever it runs and however it is stored."""
 
 import copy
-import os
 import threading
 from inspect import signature
 from typing import Any, Self
@@ -16,8 +15,7 @@ from skdmi.estimators.base import Answer, BaseInverter, in_dtype_of
 from skdmi.estimators.card import fitted_from_config, parameters_from_config, to_config
 from skdmi.estimators.devices import apart, resolve_device
 from skdmi.estimators.exporting import Exportable
-from skdmi.estimators.saving import save
-from skdmi.estimators.stored import read_checked
+from skdmi.estimators.saving import Storable
 from skdmi.iteration import FamilyStart
 from skdmi.modules import InverterResNet
 from skdmi.modules.lanes import forward_in_lanes
@@ -32,7 +30,7 @@ NETWORK_DEFAULTS = {
 _PLACING = threading.Lock()
 
 
-class NetworkInverter(Exportable, BaseInverter):
+class NetworkInverter(Storable, Exportable, BaseInverter):
     """Base of what inverts by a network: where it runs, how it is pickled, saved and loaded; not how it is trained.
 
     Attributes
@@ -51,56 +49,10 @@ class NetworkInverter(Exportable, BaseInverter):
     device_: torch.device | None
     _architecture: dict[str, Any]
 
-    def save_pretrained(self, directory: str | os.PathLike[str]) -> None:
-        """Write the model as ``model.safetensors``, whole or not at all, and a ``README.md`` that says what it is.
-
-        ``device``, ``callbacks``, checkpoints, RandomState objects, and a distribution or ``net_params`` that JSON
-        cannot hold are not stored.
-
-        Parameters
-        ----------
-        directory : path
-            Made if it is not there; a model in it is replaced, other files stay.
-
-        Raises
-        ------
-        FileExistsError
-            If the path exists, and is neither a directory with a model nor an empty one.
-        NotFittedError
-            If the inverter is not fitted.
-        OSError
-            If it cannot be written.
-        """
-        save(directory, *self._stored())
-
     def _stored(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Return card and weights."""
         self._check_ready()
         return to_config(self), to_arrays(self.module_.state_dict())
-
-    @classmethod
-    def from_pretrained(cls, name_or_path: str | os.PathLike[str]) -> Self:
-        """Load a model, fitted: one that ``save_pretrained`` wrote, or one that comes with skdmi.
-
-        Parameters
-        ----------
-        name_or_path : str or path
-            A directory, its ``model.safetensors`` itself, or a name such as ``"uniform-3x3-short"``.
-
-        Raises
-        ------
-        FileNotFoundError
-            If there is no such model.
-        ValueError
-            If it is damaged, of a later format, or not of this class.
-
-        Examples
-        --------
-        >>> from skdmi import NeuralMatrixInverter
-        >>> NeuralMatrixInverter.from_pretrained("uniform-3x3-short").matrix_size_
-        3
-        """
-        return cls._restored(read_checked(name_or_path))
 
     @classmethod
     def _restored(cls, model: Model) -> Self:

@@ -11,7 +11,7 @@ import torch
 from skdmi.estimators.card import architecture_from_config
 from skdmi.estimators.schema import MAX_DEPTH, check_card
 from skdmi.modules import InverterResNet
-from skdmi.persistence import Model, member_name, read_model, trained_sizes
+from skdmi.persistence import NEWEST, Hub, Model, member_name, read_model, trained_sizes
 from skdmi.persistence.files import Entry
 
 MAX_DEPTHS = MAX_DEPTH
@@ -20,17 +20,19 @@ PLACES = "core.start.places"
 """The weights that are indices: into the entries of a matrix."""
 
 
-def read_checked(name_or_path: str | os.PathLike[str], *, weights: bool = True) -> Model:
+def read_checked(name_or_path: str | os.PathLike[str], *, weights: bool = True, hub: Hub = NEWEST) -> Model:
     """Read a model of which every field is sound, and its weights, if they are read, those of its networks.
 
     Raises
     ------
+    ConnectionError
+        If it is of a hub that is not reached.
     FileNotFoundError
         If there is no such model.
     ValueError
         If it is damaged; nothing was made of it, and no weights were read before the card was found sound.
     """
-    model = read_model(name_or_path, check_stored, weights=weights)
+    model = read_model(name_or_path, check_stored, weights=weights, hub=hub)
     check_weights(model)
     return model
 

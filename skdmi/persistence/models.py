@@ -10,8 +10,9 @@ from skdmi.io import atomic_path
 from skdmi.persistence.directories import README, check_writable, is_replaceable, remove_format_1
 from skdmi.persistence.files import damaged, open_file, open_regular, write_file
 from skdmi.persistence.format_1 import CONFIG, read_directory
+from skdmi.persistence.hub import NEWEST, Hub, fetch, is_hub_name
 from skdmi.persistence.model import WEIGHTS, Check, Model
-from skdmi.persistence.shipped import RETIRED, pretrained_names, shipped_directory
+from skdmi.persistence.shipped import RETIRED, of_predecessor, pretrained_names, shipped_directory
 
 
 def save_model(directory: str | os.PathLike[str], model: Model, readme: str) -> None:
@@ -55,7 +56,7 @@ def save_model(directory: str | os.PathLike[str], model: Model, readme: str) -> 
             warnings.warn(f"The model is saved, its {target / README} is not: {error.strerror}.", stacklevel=2)
 
 
-def read_model(name_or_path: str | os.PathLike[str], check: Check, *, weights: bool = True) -> Model:
+def read_model(name_or_path: str | os.PathLike[str], check: Check, *, weights: bool = True, hub: Hub = NEWEST) -> Model:
     """Read a model.
 
     Parameters
@@ -66,9 +67,13 @@ def read_model(name_or_path: str | os.PathLike[str], check: Check, *, weights: b
         Called with the model before its weights are read; raises ValueError unless it is sound.
     weights : bool, default=True
         Whether the weights are read.
+    hub : Hub
+        How it is fetched, if it is of a hub.
 
     Raises
     ------
+    ConnectionError
+        If it is of a hub that is not reached.
     FileNotFoundError
         If there is no such model.
     OSError
@@ -76,7 +81,7 @@ def read_model(name_or_path: str | os.PathLike[str], check: Check, *, weights: b
     ValueError
         If a file of it is damaged, or of a later format.
     """
-    path = find_model(name_or_path)
+    path = find_model(name_or_path, hub)
     if not path.is_dir():
         return _read_file(path, check, weights)
     try:
@@ -101,18 +106,30 @@ def _read_file(path: Path, check: Check, weights: bool) -> Model:
         return replace(model, weights=file.arrays()) if weights else model
 
 
-def find_model(name_or_path: str | os.PathLike[str]) -> Path:
-    """Return where a model is: the directory of a shipped one, or a directory or a file that is named itself.
+def find_model(name_or_path: str | os.PathLike[str], hub: Hub = NEWEST) -> Path:
+    """Return where a model is: a shipped one, a directory or a file that is named itself, or one fetched from a hub.
 
-    A Path, and a text with a separator, is always a directory or a file.
+    A Path is always a directory or a file; so is a text with a separator, but for ``owner/name`` where there is none.
 
     Raises
     ------
+    ConnectionError
+        If it is of a hub that is not reached.
     FileNotFoundError
-        If it is none of these; of a model that is shipped no more it says what to use.
+        If it is none of these; of a model that is shipped no more, or of the predecessor, it says what to use.
     ValueError
-        If it is both.
+        If there are both a shipped and a local one; or a revision is given of what is of no hub.
     """
+    path = _find_here(name_or_path)
+    if path is None:
+        return fetch(str(name_or_path), hub)
+    if hub.revision is not None:
+        raise ValueError(f"revision={hub.revision!r} is for models of a hub; {path} is on this machine. Leave it out.")
+    return path
+
+
+def _find_here(name_or_path: str | os.PathLike[str]) -> Path | None:
+    """Return where a model is on this machine; None if it can only be of a hub."""
     names, path = pretrained_names(), Path(name_or_path)
     is_directory = path.is_dir()
     is_there = any(map(os.path.lexists, (path / CONFIG, path / WEIGHTS))) if is_directory else os.path.lexists(path)
@@ -127,6 +144,10 @@ def find_model(name_or_path: str | os.PathLike[str]) -> Path:
         return path
     if isinstance(name_or_path, str) and name_or_path in RETIRED:
         raise FileNotFoundError(f"{name_or_path!r} was retired in 0.2.0: {RETIRED[name_or_path]}.")
+    if answer := of_predecessor(path):
+        raise FileNotFoundError(answer)
+    if is_hub_name(name_or_path) and not is_directory:
+        return None
     missing = path / WEIGHTS if is_directory else path
     raise FileNotFoundError(
         f"No model {str(name_or_path)!r}: there is no {missing}, and the shipped models are "

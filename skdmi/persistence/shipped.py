@@ -1,5 +1,6 @@
 """Models that come with skdmi, and those that do not any more."""
 
+import re
 from pathlib import Path
 
 from skdmi.persistence.model import WEIGHTS
@@ -31,6 +32,8 @@ RETIRED = {
     "uniform-8x8-long": _AS_UNTRAINED.format(5),
 }
 """Models that came with 0.1.0: why they do not any more, and what to use."""
+_PREDECESSORS = re.compile(r"(.*/)?(gmrandazzo/.+|deepmatrixinversion-\d+x\d+|resnet_\d+layers_\d+x\d+_\d{14}\w*)")
+"""What models of DeepMatrixInversion are called, on the hub and in its repository."""
 
 
 def pretrained_names() -> list[str]:
@@ -45,3 +48,17 @@ def pretrained_names() -> list[str]:
 def shipped_directory(name: str) -> Path:
     """Return the directory of a shipped model, whatever is in the working directory."""
     return SHIPPED / name
+
+
+def of_predecessor(path: Path) -> str | None:
+    """Return what to use in place of a model of DeepMatrixInversion; None of any other path.
+
+    >>> print(of_predecessor(Path("gmrandazzo/deepmatrixinversion-3x3")))
+    'gmrandazzo/deepmatrixinversion-3x3' is a TensorFlow model of DeepMatrixInversion, which is not read here. Use ...
+    """
+    if not (_PREDECESSORS.fullmatch(path.as_posix()) or any(path.glob("*.keras"))):
+        return None
+    return (
+        f"{path.as_posix()!r} is a TensorFlow model of DeepMatrixInversion, which is not read here. Use "
+        f"'uniform-3x3-short' for 3 x 3 matrices, skdmi.inv without a model for any, or train one anew with dmxtrain."
+    )

@@ -14,8 +14,10 @@ __all__ = [
     "ArrayLike",
     "BlockName",
     "BoolArray",
+    "ComplexArray",
     "DaskArray",
     "DaskT",
+    "ExportPolicy",
     "Float64Array",
     "FloatArray",
     "FloatT",
@@ -39,9 +41,13 @@ SingularPolicy: TypeAlias = Literal["warn", "raise", "pinv"]
 """What becomes of matrices that are singular to working precision."""
 UncertifiedPolicy: TypeAlias = Literal["exact", "nan", "keep", "raise"]
 """What becomes of inverses that have no certificate."""
+ExportPolicy: TypeAlias = Literal["keep", "nan", "mask"]
+"""What a file returns of inverses that it cannot prove."""
 Structure: TypeAlias = Literal["unit_lower", "spd"]
 """What a matrix is said to be: unit lower triangular, or symmetric positive definite."""
 
+ComplexArray: TypeAlias = NDArray[np.complex64] | NDArray[np.complex128]
+"""A numpy array of complex numbers of either precision."""
 FloatArray: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
 """A numpy array of either precision."""
 Float64Array: TypeAlias = NDArray[np.float64]

@@ -9,6 +9,7 @@ from onnx import TensorProto
 from skdmi.export.certificate import certify
 from skdmi.export.graph import Graph, Value, check_opset
 from skdmi.export.scale import Scaled
+from skdmi.typing import ExportPolicy
 
 UNCERTIFIED = ("keep", "nan", "mask")
 
@@ -30,7 +31,7 @@ class Ending:
     """
 
     certificate: bool = True
-    uncertified: str = "keep"
+    uncertified: ExportPolicy = "keep"
     opset: int | None = None
 
     def __post_init__(self) -> None:

@@ -14,6 +14,7 @@ from skdmi.export.graph import FIRST, LAST, Graph
 from skdmi.export.refined import invert_along_stack, invert_by_steps
 from skdmi.export.scale import equilibrate
 from skdmi.iteration import TRANSPOSE
+from skdmi.typing import ExportPolicy
 
 CONDITION = 3e3
 """That files are made for: of matrices with uniform entries, m = 16, eight in a thousand are worse."""
@@ -24,7 +25,7 @@ def fixed(
     *,
     condition: float = CONDITION,
     certificate: bool = True,
-    uncertified: str = "keep",
+    uncertified: ExportPolicy = "keep",
     opset: int | None = None,
 ) -> onnx.ModelProto:
     r"""Return a file that inverts m x m matrices by steps with fixed coefficients: no training, two products a step.
@@ -94,7 +95,7 @@ def any_size(
     *,
     condition: float = CONDITION,
     certificate: bool = True,
-    uncertified: str = "keep",
+    uncertified: ExportPolicy = "keep",
     opset: int | None = None,
 ) -> onnx.ModelProto:
     """Return one file for every m: :func:`fixed`, with all that depends on m computed inside.
@@ -131,7 +132,7 @@ def any_size(
 
 
 def closed_form(
-    m: int, *, certificate: bool = True, uncertified: str = "keep", opset: int | None = None
+    m: int, *, certificate: bool = True, uncertified: ExportPolicy = "keep", opset: int | None = None
 ) -> onnx.ModelProto:
     r"""Return a file that inverts by cofactors, :math:`A^{-1} = \operatorname{adj}(A) / \det A`, for m up to 4.
 
@@ -173,7 +174,7 @@ def closed_form(
 
 
 def elimination(
-    m: int, *, certificate: bool = True, uncertified: str = "keep", opset: int | None = None
+    m: int, *, certificate: bool = True, uncertified: ExportPolicy = "keep", opset: int | None = None
 ) -> onnx.ModelProto:
     """Return a file that inverts by Gauss-Jordan elimination with partial pivoting, for m from 5 to 12.
 

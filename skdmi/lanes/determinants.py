@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -25,8 +25,11 @@ _LOOSE = 2.0**-47
 
 DETERMINANT = Kernel("determinant", "pointer " * 4 + "integer " * 5)
 
+ArrayT = TypeVar("ArrayT")
+"""Numpy's array, torch's tensor or dask's array."""
 
-class LogDeterminant(NamedTuple):
+
+class LogDeterminant(NamedTuple, Generic[ArrayT]):
     """What is found of the determinant of each matrix of a stack; every field has shape (...).
 
     Parameters
@@ -47,9 +50,9 @@ class LogDeterminant(NamedTuple):
     (-1.0, 2.079442, True)
     """
 
-    sign: Any
-    log_abs_det: Any
-    log_abs_det_bound: Any
+    sign: ArrayT
+    log_abs_det: ArrayT
+    log_abs_det_bound: ArrayT
 
 
 class Parts(NamedTuple):
@@ -95,7 +98,7 @@ def is_ready(m: int, n_matrices: int = 0) -> bool:
     return 0 < m <= largest and DETERMINANT.is_ready(n_matrices * (5e-6 + 5e-9 * m**3)) and not flushes()
 
 
-def log_determinants(A: np.ndarray) -> tuple[LogDeterminant, np.ndarray]:
+def log_determinants(A: np.ndarray) -> tuple[LogDeterminant[np.ndarray], np.ndarray]:
     r"""Return the determinants of a stack, and which are left to the reference, :func:`skdmi.linalg.slogdet`.
 
     Each matrix is equilibrated by powers of two and eliminated with partial pivoting in float64, while what rounding

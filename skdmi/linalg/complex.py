@@ -1,17 +1,22 @@
 """Complex matrices as real ones of twice the size, and back: for inverters, which are real."""
 
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from skdmi.typing import ArrayLike, ComplexArray, FloatArray
 from skdmi.validation import check_square
 
 _COMPLEX = ("complex64", "complex128")
 _REAL = ("float32", "float64")
 
 
+@overload
+def complex_to_real(A: Tensor) -> Tensor: ...
+@overload
+def complex_to_real(A: ArrayLike) -> FloatArray: ...
 def complex_to_real(A: Any) -> Any:
     r"""Embed complex matrices into real ones of twice the size, inverses into inverses.
 
@@ -52,6 +57,10 @@ def complex_to_real(A: Any) -> Any:
     return np.block([[A.real, -A.imag], [A.imag, A.real]])
 
 
+@overload
+def real_to_complex(A: Tensor) -> Tensor: ...
+@overload
+def real_to_complex(A: ArrayLike) -> ComplexArray: ...
 def real_to_complex(A: Any) -> Any:
     """Undo :func:`complex_to_real`, from the left half of A.
 

@@ -47,7 +47,7 @@ class Correction(NamedTuple):
 
 
 @torch.no_grad()
-def slogdet(A: Tensor) -> LogDeterminant:
+def slogdet(A: Tensor) -> LogDeterminant[Tensor]:
     r"""Return sign and logarithm of the determinant of every matrix, and a bound on the error of the logarithm.
 
     The factors of an elimination are never exact, but what they leave can be measured: to twice the precision, and so
@@ -273,7 +273,7 @@ def _leading(A: Tensor, magnet: Tensor) -> Tensor:
     return (A + magnet) - magnet
 
 
-def _finish(factors: Factors, correction: Correction, scale: Tensor) -> LogDeterminant:
+def _finish(factors: Factors, correction: Correction, scale: Tensor) -> LogDeterminant[Tensor]:
     """Return sign, logarithm and bound of ``2^-scale`` times the determinant of the matrix before its permutation."""
     pivots = factors.U.diagonal(dim1=-2, dim2=-1)
     signs = torch.where(pivots < 0, -1.0, torch.where(pivots > 0, 1.0, pivots)).prod(dim=-1)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Generator, Tensor, nn
@@ -14,6 +14,7 @@ from skdmi.iteration.learned import PolynomialInverse
 from skdmi.iteration.starts import STARTS, Start
 from skdmi.linalg.scaling import scale_by_power_of_two, split_exponent
 from skdmi.modules.entrywise import DenseInverse, FeedbackInverse
+from skdmi.typing import BlockName, Normalization, Precision, StartName
 
 
 class Block(NamedTuple):
@@ -104,15 +105,15 @@ class InverterResNet(nn.Module):
         width: int = 16,
         *,
         expansion: int = 2,
-        block: str = "polynomial",
-        normalize: str = "frobenius",
+        block: BlockName = "polynomial",
+        normalize: Normalization = "frobenius",
         matrix_size: int | Sequence[int] | None = None,
-        start: str = "transpose",
-        plain: str = "transpose",
+        start: StartName | Literal["family"] = "transpose",
+        plain: StartName = "transpose",
         n_atoms: int = 0,
         n_places: int = 0,
         rank: int = 2,
-        precision: str = "float32",
+        precision: Precision = "float32",
         generator: Generator | None = None,
     ) -> None:
         super().__init__()

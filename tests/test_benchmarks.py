@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,8 @@ import torch
 import skdmi
 from benchmarks import routes, throughput
 from benchmarks.calls import Call, calls_of, count_changes
+from benchmarks.lib.ablation_plots import read_tables
+from benchmarks.lib.ablation_plots import save_plots as save_ablation_plots
 from benchmarks.lib.certify_tables import count_false
 from benchmarks.lib.families import FAMILIES as LEARNED
 from benchmarks.lib.families import off_family, rounding_floor
@@ -20,6 +23,7 @@ from benchmarks.lib.family_plots import save_plots as save_family_plots
 from benchmarks.lib.gain import measured_gain
 from benchmarks.lib.inverses import NUMPY, TORCH, with_singular_members
 from benchmarks.lib.kalman import Bank
+from benchmarks.lib.landing_plot import draw as draw_landing
 from benchmarks.lib.machine import TUNING, spell, start_as_it_is
 from benchmarks.lib.operations import count_operations
 from benchmarks.lib.peers import FAMILIES, sketched_products, sketched_steps, unlearned
@@ -259,6 +263,19 @@ def test_figures_of_speed_in_the_docs_are_those_that_are_kept(name):
 def test_figures_of_speed_are_drawn(tmp_path):
     save_plots(RESULTS, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"speed.png", "speed_large.png"}
+
+
+def test_what_decided_the_design_is_drawn_from_the_tables_of_its_page(tmp_path):
+    page = ROOT / "docs" / "ablation.rst"
+    memory = read_tables(page)["ablation_memory.png"]
+    assert memory["as it is"] == pytest.approx((16, 208, 0.025, 100 - 95.21, 0.27))
+    save_ablation_plots(page, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == set(re.findall(r"images/(\S+)", page.read_text()))
+
+
+def test_the_picture_of_the_first_page_is_drawn(tmp_path):
+    draw_landing(RESULTS, tmp_path / "landing.png")
+    assert (tmp_path / "landing.png").stat().st_size < 150_000
 
 
 @pytest.mark.parametrize("family", LEARNED, ids=lambda family: family.name)

@@ -18,19 +18,27 @@ from benchmarks.lib.families import FAMILIES
 from benchmarks.lib.records import Record, load_records
 
 STYLES = {
-    "MR-3, deflated, c A^T": {"color": "C7", "marker": "."},
-    "MR-3, deflated, Jacobi": {"color": "C1", "marker": "."},
-    "best constant": {"color": "C2", "marker": "x"},
-    "sketched": {"color": "C4", "marker": "+"},
-    "fitted": {"color": "C0", "marker": "s", "markerfacecolor": "none", "markersize": 7},
-    "trained": {"color": "black", "marker": "^"},
+    "MR-3, deflated, c A^T": {"color": "C6", "linewidth": 9, "alpha": 0.35, "solid_capstyle": "round"},
+    "MR-3, deflated, Jacobi": {"color": "C4", "linewidth": 3.5},
+    "best constant": {"color": "C2", "marker": "x", "markersize": 7},
+    "sketched": {"color": "C3", "marker": "+"},
+    "fitted": {"color": "C5", "linewidth": 6, "alpha": 0.45, "solid_capstyle": "round"},
+    "trained": {"color": "C0", "marker": "^"},
 }
+LABELS = {
+    "MR-3, deflated, c A^T": "untrained, from $c A^T$",
+    "MR-3, deflated, Jacobi": "untrained, from the diagonal",
+    "best constant": "best constant start",
+    "fitted": "start learned",
+    "trained": "start and steps learned",
+}
+QUANTILES = ("median", "99 %")
 
 
 def save_plots(rows: Sequence[Record], directory: Path) -> None:
     """Draw a plot for each family among the rows."""
     directory.mkdir(parents=True, exist_ok=True)
-    plt.rcParams.update({"font.size": 8, "axes.titlesize": 8, "legend.fontsize": 7, "lines.linewidth": 1})
+    plt.style.use("skdmi.inspection.paper")
     for family in FAMILIES:
         own = [row for row in rows if row["family"] == family.name and row["seed"] == 0]
         if own:
@@ -38,34 +46,30 @@ def save_plots(rows: Sequence[Record], directory: Path) -> None:
 
 
 def _draw(rows: Sequence[Record], title: str, file: Path) -> None:
-    figure, axes = plt.subplots(figsize=(5.2, 3.0), layout="constrained")
-    floors = {}
-    for row in rows:
+    figure, panels = plt.subplots(1, 2, figsize=(8.4, 3.6), sharex=True, sharey=True)
+    for row in sorted(rows, key=lambda row: -STYLES.get(row["method"], {}).get("linewidth", 0)):  # Bands lie below.
         if row["curve"]:
-            name = row["method"].split(",")[0] if row["method"].startswith("sketched") else row["method"]
-            _draw_curve(axes, row, name)
+            _draw_curve(panels, row)
         elif row["method"].startswith("LAPACK"):
-            floors["LAPACK, float32: 99 %"] = row["direct_p99"]
-    for label, norm in floors.items():
-        axes.axhline(norm, color="C3", linewidth=0.8, linestyle=":", label=label)
-    axes.axhline(1e-2, color="black", linewidth=0.5, alpha=0.5)
-    axes.set(title=title, yscale="log", xlim=(-0.5, 22.5), xlabel="products, the last residual included")
-    axes.set_ylim(1e-7, 20)
-    axes.set_ylabel(r"$\|I - A X\|_F$: median, 99 % (dashed)")
-    axes.grid(alpha=0.25, linewidth=0.5)
-    figure.legend(loc="outside right center", frameon=False)
+            label = "LAPACK, float32"
+            panels[1].axhline(row["direct_p99"], color="black", linewidth=1, linestyle=":", label=label)
+    for axes, quantile in zip(panels, QUANTILES, strict=True):
+        axes.axhline(1e-2, color="0.6", linewidth=0.8)
+        axes.set(yscale="log", xlim=(-0.5, 22.5), ylim=(1e-7, 20), xlabel="products, the last residual included")
+        axes.set_title(f"{title}: {quantile}")
+    panels[0].set_ylabel(r"$\|I - A X\|_F$")
+    figure.legend(*panels[1].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=100)
+    figure.savefig(buffer, dpi=120)
     plt.close(figure)
     Image.open(buffer).convert("RGB").quantize(64).save(file, optimize=True)  # a third of the bytes
 
 
-def _draw_curve(axes: plt.Axes, row: Record, name: str) -> None:
-    curve = [point for point in row["curve"] if None not in point]
-    products, median, p99 = zip(*curve, strict=True)
-    style = {"markersize": 4} | STYLES[name]
-    axes.plot(products, median, label=row["method"], **style)
-    axes.plot(products, p99, linestyle="--", alpha=0.6, **style)
+def _draw_curve(panels: Sequence[plt.Axes], row: Record) -> None:
+    products, *quantiles = zip(*(point for point in row["curve"] if None not in point), strict=True)
+    style = STYLES["sketched" if row["method"].startswith("sketched") else row["method"]]
+    for axes, norms in zip(panels, quantiles, strict=True):
+        axes.plot(products, norms, label=LABELS.get(row["method"], row["method"]), **{"linewidth": 1.2} | style)
 
 
 def main() -> None:

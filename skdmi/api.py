@@ -66,9 +66,9 @@ def inv(
 
     Returns
     -------
-    X : array of shape (..., m, m)
-        In the container, dtype and, for a tensor, on the device of A. No gradient flows: for that use the ``invert``
-        of a RefinedInverter.
+    array of shape (..., m, m)
+        The inverses, in the container, dtype and, for a tensor, on the device of A. No gradient flows: for that use the
+        ``invert`` of a RefinedInverter.
 
     Raises
     ------
@@ -212,14 +212,21 @@ def load_pretrained(
         ``model.safetensors`` itself; a path with a separator, such as ``"./mine"``, is never a shipped one.
         ``"owner/name"`` is a model of a hub where there is no such directory here; that needs
         ``pip install "skdmi[hub]"``.
-    revision, cache_dir, token, local_files_only
-        Of a model of a hub, as ``NeuralMatrixInverter.from_pretrained`` takes them.
+    revision : str, default=None
+        Of a model of a hub: a branch, a tag, or the hash of a commit. None is the newest.
+    cache_dir : path, default=None
+        Where what is fetched from a hub is kept; None leaves it to huggingface_hub.
+    token : str or bool, default=None
+        For private models of a hub; None takes the one of ``hf auth login``, False none.
+    local_files_only : bool, default=False
+        Whether only what was fetched from a hub before may serve.
 
     Returns
     -------
-    inverter : FrozenEstimator
-        Its ``estimator`` is the fitted :class:`~skdmi.NeuralMatrixInverter` or :class:`~skdmi.EnsembleInverter`; for
-        fine-tuning take ``NeuralMatrixInverter.from_pretrained`` instead.
+    FrozenEstimator
+        The model, which transforms and does not fit. Its ``estimator`` is the fitted
+        :class:`~skdmi.NeuralMatrixInverter` or :class:`~skdmi.EnsembleInverter`; for fine-tuning take
+        ``NeuralMatrixInverter.from_pretrained`` instead.
 
     Raises
     ------

@@ -25,9 +25,8 @@ from skdmi.metrics import frobenius_residuals, with_missing_as_zero
 from skdmi.progress import is_watched, progress
 from skdmi.validation import check_layout, check_square, refuse_non_finite, side_of
 
-PART_ENTRIES = 2**17
-"""Of a part of a stack that is watched: networks work on no more at a time, so that parts change no bit."""
 PARTS = 8
+"""Chunks between two steps of a bar."""
 
 
 class Answer(NamedTuple):
@@ -58,6 +57,8 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     _derives_itself = False
     """Whether the answer of :meth:`_invert` has derivatives; if not, they are those of the true inverse."""
+    _chunk_entries: int | None = None
+    """Of the chunks that :meth:`_invert` works on, so that it may be called for some of them alone."""
     _doc_link_module = "skdmi"
 
     @property
@@ -76,9 +77,9 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
         Returns
         -------
-        inverses : array of the shape, container and dtype of X
-            A matrix without an inverse, or with one beyond the range of the dtype, is NaN. Lists and DataFrames give
-            numpy arrays, unless ``set_output`` says otherwise; dask arrays are not computed.
+        array of the shape, container and dtype of X
+            The inverses. A matrix without an inverse, or with one beyond the range of the dtype, is NaN. Lists and
+            DataFrames give numpy arrays, unless ``set_output`` says otherwise; dask arrays are not computed.
 
         Raises
         ------
@@ -101,9 +102,9 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
         Returns
         -------
-        X : Tensor of shape (..., m, m)
-            On the device and in the dtype of A. Members without an inverse, and members with a NaN or infinite entry,
-            are NaN.
+        Tensor of shape (..., m, m)
+            The inverses, on the device and in the dtype of A. Members without an inverse, and members with a NaN or
+            infinite entry, are NaN.
 
         Raises
         ------
@@ -138,10 +139,11 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_matrices, m, m) or (n_matrices, m * m)
+            The matrices, as for ``transform``.
 
         Returns
         -------
-        norms : array of shape (n_matrices,), float64, in the container of X
+        array of shape (n_matrices,), float64, in the container of X
             NaN where there is no inverse.
         """
         return self._apply(X, lambda A, start: frobenius_residuals(A, self._answer(A).inverse), keeps_shape=False)
@@ -154,8 +156,14 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_matrices, m, m) or (n_matrices, m * m)
+            The matrices, as for ``transform``.
         y : ignored
             Present for scikit-learn.
+
+        Returns
+        -------
+        float
+            At most 0.
         """
         del y
         norms = to_numpy(self.residual_norms(X))
@@ -171,7 +179,7 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         verbose = getattr(self, "verbose", 0)
         if not is_watched(verbose):
             return self._invert(A)
-        size, answers = PARTS * chunk_size(A.shape[-1], PART_ENTRIES), []
+        size, answers = PARTS * chunk_size(A.shape[-1], self._chunk_entries), []
         with progress(len(A), "matrices", verbose=verbose) as bar:
             for part in A.split(size):
                 answers.append(self._invert(part))
@@ -288,8 +296,8 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
         Returns
         -------
-        names : ndarray of str
-            ``feature_names_in_``, or else ``"x0", "x1", ...``
+        ndarray of str
+            The names of ``feature_names_in_``, or else ``"x0"``, ``"x1"`` and so on.
 
         Raises
         ------

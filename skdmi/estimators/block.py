@@ -57,9 +57,9 @@ class BlockInverter(MetaInverter):
         The inner inverter, cloned and fitted; in ``FrozenEstimator`` it stays as it is. None is
         :class:`~skdmi.ExactInverter`.
     block_size : int, default=None
-        m. None takes the ``matrix_size_`` of a frozen inverter, else the ``matrix_size`` of the innermost one (the
-        largest of several), else 32 where that takes any size.
-    verbose : int, default=0
+        The size m of the leaves. None takes the ``matrix_size_`` of a frozen inverter, else the ``matrix_size`` of the
+        innermost one (the largest of several), else 32 where that takes any size.
+            verbose : int, default=0
         1 shows on a terminal, of ``transform``, the rate and the time that remains (:mod:`skdmi.progress`).
 
     Attributes

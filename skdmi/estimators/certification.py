@@ -22,7 +22,7 @@ _SHAPE = "(..., m, m)"
 class CertificateReport:
     r"""What is proved of matrices A and their alleged inverses X; numpy arrays of shape ``A.shape[:-2]``.
 
-    Attributes
+    Parameters
     ----------
     certified : ndarray of bool
         Whether it is proved that A, as it is stored, is nonsingular, and X as close to its inverse as ``error_bound``
@@ -47,6 +47,16 @@ class CertificateReport:
         With ``structure="spd"``: whether A is proved to be symmetric and positive definite.
     smallest_eigenvalue : ndarray or None
         With ``structure="spd"``: proved lower bound on the smallest eigenvalue of A; NaN where nothing is proved.
+
+    Examples
+    --------
+    >>> import skdmi
+    >>> A = np.array([[[2.0, 0.0], [0.0, 4.0]], [[1.0, 2.0], [2.0, 4.0]]])
+    >>> report = skdmi.certify(A, np.array([[0.5, 0.0], [0.0, 0.25]]) + np.zeros_like(A))
+    >>> report.certified, report.error_bound < 1e-14
+    (array([ True, False]), array([ True, False]))
+    >>> bool(report.condition_lower[0] <= 2.0 <= report.condition_upper[0])
+    True
     """
 
     certified: np.ndarray
@@ -70,6 +80,11 @@ class CertificateReport:
     def summary(self) -> str:
         """Return the report in a sentence, with the indices, along the flattened leading axes, of what has no proof.
 
+        Returns
+        -------
+        str
+            At most ten indices are named.
+
         Examples
         --------
         >>> import skdmi
@@ -89,7 +104,12 @@ class CertificateReport:
         return "; ".join(parts)
 
     def to_frame(self) -> Any:
-        """Return all but the entry bounds as a pandas DataFrame, a row a matrix.
+        """Return all but the entry bounds as a table.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row a matrix, a column a field that there is.
 
         Examples
         --------
@@ -142,7 +162,8 @@ def certify(A: Any, X: Any, *, tight: bool = False, structure: str | None = None
 
     Returns
     -------
-    report : CertificateReport
+    CertificateReport
+        Of every matrix what is proved, in numpy arrays.
 
     Raises
     ------

@@ -20,6 +20,7 @@ from skdmi.estimators.base import Answer, BaseInverter, in_dtype_of
 from skdmi.estimators.convergence import collected, warn_of_members
 from skdmi.estimators.exporting import Exportable, source_of
 from skdmi.estimators.meta import MetaInverter, clone_and_fit, invert_with, requires_fit, unfrozen
+from skdmi.estimators.network import CHUNK_ENTRIES
 from skdmi.estimators.neural import NeuralMatrixInverter
 from skdmi.estimators.saving import Storable
 from skdmi.estimators.stored import read_checked
@@ -153,6 +154,7 @@ class EnsembleInverter(Storable, Exportable, MetaInverter):
     }
 
     _derives_itself = True
+    _chunk_entries = CHUNK_ENTRIES
     estimators_: list[Any]
 
     def __init__(
@@ -187,7 +189,7 @@ class EnsembleInverter(Storable, Exportable, MetaInverter):
 
         Returns
         -------
-        ensemble : EnsembleInverter
+        EnsembleInverter
             Fitted.
 
         Raises

@@ -84,12 +84,19 @@ class ExactInverter(BaseInverter):
         Parameters
         ----------
         X : array-like of shape (n_matrices, m, m) or (n_matrices, m * m), optional
+            Fixes the size of the matrices; by default all sizes are taken.
         y : ignored
             Present for scikit-learn.
 
         Returns
         -------
-        self : ExactInverter
+        ExactInverter
+            This estimator.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is not allowed, or X is refused; the estimator is then as it was.
         """
         del y
         self._validate_params()

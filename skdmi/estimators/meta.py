@@ -58,7 +58,8 @@ class MetaInverter(BaseInverter):
 
         Returns
         -------
-        self : estimator
+        MetaInverter
+            This estimator, fitted.
 
         Raises
         ------

@@ -44,6 +44,7 @@ class NetworkInverter(Storable, Exportable, BaseInverter):
     """
 
     _derives_itself = True
+    _chunk_entries = CHUNK_ENTRIES
     device: str
     module_: InverterResNet
     device_: torch.device | None
@@ -92,10 +93,12 @@ class NetworkInverter(Storable, Exportable, BaseInverter):
         Parameters
         ----------
         X : array-like of shape (n_matrices, m, m) or (n_matrices, m * m)
+            The matrices, as for ``transform``.
 
         Returns
         -------
-        refused : bool array of shape (n_matrices,), in the container of X
+        array of shape (n_matrices,), bool, in the container of X
+            Whether the guard refuses the matrix.
 
         Raises
         ------

@@ -50,9 +50,9 @@ class NeuralMatrixInverter(WithCallbacks, NetworkInverter):
     n_atoms : int or "auto", default="auto"
         Number of atoms of a family start; ``"auto"`` is the best of 0, 8, 16 and 32.
     matrix_size : int or tuple of int, default=None
-        m. May be left out when ``fit`` is given X. With ``"polynomial"`` a tuple trains one network on several sizes,
-        which then takes any.
-    distribution : "auto", Distribution or callable, default="auto"
+        The size m. May be left out when ``fit`` is given X. With ``"polynomial"`` a tuple trains one network on several
+        sizes, which then takes any.
+            distribution : "auto", Distribution or callable, default="auto"
         Where training matrices come from, see :mod:`skdmi.distributions`. ``"auto"`` is ``Members()``, members of X and
         convex pairs of them, when ``fit`` is given X, else ``Uniform(-1, 1)``. A callable has the signature
         ``f(n_matrices, matrix_size, *, generator, device, dtype)``.
@@ -266,7 +266,8 @@ class NeuralMatrixInverter(WithCallbacks, NetworkInverter):
 
         Returns
         -------
-        self : NeuralMatrixInverter
+        NeuralMatrixInverter
+            This estimator, trained.
 
         Raises
         ------
@@ -310,7 +311,8 @@ class NeuralMatrixInverter(WithCallbacks, NetworkInverter):
 
         Returns
         -------
-        self : NeuralMatrixInverter
+        NeuralMatrixInverter
+            This estimator, trained further.
         """
         del y
         with unchanged_on_error(self):

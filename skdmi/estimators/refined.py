@@ -162,7 +162,8 @@ class RefinedInverter(MetaInverter):
 
         Returns
         -------
-        report : InversionReport
+        InversionReport
+            The inverses, as ``transform`` returns them, and what is measured and proved of each.
         """
         self._check_ready()
         A, container, shape = self._open(X, reset=False)
@@ -232,11 +233,13 @@ class RefinedInverter(MetaInverter):
             distribution that the inner inverter was trained on, which must be one that needs no data.
         share : float, default=0.999
             Of these matrices, to be served. Of fresh ones a little less may be, as of any sample.
+        certificate : bool, default=True
+            As for :meth:`NeuralMatrixInverter.export`.
         uncertified : {"keep", "nan", "mask"}, optional
             As for :meth:`NeuralMatrixInverter.export`. By default NaN, as in ``transform``, or where the inverter
             itself keeps what is uncertified, that.
-        certificate, opset
-            As for :meth:`NeuralMatrixInverter.export`.
+        opset : int, default=18
+            Version of the standard operators.
 
         Raises
         ------

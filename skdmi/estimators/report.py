@@ -14,7 +14,7 @@ INACCURATE = 1e-2
 class InversionReport:
     r"""The inverses of a stack, and for each of them what was measured and proved; all fields but one numpy arrays.
 
-    Attributes
+    Parameters
     ----------
     inverse : array of the shape and container of the stack
         What ``transform`` returns.
@@ -39,6 +39,17 @@ class InversionReport:
     sign, log_abs_det, log_abs_det_bound : ndarray of shape (n_matrices,) or None
         If asked for: sign of the determinant, natural logarithm of its absolute value, and how far that may be off, see
         :func:`skdmi.slogdet`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdmi import RefinedInverter
+    >>> report = RefinedInverter(singular="pinv").report(np.array([np.diag([2.0, 4.0]), np.ones((2, 2))]))
+    >>> report.certified, report.source
+    (array([ True, False]), array(['exact', 'pinv'], ...))
+    >>> report.inverse[0]
+    array([[0.5 , 0.  ],
+           [0.  , 0.25]])
     """
 
     inverse: Any
@@ -67,6 +78,11 @@ class InversionReport:
     def summary(self) -> str:
         """Return the report in a sentence.
 
+        Returns
+        -------
+        str
+            How many inverses are certified and converged, where they come from, and the largest norm and bound.
+
         Examples
         --------
         >>> import numpy as np
@@ -82,7 +98,12 @@ class InversionReport:
         return "; ".join(parts)
 
     def to_frame(self) -> Any:
-        """Return all but the inverses and the bounds of their entries as a pandas DataFrame, a row a matrix.
+        """Return all but the inverses and the bounds of their entries as a table.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row a matrix, a column a field.
 
         Examples
         --------

@@ -87,7 +87,7 @@ class Storable:
 
         Returns
         -------
-        url : str
+        str
             The address of the commit.
 
         Raises

@@ -69,7 +69,7 @@ def shipped_models() -> ShippedModels:
 
     Returns
     -------
-    models : ShippedModels
+    ShippedModels
         A dict of ``ShippedModel`` by name, which prints as a line of each.
 
     See Also

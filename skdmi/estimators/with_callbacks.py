@@ -22,10 +22,12 @@ class WithCallbacks(BaseEstimator):
         Parameters
         ----------
         deep : bool, default=True
+            Whether to add those of what parameters hold.
 
         Returns
         -------
-        parameters : dict
+        dict
+            Values by the names of parameters.
         """
         parameters: dict[str, Any] = super().get_params(deep=deep)
         return parameters | callback_parameters(self.callbacks) if deep else parameters
@@ -41,7 +43,8 @@ class WithCallbacks(BaseEstimator):
 
         Returns
         -------
-        self : estimator
+        WithCallbacks
+            This estimator.
 
         Raises
         ------

@@ -97,9 +97,15 @@ def push(
     if not is_hub_name(name):
         raise ValueError(f"{name!r} is not the name of a model on a hub; expected owner/name.")
 
+    unsaved = []
+
     class Pushed(client.ModelHubMixin):
         def _save_pretrained(self, save_directory: Path) -> None:
-            save(save_directory)
+            try:
+                save(save_directory)
+            except Exception as error:
+                unsaved.append(error)
+                raise
 
     try:
         kept = None if _is_our_readme(client, name, Hub(revision=branch, token=token)) else [README]
@@ -115,8 +121,8 @@ def push(
             )
         )
     except Exception as error:
-        if isinstance(error, ValueError | TypeError) or not _is_of_hub(client, error):
-            raise  # of the model itself
+        if error in unsaved:
+            raise
         raise _refused(client, name, error) from error
 
 
@@ -168,12 +174,6 @@ def _is_absent(client: Any, error: Exception) -> bool:
     return is_there_at_all and isinstance(error, kinds)
 
 
-def _is_of_hub(client: Any, error: Exception) -> bool:
-    """Return whether an error is of the client or what it stands on, not of the model that was to be saved."""
-    packages = {"huggingface_hub", "requests", "urllib3", "httpx", "httpx2", "httpcore"}
-    return any(kind.__module__.partition(".")[0] in packages for kind in type(error).__mro__)
-
-
 def _explained(client: Any, name: str, hub: Hub, error: Exception) -> OSError:
     """Return the error of a model that was not fetched: what was tried, and what to do."""
     endpoint, errors = client.constants.ENDPOINT, client.errors
@@ -182,7 +182,7 @@ def _explained(client: Any, name: str, hub: Hub, error: Exception) -> OSError:
         return FileNotFoundError(f"{here}, nor was it fetched before; local_files_only=False asks {endpoint} for it.")
     if not _is_absent(client, error):
         return ConnectionError(
-            f"{here}, it was not fetched before, and {endpoint} was not reached ({_in_short(error)}). "
+            f"{here}, it was not fetched before, and {endpoint} was not reached, or is no hub ({_in_short(error)}). "
             f"Try again when it is, or give the path of a model on this machine."
         )
     if isinstance(error, errors.RevisionNotFoundError):
@@ -200,10 +200,14 @@ def _explained(client: Any, name: str, hub: Hub, error: Exception) -> OSError:
 
 def _refused(client: Any, name: str, error: Exception) -> OSError:
     """Return the error of a model that was not sent."""
+    while type(error) is RuntimeError and isinstance(error.__cause__, Exception):  # of a large file
+        error = error.__cause__
     status = getattr(getattr(error, "response", None), "status_code", None)
     endpoint, why = client.constants.ENDPOINT, _in_short(error)
     if status is None:
-        return ConnectionError(f"{name!r} is not on the hub: {endpoint} was not reached ({why}). Try again when it is.")
+        return ConnectionError(
+            f"{name!r} is not on the hub: {endpoint} was not reached, or is no hub ({why}). Try again when it is."
+        )
     if status in (401, 403, 404):
         return PermissionError(
             f"{name!r} is not on the hub: {endpoint} refused it ({why}). Give a token that may write there, or log in "

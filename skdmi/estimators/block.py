@@ -59,7 +59,7 @@ class BlockInverter(MetaInverter):
     block_size : int, default=None
         The size m of the leaves. None takes the ``matrix_size_`` of a frozen inverter, else the ``matrix_size`` of the
         innermost one (the largest of several), else 32 where that takes any size.
-            verbose : int, default=0
+    verbose : int, default=0
         1 shows on a terminal, of ``transform``, the rate and the time that remains (:mod:`skdmi.progress`).
 
     Attributes

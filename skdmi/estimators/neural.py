@@ -52,7 +52,7 @@ class NeuralMatrixInverter(WithCallbacks, NetworkInverter):
     matrix_size : int or tuple of int, default=None
         The size m. May be left out when ``fit`` is given X. With ``"polynomial"`` a tuple trains one network on several
         sizes, which then takes any.
-            distribution : "auto", Distribution or callable, default="auto"
+    distribution : "auto", Distribution or callable, default="auto"
         Where training matrices come from, see :mod:`skdmi.distributions`. ``"auto"`` is ``Members()``, members of X and
         convex pairs of them, when ``fit`` is given X, else ``Uniform(-1, 1)``. A callable has the signature
         ``f(n_matrices, matrix_size, *, generator, device, dtype)``.

@@ -12,11 +12,14 @@ from contextvars import ContextVar
 from multiprocessing import parent_process
 from threading import current_thread, main_thread
 from typing import Any
+from weakref import WeakSet
 
-__all__ = ["Bar", "above_bars", "is_watched", "one_training_ended", "progress", "trainings"]
+__all__ = ["Bar", "above_bars", "close_bars", "is_watched", "one_training_ended", "progress", "trainings"]
 
 SECONDS_OF_SILENCE = 0.5
 """What is done within them has no bar."""
+MANY = 10_000
+"""From here on thousands and millions are counted, not each."""
 
 
 class Bar:
@@ -36,6 +39,7 @@ class _Drawn(Bar):
         self._bar.update(n)
 
 
+_OPEN: WeakSet[Any] = WeakSet()
 _OF_TRAININGS: ContextVar[Bar | None] = ContextVar("_OF_TRAININGS", default=None)
 
 
@@ -87,8 +91,12 @@ def progress(
         return
     from tqdm import tqdm
 
-    look = {"unit": f" {unit}", "unit_scale": True, "dynamic_ncols": True, "leave": False, "file": sys.stderr}
-    with tqdm(total=total, desc=label, initial=done, delay=SECONDS_OF_SILENCE, **look) as bar, _warnings_above():
+    look = {"unit": f" {unit}", "unit_scale": (total or MANY) >= MANY, "dynamic_ncols": True, "leave": False}
+    with (
+        tqdm(total=total, desc=label, initial=done, delay=SECONDS_OF_SILENCE, file=sys.stderr, **look) as bar,
+        _warnings_above(),
+    ):
+        _OPEN.add(bar)
         yield _Drawn(bar)
 
 
@@ -104,6 +112,15 @@ def above_bars() -> AbstractContextManager[None]:
         return nullcontext()
     wiped: AbstractContextManager[None] = tqdm.tqdm.external_write_mode(file=sys.stderr)
     return wiped
+
+
+def close_bars() -> None:
+    """Wipe the bars of what an error has ended, so that it is said on a line of its own.
+
+    >>> close_bars()
+    """
+    for bar in list(_OPEN):
+        bar.close()
 
 
 @contextmanager

@@ -52,7 +52,7 @@ def audit(function: str, families: tuple[str, ...], sizes: tuple[int, ...], dtyp
 
     with importing_from_here():
         call = find(BUILT_IN.get(function, function.removeprefix(PREFIX)), function)
-        report = judge(call, families=families or None, sizes=sizes or None, dtype=dtype)
+        report = judge(call, families=families or None, sizes=sizes or None, dtype=dtype, verbose=1)
     click.echo(str(report))
     silent = [f"{name} ({name_ranges(indices)})" for name, indices in report.silent().items()]
     if silent:

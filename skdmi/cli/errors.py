@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from skdmi.cli.signals import Signals
+from skdmi.progress import close_bars
 
 CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100}
 ENDED_BY_SIGNAL = 128  # Plus its number: what a shell reports, 130 for Ctrl-C.
@@ -28,7 +29,7 @@ class OneLineErrors(click.Command):
         with warnings.catch_warnings(), _usage_in_one_line():
             warnings.showwarning = _print_warning
             try:
-                with signals.heard():
+                with signals.heard(), _no_bar_left():
                     result = super().invoke(ctx)
                 if signals.first:  # It waited for the end.
                     raise KeyboardInterrupt
@@ -45,6 +46,15 @@ class OneLineErrors(click.Command):
                 number = signals.first or signal.SIGINT
                 click.echo("Terminated." if number == signal.SIGTERM else "Interrupted.", err=True)
                 ctx.exit(ENDED_BY_SIGNAL + number)
+
+
+@contextmanager
+def _no_bar_left() -> Iterator[None]:
+    """Wipe the bars of a command that fails before it is said why."""
+    try:
+        yield
+    finally:
+        close_bars()
 
 
 @contextmanager

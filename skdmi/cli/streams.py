@@ -1,5 +1,6 @@
 """Files of matrices on their way through a command: a chunk at a time, with the index in the file in every message."""
 
+import math
 import os
 import sys
 from codecs import StreamWriter, getwriter
@@ -14,13 +15,13 @@ from typing import Any, BinaryIO, TextIO, TypeAlias, cast
 
 import click
 import numpy as np
-from tqdm import tqdm
 
 import skdmi
 from skdmi.estimators.policies import left_to_another
 from skdmi.io.atomic import errors_naming, is_stream
 from skdmi.io.mx import MX
 from skdmi.io.stacks import StackWriter, open_writer
+from skdmi.progress import above_bars, is_watched, progress
 
 
 class Standard(Enum):
@@ -34,6 +35,9 @@ class Standard(Enum):
 
 
 File: TypeAlias = Path | Standard
+BEGINNING = 2**22
+"""Bytes of a text, to tell how many matrices there are."""
+END = b"END\n"
 Reader: TypeAlias = Callable[[File], Iterator[np.ndarray]]
 
 
@@ -118,7 +122,7 @@ def _opened(stream: TextIO | None) -> TextIO:
 
 def say(text: str, *outputs: File | None) -> None:
     """Print what a command has to say, on stderr if one of its outputs is on stdout."""
-    with errors_naming(str(Standard.OUTPUT)):
+    with errors_naming(str(Standard.OUTPUT)), above_bars():
         click.echo(text, err=Standard.OUTPUT in outputs)
 
 
@@ -129,7 +133,7 @@ def finite_stacks(file: File, read: Reader = read_stacks) -> Iterator[np.ndarray
 
 def _finite(file: File, stacks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     start = 0
-    for stack in with_progress(stacks):
+    for stack in with_progress(stacks, expected_count(file) if is_watched() else None):
         bad = np.flatnonzero(~np.isfinite(stack).all(axis=(1, 2)))
         if len(bad):
             raise ValueError(
@@ -187,7 +191,23 @@ def quietly(method: Callable[[np.ndarray], Any], stack: np.ndarray) -> Any:
 
 def with_progress(stacks: Iterable[np.ndarray], n_matrices: int | None = None) -> Iterator[np.ndarray]:
     """Pass stacks on and count their matrices on stderr, if that is a terminal."""
-    with tqdm(total=n_matrices, unit=" matrices", unit_scale=True, leave=False, disable=None) as bar:
+    with progress(n_matrices, "matrices") as bar:
         for stack in stacks:
             yield stack
-            bar.update(len(stack))
+            bar.advance(len(stack))
+
+
+def expected_count(file: File) -> int | None:
+    """Return about how many matrices a file holds, by its size and its beginning; None where that does not tell."""
+    if not isinstance(file, Path) or is_stream(file):
+        return None
+    try:
+        with file.open("rb") as opened:
+            beginning = opened.read(BEGINNING)
+        if beginning.startswith(np.lib.format.MAGIC_PREFIX):
+            return math.prod(np.load(file, mmap_mode="r").shape[:-2])
+        size = file.stat().st_size
+    except Exception:  # Of a damaged header it may be anything; who reads the file will say so.
+        return None
+    n_matrices = beginning.count(END)
+    return round(n_matrices * size / (beginning.rindex(END) + len(END))) if n_matrices else None

@@ -128,7 +128,7 @@ def train(
             matrix_size=matrix_size[0] if len(matrix_size) == 1 else matrix_size or None,
             distribution=distribution or "auto",
             callbacks=[_tensorboard(logdir)] if logdir else None,
-            verbose=2 if sys.stderr.isatty() else 1,
+            verbose=1,
             **training.parameters,
             **parameters,
         )

@@ -10,6 +10,7 @@ from skdmi.datasets.allowance import measure
 from skdmi.datasets.calls import Uncallable, ask, find_convention
 from skdmi.datasets.cases import AuditCase, audit, audit_names
 from skdmi.datasets.families import FAMILIES
+from skdmi.progress import progress
 
 VERDICTS = RIGHT, SAID_SO, SILENT = ("right", "wrong and said so", "wrong and silent")
 RAISES, REFUSES = "raises for the stack", "raises for every matrix"
@@ -178,6 +179,7 @@ def judge(
     families: Iterable[str] | None = None,
     sizes: Iterable[int] | None = None,
     dtype: Any = "float64",
+    verbose: int = 0,
 ) -> AuditReport:
     r"""Run a function that inverts matrices on the audit set, and say of every answer what it is.
 
@@ -202,6 +204,8 @@ def judge(
         The sides m of matrices, for what is tied to a size; by default all.
     dtype : {"float64", "float32"} or dtype, default="float64"
         Of the matrices, and what answers are judged by.
+    verbose : int, default=0
+        1 shows on a terminal the rate and the time that remains (:mod:`skdmi.progress`).
 
     Returns
     -------
@@ -232,13 +236,15 @@ def judge(
         raise TypeError(f"Got {type(call).__name__}; expected a function that returns inverses.")
     names = _names(families, sizes, dtype)
     verdicts, refused = [], []
-    for name in names:
-        case = audit(name, dtype)
-        try:
-            verdicts.append(_judge_case(call, case))
-        except Uncallable as error:
-            refused.append(error)
-            verdicts.append(_unanswered(case))
+    with progress(len(names), "cases", verbose=verbose) as bar:
+        for name in names:
+            case = audit(name, dtype)
+            try:
+                verdicts.append(_judge_case(call, case))
+            except Uncallable as error:
+                refused.append(error)
+                verdicts.append(_unanswered(case))
+            bar.advance()
     if len(refused) == len(names):
         raise ValueError(f"Cannot call {_spell(call)}. {refused[0]}")
     return AuditReport(np.dtype(dtype).name, tuple(verdicts))

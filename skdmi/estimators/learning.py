@@ -17,6 +17,7 @@ from skdmi.estimators.devices import resolve_device
 from skdmi.estimators.network import build_network, to_arrays
 from skdmi.modules import InverterResNet
 from skdmi.modules.network import normalized
+from skdmi.progress import above_bars
 from skdmi.training import (
     Checkpoint,
     MatrixBatches,
@@ -140,7 +141,8 @@ def learn(
     outcome = train(architecture, first, stream, validation, settings)
     gain = _measure_gain(architecture, first, outcome.state, validation)
     if gain and parameters["verbose"]:
-        print(describe_gain(gain))
+        with above_bars():
+            print(describe_gain(gain))
     return Learned(outcome, architecture, problem.distribution, domain, seed, stream.n_matrices_seen, gain)
 
 

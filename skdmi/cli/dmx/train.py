@@ -20,6 +20,7 @@ from skdmi.cli.options import NUMBER, POSITIVE, random_state_option
 from skdmi.cli.signals import Signals, leave_signals_to_parent
 from skdmi.cli.unfinished import Unfinished, checkpoint_every_option, unfinished
 from skdmi.processes import end_with_parent
+from skdmi.progress import progress
 
 N_VALIDATION = 10_000
 WORTH_WORKERS = 500_000  # Matrices; fewer are seen before a worker process has started.
@@ -100,7 +101,7 @@ def dmxtrain(
         max_epochs=max_epochs,
         batches_per_epoch=math.ceil(nmx_samples / batch_size),
         batch_size=batch_size,
-        verbose=2 if n_jobs == 1 and sys.stderr.isatty() else 1,
+        verbose=1,
     )
     directory = _fresh_directory(mout) if resume is None else resume
     try:
@@ -150,11 +151,13 @@ def _train(networks: list[Any], n_jobs: int, training: Unfinished) -> tuple[Any,
     trained: list[Any] = []
     failures: list[str] = []
     try:
-        for one, texts in Parallel(n_jobs=n_jobs, return_as="generator")(tasks):
-            trained.append(one)
-            failures += texts
-            if len(trained) < len(networks):
-                _save_so_far(trained, training)
+        with progress(len(networks), "networks", verbose=n_jobs == 1) as bar:  # Workers log on the terminal themselves.
+            for one, texts in Parallel(n_jobs=n_jobs, return_as="generator")(tasks):
+                trained.append(one)
+                failures += texts
+                bar.advance()
+                if len(trained) < len(networks):
+                    _save_so_far(trained, training)
     except KeyboardInterrupt:
         trained += [one for one in networks[len(trained) :] if hasattr(one, "module_")]
         so_far = ""

@@ -137,7 +137,8 @@ def side_of(n_columns: int) -> int:
     if m * m != n_columns:
         raise ValueError(
             f"A flat stack holds one m x m matrix a row, so its number of columns is a square; got "
-            f"{n_columns} columns. One matrix is X[None]; a stack has shape (n_matrices, m, m)."
+            f"{n_columns} columns. One matrix is X[None]; a stack has shape (n_matrices, m, m). What a step before, "
+            f"such as a PCA, made of the columns is no matrix any more."
         )
     return m
 

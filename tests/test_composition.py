@@ -15,7 +15,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from skdmi import BlockInverter, EnsembleInverter, ExactInverter, NeuralMatrixInverter, RefinedInverter
 from skdmi.distributions import Members
@@ -270,3 +270,28 @@ def test_anything_with_fit_and_transform_can_stand_inside(name):
             inverter = COMPOSITIONS[name](foreign).fit(A)
             assert inverter.residual_norms(A).max() < 1e-10
     np.testing.assert_allclose(inverter.transform(A), np.linalg.inv(A), rtol=1e-7, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    "outer",
+    [
+        lambda inner: RefinedInverter(inner),
+        lambda inner: BlockInverter(inner, block_size=2),
+        lambda inner: EnsembleInverter(inner, n_estimators=1),
+        lambda inner: RefinedInverter(EnsembleInverter(inner, n_estimators=1)),
+    ],
+    ids=["refined", "block", "ensemble", "ensemble in refined"],
+)
+@pytest.mark.parametrize(
+    "inner", [StandardScaler(), make_pipeline(StandardScaler(), ExactInverter())], ids=["one", "two"]
+)
+def test_what_takes_two_dimensions_inside_an_inverter_is_told_where_it_belongs(outer, inner):
+    A = make_stack("well", 20, 2)
+    hint = (
+        r"dim <= 2 is required by StandardScaler. It is inside an inverter, so it is given stacks, here of shape \(20,"
+    )
+    with pytest.raises(ValueError, match=hint) as caught:
+        outer(inner).fit(A)
+    assert str(caught.value).count("X.reshape(len(X), -1)") == 1
+    before = make_pipeline(StandardScaler(), outer(ExactInverter()))
+    assert before.fit_transform(A.reshape(20, 4)).shape == (20, 4)

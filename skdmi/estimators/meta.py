@@ -1,6 +1,8 @@
 """``MetaInverter``, the base of what wraps an inverter, and how one inverter calls another."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Self
 
 import numpy as np
@@ -16,6 +18,8 @@ from skdmi.arrays import to_numpy
 from skdmi.estimators.base import BaseInverter, unchanged_on_error
 from skdmi.estimators.policies import left_to_another, pinv_advice, warn_singular
 from skdmi.linalg.residuals import missing
+
+INSIDE = "It is inside an inverter"
 
 
 class MetaInverter(BaseInverter):
@@ -131,9 +135,24 @@ def clone_and_fit(inverter: Any, X: Any, y: Any = None) -> Any:
     ExactInverter()
     """
     inner = clone(inverter)
-    with config_context(transform_output="default"):  # A pipeline transforms while it is fitted.
+    with _of_stacks(inner, X), config_context(transform_output="default"):  # A pipeline transforms while it is fitted.
         inner.fit(X, y)  # FrozenEstimator.fit has no default for y.
     return inner
+
+
+@contextmanager
+def _of_stacks(inverter: Any, X: Any) -> Iterator[None]:
+    """Say what to try where an estimator that takes two dimensions, or has one inside, is given a stack."""
+    try:
+        yield
+    except ValueError as error:
+        if X is None or INSIDE in str(error) or not re.search(r"dim 3\b|\b3 dimension", str(error)):
+            raise
+        raise ValueError(
+            f"{error} {INSIDE}, so it is given stacks, here of shape {tuple(X.shape)}; expected one that inverts them. "
+            f"What scales or selects columns stands before the inverter, in a pipeline, and takes a flat stack, "
+            f"X.reshape(len(X), -1)."
+        ) from error
 
 
 def unfrozen(inverter: Any) -> Any:
@@ -227,6 +246,7 @@ def invert_with(inverter: Any, A: Tensor, *, to_refine: bool = False) -> Tensor:
         return ours._guess(A) if to_refine else ours._inverse(A)
     if hasattr(inverter, "invert"):
         return inverter.invert(A)
-    with config_context(transform_output="default"), left_to_another():
-        X = inverter.transform(A.detach().cpu().numpy().copy())
+    given = A.detach().cpu().numpy().copy()
+    with _of_stacks(inverter, given), config_context(transform_output="default"), left_to_another():
+        X = inverter.transform(given)
     return torch.as_tensor(np.asarray(X), dtype=A.dtype, device=A.device).reshape(A.shape)

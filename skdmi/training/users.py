@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 from sklearn.metrics._scorer import _BaseScorer
-from skorch import NeuralNet
 from skorch.callbacks import (
     Callback,
     EarlyStopping,
@@ -22,6 +21,7 @@ from skorch.callbacks.scoring import ScoringBase, convert_sklearn_metric_functio
 from torch import Tensor
 
 from skdmi.arrays import described
+from skdmi.typing import Net
 
 PREFIX = "callbacks__"
 OURS = ("keeper", "schedule", "clipping", "epoch_timer", "train_loss", "valid_loss", "print_log")
@@ -84,6 +84,18 @@ def _class_name(callback: Any) -> str:
 def callback_parameters(callbacks: Any) -> dict[str, Any]:
     """Return callbacks and their parameters, by the names that ``set_params`` knows them by.
 
+    Parameters
+    ----------
+    callbacks : list or tuple or None
+        Of skorch's, some perhaps as pairs of a name and a callback.
+
+    Returns
+    -------
+    dict
+        ``callbacks__name`` to a callback, ``callbacks__name__parameter`` to a value.
+
+    Examples
+    --------
     >>> sorted(callback_parameters([("stop", EarlyStopping(patience=2))]))[:3]
     ['callbacks__stop', 'callbacks__stop__load_best', 'callbacks__stop__lower_is_better']
     """
@@ -102,8 +114,14 @@ def with_callback_parameters(callbacks: Any, changes: Mapping[str, Any]) -> Any:
     Parameters
     ----------
     callbacks : list or tuple
+        As the parameter ``callbacks`` of an estimator has them.
     changes : mapping
         Of ``name`` to a callback or None, or of ``name__parameter`` to a value.
+
+    Returns
+    -------
+    list or tuple
+        Others of the kind that was given; those given are left as they are.
 
     Raises
     ------
@@ -232,6 +250,18 @@ def recorded(row: Mapping[str, Any]) -> dict[str, Any]:
 def keepable(columns: Mapping[str, Any]) -> dict[str, Any]:
     """Return those of recorded values that a file can hold: numbers, words, None, and lists and mappings of them.
 
+    Parameters
+    ----------
+    columns : mapping
+        Values by name.
+
+    Returns
+    -------
+    dict
+        Without the others.
+
+    Examples
+    --------
     >>> keepable({"score": 0.5, "by size": {"3": [0.1]}, "net": object()})
     {'score': 0.5, 'by size': {'3': [0.1]}}
     """
@@ -252,18 +282,21 @@ def _is_plain(value: Any) -> bool:
     return type(value) in PLAIN
 
 
-def counts(net: NeuralNet) -> dict[str, dict[str, Any]]:
+def counts(net: Net) -> dict[str, dict[str, Any]]:
     """Return what callbacks have counted so far, by their names."""
-    return {name: {count: _plain(getattr(one, count)) for count in kept} for name, one, kept in _counting(net)}
+    return {
+        name: {count: _plain(vars(one)[count]) for count in kept if count in vars(one)}
+        for name, one, kept in _counting(net)
+    }
 
 
-def restore_counts(net: NeuralNet, found: Mapping[str, Mapping[str, Any]]) -> None:
+def restore_counts(net: Net, found: Mapping[str, Mapping[str, Any]]) -> None:
     """Let callbacks count on from where `counts` found those of their names; others begin anew."""
     for name, callback, kept in _counting(net):
         callback.__dict__.update({count: value for count, value in found.get(name, {}).items() if count in kept})
 
 
-def _counting(net: NeuralNet) -> Iterator[tuple[str, Callback, tuple[str, ...]]]:
+def _counting(net: Net) -> Iterator[tuple[str, Callback, tuple[str, ...]]]:
     for name, callback in net.callbacks_:
         for kind, kept in COUNTED.items():
             if isinstance(callback, kind):

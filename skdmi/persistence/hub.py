@@ -109,17 +109,16 @@ def push(
 
     try:
         kept = None if _is_our_readme(client, name, Hub(revision=branch, token=token)) else [README]
-        return str(
-            Pushed().push_to_hub(
-                name,
-                commit_message=commit_message,
-                private=private,
-                token=token,
-                branch=branch,
-                create_pr=create_pr,
-                ignore_patterns=kept,
-            )
+        done: Any = Pushed().push_to_hub(
+            name,
+            commit_message=commit_message,
+            private=private,
+            token=token,
+            branch=branch,
+            create_pr=create_pr,
+            ignore_patterns=kept,
         )
+        return str(done.commit_url)  # Which its text is, or is not, by version.
     except Exception as error:
         if error in unsaved:
             raise

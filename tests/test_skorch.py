@@ -210,6 +210,7 @@ class TestCallbacks:
             ([BatchScoring("r2")], ValueError, "'BatchScoring' scores by 'r2'"),
             ([EpochScoring(descending, name="valid_loss")], ValueError, "records 'valid_loss', which training itself"),
             ([LoadInitState(SkorchCheckpoint())], ValueError, "go on by warm_start=True or checkpoint_dir"),
+            ([SkorchCheckpoint(f_pickle="net.pkl")], ValueError, "Expected f_pickle=None: f_params has the weights"),
             ([InputShapeSetter()], ValueError, "takes its size from X or matrix_size"),
             ([3], TypeError, r"callbacks holds an int; expected callbacks of skorch, or pairs \(name, callback\)"),
             ([("a", "b", Note())], TypeError, "callbacks holds a tuple"),

@@ -209,6 +209,11 @@ def _refuse(name: str, callback: Callback, several_sizes: bool) -> None:
     for kind, reason in REFUSED.items():
         if isinstance(callback, kind):
             raise ValueError(f"The callback {name!r} is a {kind.__name__}; {reason}.")
+    if getattr(callback, "f_pickle", None):
+        raise ValueError(
+            f"The callback {name!r} would pickle the net, but a net in training cannot be pickled. "
+            f"Expected f_pickle=None: f_params has the weights, and the fitted inverter pickles."
+        )
     if not isinstance(callback, ScoringBase):
         return
     scoring = convert_sklearn_metric_function(callback.scoring)

@@ -18,7 +18,7 @@ SPEED := throughput routes latency memory
 ENDURANCE := fuzz kills soak
 
 .NOTPARALLEL:
-.PHONY: help demo check test test-oldest lint coverage mutants docs bench tables clean
+.PHONY: help demo check test test-oldest lint coverage mutants docs site-check bench tables clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1#\2/p' Makefile | tr '#' '\t' | expand -t 18
@@ -57,9 +57,12 @@ mutants: $(VENV)/.installed-quality ## change the code in one place at a time; s
 	$(BIN)/python -m scripts.mutants --report > docs/tables/mutants.txt
 
 docs: $(VENV)/.installed-docs ## build docs/_build/html
-	rm -rf docs/_build docs/api/generated
+	rm -rf docs/_build docs/api/generated docs/auto_examples
 	$(BIN)/sphinx-build -W -b html docs docs/_build/html
 	$(BIN)/python -m scripts.build_demo docs/_build/html/demo
+
+site-check: ## look at every page of docs/_build/html in a browser, if there is a Chromium
+	$(BIN)/python -m scripts.check_site docs/_build/html $(if $(SCREENSHOTS),--screenshots $(SCREENSHOTS))
 
 bench: $(VENV)/.installed-test ## run every benchmark, but for fuzz, kills and soak, which take hours
 	set -e; for script in $(filter-out __init__ $(ENDURANCE),$(notdir $(basename $(wildcard benchmarks/*.py)))); do $(BIN)/python -m benchmarks.$$script; done

@@ -40,6 +40,7 @@ html_title = "skdmi"
 html_baseurl = ADDRESSES["Documentation"]
 html_static_path = ["_static"]
 html_css_files = ["skdmi.css"]
+html_context = {"default_mode": "auto"}
 html_copy_source = False
 html_show_sourcelink = False
 html_theme_options = {

@@ -2,20 +2,15 @@
 
 import json
 import re
-import shutil
-import subprocess
-import threading
-from contextlib import contextmanager
 from fractions import Fraction
-from functools import cache, partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from functools import cache
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from scripts.npm_packages import MANIFEST, Unavailable, install
+from scripts.browser import drive, served
+from scripts.npm_packages import MANIFEST, Unavailable
 from tests.certificates import agree
 from tests.matrices import make_stack
 
@@ -23,8 +18,6 @@ export = pytest.importorskip("skdmi.export")
 onnxruntime = pytest.importorskip("onnxruntime")
 build_demo = pytest.importorskip("scripts.build_demo")
 
-VISIT = Path(__file__).parent / "javascript" / "visit.mjs"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 TIMES, MINUS = "\N{MULTIPLICATION SIGN}", "\N{MINUS SIGN}"
 WIDTHS = (390, 1280)
 EXAMPLES = {"A good one": 3, "Rows in different units": 3, "Singular": 3, "Hilbert 4": 4, "Hilbert 8": 8}
@@ -80,45 +73,14 @@ def site(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def visit():
-    """A function that takes steps on the page at an address."""
-    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if browser is None:
-        pytest.skip("There is no Chromium.")
-    packages = or_skip(install, "playwright-core")
-    return partial(visit_with, packages, browser)
-
-
-def visit_with(packages, browser, url, steps):
-    command = ["node", VISIT, packages, browser]
-    todo = json.dumps({"url": url, "steps": [*steps.values()], "widths": WIDTHS})
-    done = subprocess.run(command, input=todo, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+def visit(url, steps):
+    """Take steps on the page at an address."""
+    found = or_skip(drive, "visit.mjs", {"url": url, "steps": [*steps.values()], "widths": WIDTHS})
     return dict(zip(steps, found["steps"], strict=True)), found["errors"]
 
 
-@contextmanager
-def served(folder):
-    """Serve a folder, and give its address."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder)) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}/"
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-
 @pytest.fixture(scope="module")
-def visited(site, visit):
+def visited(site):
     with served(site) as url:
         return visit(url, STEPS)
 
@@ -224,7 +186,7 @@ def test_nothing_sticks_out(name, seen):
 
 
 @pytest.mark.slow
-def test_without_its_runtime_the_page_says_how_to_add_it(tmp_path, visit):
+def test_without_its_runtime_the_page_says_how_to_add_it(tmp_path):
     build_demo.build(tmp_path)
     with served(tmp_path) as url:
         shown, _ = visit(url, {"at first": {}})
@@ -234,7 +196,7 @@ def test_without_its_runtime_the_page_says_how_to_add_it(tmp_path, visit):
 
 
 @pytest.mark.slow
-def test_opened_from_a_file_the_page_says_that_it_needs_http(tmp_path, visit):
+def test_opened_from_a_file_the_page_says_that_it_needs_http(tmp_path):
     build_demo.build(tmp_path)
     shown, _ = visit((tmp_path / "index.html").as_uri(), {"at first": {}})
     assert "needs http" in shown["at first"]["notice"]

@@ -4,17 +4,14 @@
 // a button puts on the clipboard, or {} to look at what is there. Printed is what the page then shows, and all that went
 // wrong: {steps, errors}. With a folder for pictures, there is one of each step at each width, in both colour schemes.
 
-import { createRequire } from "node:module";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { text as readAll } from "node:stream/consumers";
+import { launch } from "./browser.mjs";
 
 const [packages, executablePath] = process.argv.slice(2);
-const { chromium } = createRequire(resolve(packages, "package.json"))("playwright-core");
 const { url, steps, widths, pictures } = JSON.parse(await readAll(process.stdin));
 
-const unused = ["gpu", "quic", "background-networking", "component-update", "sync"];
-const args = ["--no-sandbox", "--no-first-run", ...unused.map((what) => `--disable-${what}`)];
-const browser = await chromium.launch({ executablePath, timeout: 120_000, args });
+const browser = await launch(packages, executablePath);
 const page = await browser.newPage({ permissions: ["clipboard-read", "clipboard-write"] });
 page.setDefaultTimeout(60_000);
 

@@ -21,6 +21,7 @@ __all__ = [
     "Float64Array",
     "FloatArray",
     "FloatT",
+    "Net",
     "Normalization",
     "Precision",
     "SingularPolicy",
@@ -56,6 +57,10 @@ BoolArray: TypeAlias = NDArray[np.bool_]
 """A numpy array of truth values."""
 FloatT = TypeVar("FloatT", np.float32, np.float64)
 """The dtype of a numpy array that is kept."""
+
+
+Net: TypeAlias = Any
+"""A net of skorch, which declares no types."""
 
 
 class DaskArray(Protocol):

@@ -2,8 +2,9 @@
 
 from skdmi.training.checkpoint import Checkpoint
 from skdmi.training.gain import describe_gain, measure_gain
-from skdmi.training.loop import OPTIMIZERS, Outcome, Settings, constant, cosine, prediction_net, train
+from skdmi.training.loop import Outcome, prediction_net, train
 from skdmi.training.problem import Problem, pose_problem, resolve_seed, resolve_sizes
+from skdmi.training.settings import OPTIMIZERS, Settings, constant, cosine
 from skdmi.training.starting import Beginning, begin
 from skdmi.training.stream import MatrixBatches, MatrixStream, stream_seed
 from skdmi.training.users import callback_parameters, keepable, with_callback_parameters

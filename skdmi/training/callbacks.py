@@ -5,7 +5,6 @@ import re
 from typing import Any
 
 import torch
-from skorch import NeuralNet
 from skorch.callbacks import Callback
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
@@ -13,6 +12,7 @@ from torch.nn.utils import clip_grad_norm_
 from skdmi.modules import InverterResNet
 from skdmi.progress import Bar, above_bars
 from skdmi.training.stream import MatrixBatches, MatrixStream
+from skdmi.typing import Net
 
 
 class DivergedError(Exception):
@@ -25,7 +25,7 @@ class BoundedGradients(Callback):
     A deep network on nearly singular matrices can overflow in it.
     """
 
-    def on_grad_computed(self, net: NeuralNet, *, named_parameters: Any, **kwargs: Any) -> None:
+    def on_grad_computed(self, net: Net, *, named_parameters: Any, **kwargs: Any) -> None:
         """Run after each backward pass."""
         parameters = [parameter for _, parameter in named_parameters if parameter.grad is not None]
         try:
@@ -43,17 +43,25 @@ class BestWeights(Callback):
     was last the lowest so far, that of the first weights included.
     """
 
+    first_loss: float
+    best_loss: float
+    lowest: float
+    n_stalled: int
+    first_losses: Tensor
+    learning_rate: float
+    best_state: dict[str, Tensor]
+    best_epoch: int
     _kept = ("first_loss", "first_losses", "best_loss", "best_epoch", "best_state", "lowest", "n_stalled")
 
     def __init__(self, validation: MatrixBatches) -> None:
         self.validation = validation
 
     @staticmethod
-    def module(net: NeuralNet) -> InverterResNet:
+    def module(net: Net) -> InverterResNet:
         """Return the network, not what compiled it."""
         return getattr(net.module_, "_orig_mod", net.module_)
 
-    def weights(self, net: NeuralNet) -> dict[str, Tensor]:
+    def weights(self, net: Net) -> dict[str, Tensor]:
         """Return a copy of the weights on the CPU."""
         return {name: value.detach().cpu().clone() for name, value in self.module(net).state_dict().items()}
 
@@ -65,7 +73,7 @@ class BestWeights(Callback):
         """Go on from a `state`."""
         self.__dict__.update({name: state[name] for name in self._kept})
 
-    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
+    def on_train_begin(self, net: Net, **kwargs: Any) -> None:
         """Measure the first weights, unless training goes on."""
         if net.history:
             return
@@ -83,21 +91,21 @@ class BestWeights(Callback):
                 "finite, or so large that float32 overflows: look at a sample."
             )
 
-    def on_epoch_begin(self, net: NeuralNet, **kwargs: Any) -> None:
+    def on_epoch_begin(self, net: Net, **kwargs: Any) -> None:
         """Forget the learning rate of the epoch before."""
         self.learning_rate = 0.0
 
-    def on_batch_begin(self, net: NeuralNet, **kwargs: Any) -> None:
+    def on_batch_begin(self, net: Net, **kwargs: Any) -> None:
         """Note the largest learning rate."""
         *_, steps = net.optimizer_.param_groups  # those before are of a family start
         self.learning_rate = max(self.learning_rate, steps["lr"])
 
-    def on_batch_end(self, net: NeuralNet, *, training: bool, loss: Tensor, **kwargs: Any) -> None:
+    def on_batch_end(self, net: Net, *, training: bool, loss: Tensor, **kwargs: Any) -> None:
         """Stop at a loss that is not finite."""
         if training and not math.isfinite(net.history[-1, "batches", -1, "train_loss"]):
             raise DivergedError
 
-    def on_epoch_end(self, net: NeuralNet, *, dataset_train: MatrixStream, **kwargs: Any) -> None:
+    def on_epoch_end(self, net: Net, *, dataset_train: MatrixStream, **kwargs: Any) -> None:
         """Keep the weights if they are better."""
         net.history.record("learning_rate", self.learning_rate)
         net.history.record("n_matrices", dataset_train.n_matrices_seen)
@@ -110,7 +118,7 @@ class BestWeights(Callback):
             self.best_loss = loss
             self._keep(net)
 
-    def _beats_first(self, net: NeuralNet) -> bool:
+    def _beats_first(self, net: Net) -> bool:
         """Return whether the gain over the first weights is beyond two standard errors, batch by batch.
 
         Heavy tails make validation losses noisy: without this, weights that are merely lucky would win.
@@ -120,7 +128,7 @@ class BestWeights(Callback):
         error = gain.std() / len(gain) ** 0.5 if len(gain) > 1 else 0.0
         return bool(gain.mean() > 2 * error)
 
-    def _keep(self, net: NeuralNet) -> None:
+    def _keep(self, net: Net) -> None:
         self.best_state, self.best_epoch = self.weights(net), len(net.history)
 
 
@@ -131,13 +139,13 @@ class Shown(Callback):
         self.bar = bar
         self.losses: dict[str, str] = {}
 
-    def on_batch_end(self, net: NeuralNet, *, training: bool, **kwargs: Any) -> None:
+    def on_batch_end(self, net: Net, *, training: bool, **kwargs: Any) -> None:
         """Count the matrices that were trained on."""
         if training:
             self.losses["train_loss"] = f"{net.history[-1, 'batches', -1, 'train_loss']:.2e}"
             self.bar.advance(net.history[-1, "batches", -1, "train_batch_size"], **self.losses)
 
-    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
+    def on_epoch_end(self, net: Net, **kwargs: Any) -> None:
         """Note how good the epoch was, and which."""
         epoch, loss = net.history[-1, ("epoch", "valid_loss")]
         self.losses = {"epoch": f"{epoch}/{net.max_epochs}", "valid_loss": f"{loss:.2e}"}

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from skorch import NeuralNet
 from skorch.callbacks import LRScheduler
 from torch import Tensor
 from torch.optim import Optimizer
@@ -18,6 +17,7 @@ from skdmi.persistence import read_file, write_file
 from skdmi.training.callbacks import BestWeights
 from skdmi.training.stream import MatrixStream
 from skdmi.training.users import COLUMNS, counts, keepable, recorded, restore_counts
+from skdmi.typing import Net
 
 SUFFIX = ".safetensors"
 OF_THE_DEVICE = ("params", "fused", "foreach")
@@ -73,12 +73,12 @@ class Checkpoint:
         on_failure: Callable[[Path, Exception], None] | None = None,
     ) -> None:
         text = json.dumps(about, sort_keys=True)
-        self.path = Path(directory) / f"{hashlib.blake2b(text.encode(), digest_size=16).hexdigest()}{SUFFIX}"
-        self.about = dict(about)
+        self.path: Path = Path(directory) / f"{hashlib.blake2b(text.encode(), digest_size=16).hexdigest()}{SUFFIX}"
+        self.about: dict[str, Any] = dict(about)
         self.every = every
         self.on_failure = on_failure
         self.given: dict[str, Any] = {}
-        self.found = self._read()
+        self.found: dict[str, Any] | None = self._read()
         self._failed = False
 
     def _read(self) -> dict[str, Any] | None:
@@ -91,7 +91,18 @@ class Checkpoint:
 
     @contextmanager
     def trusted(self) -> Iterator[None]:
-        """Make one ValueError of what goes wrong where the content of the file does not fit the training."""
+        """Make one ValueError of what goes wrong where the content of the file does not fit the training.
+
+        Yields
+        ------
+        None
+            While the content is put to use.
+
+        Raises
+        ------
+        ValueError
+            With the file's name, and what to do.
+        """
         try:
             yield
         except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
@@ -171,7 +182,7 @@ def ended_rows(history: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return [row for row in history if row.keys() >= COLUMNS.keys()]
 
 
-def state_of(net: NeuralNet, keeper: BestWeights, stream: MatrixStream) -> dict[str, Any]:
+def state_of(net: Net, keeper: BestWeights, stream: MatrixStream) -> dict[str, Any]:
     """Return what the rest of a training depends on, at the end of an epoch."""
     ended = ended_rows(net.history)
     rows = [[float(row[name]) for name in COLUMNS] for row in ended]
@@ -187,7 +198,7 @@ def state_of(net: NeuralNet, keeper: BestWeights, stream: MatrixStream) -> dict[
     }
 
 
-def restore(state: Mapping[str, Any], net: NeuralNet, keeper: BestWeights, stream: MatrixStream) -> None:
+def restore(state: Mapping[str, Any], net: Net, keeper: BestWeights, stream: MatrixStream) -> None:
     """Put a net that has just been initialised where `state_of` found it, all but its schedules and what is counted."""
     for weights in (state["keeper"]["best_state"], state["weights"]):  # The first only to see that they fit.
         keeper.module(net).load_state_dict(weights)
@@ -199,7 +210,7 @@ def restore(state: Mapping[str, Any], net: NeuralNet, keeper: BestWeights, strea
     _restore_optimizer(state, net.optimizer_)
 
 
-def restore_begun(state: Mapping[str, Any], net: NeuralNet) -> None:
+def restore_begun(state: Mapping[str, Any], net: Net) -> None:
     """Put where they were the schedules, the rates that they set, and what is counted, which begin with training.
 
     Other callbacks of users begin anew, as they do where skorch goes on from loaded weights.
@@ -210,7 +221,7 @@ def restore_begun(state: Mapping[str, Any], net: NeuralNet) -> None:
     _restore_optimizer(state, net.optimizer_)
 
 
-def _schedules(net: NeuralNet) -> list[Any]:
+def _schedules(net: Net) -> list[Any]:
     return [callback.lr_scheduler_ for _, callback in net.callbacks_ if isinstance(callback, LRScheduler)]
 
 

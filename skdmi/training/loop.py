@@ -1,8 +1,8 @@
 """The training loop: skorch, composed of its own callbacks and of ours."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,13 +17,12 @@ from skdmi.modules import IdentityLoss, InverterResNet
 from skdmi.processes import end_with_parent
 from skdmi.progress import Bar, progress
 from skdmi.training.callbacks import BestWeights, BoundedGradients, DivergedError, Shown, print_plain
-from skdmi.training.checkpoint import Checkpoint, ended_rows, restore, restore_begun, state_of
+from skdmi.training.checkpoint import ended_rows, restore, restore_begun, state_of
+from skdmi.training.settings import OPTIMIZERS, Settings, n_epochs_of
 from skdmi.training.stream import Batches, MatrixBatches, MatrixStream, stream_seed
 from skdmi.training.users import prepared, recorded
+from skdmi.typing import Net
 
-OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
-LEAST_PATIENCE = 5
-"""Epochs that a share of few epochs is rounded up to."""
 FAMILY_RATE = 0.05
 """Of the learning rate, in units of the root mean square of the entries."""
 FITTED_PARAMETERS = tuple(f"core.start.{name}" for name in ("constant", "atoms", "equations"))
@@ -35,71 +34,42 @@ FUSED = ("cpu", "cuda")
 """Devices on which torch takes a step of any of these in one operation."""
 
 
-def cosine(n_steps: int) -> Callable[[int], float]:
-    """Return a schedule: the learning rate's factor rises over the first 2.5 percent and falls to 0 as a cosine.
-
-    >>> schedule = cosine(1000)
-    >>> [round(schedule(step), 3) for step in (0, 24, 999)]
-    [0.04, 1.0, 0.0]
-    """
-    warm_up = max(1, n_steps // 40)
-
-    def factor(step: int) -> float:
-        if step < warm_up:
-            return (step + 1) / warm_up
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm_up) / max(1, n_steps - warm_up))))
-
-    return factor
-
-
-def constant(n_steps: int) -> Callable[[int], float]:
-    """Return a schedule: the learning rate's factor rises over the first tenth and stays.
-
-    >>> [constant(100)(step) for step in (0, 9, 99)]
-    [0.1, 1.0, 1.0]
-    """
-    warm_up = max(1, n_steps // 10)
-    return lambda step: min(1.0, (step + 1) / warm_up)
-
-
 @dataclass(frozen=True)
 class Outcome:
-    """What a training leaves: the best weights on the CPU, a row an epoch, and how it ended."""
+    """What a training leaves: the best weights on the CPU, a row an epoch, and how it ended.
+
+    Parameters
+    ----------
+    state : dict of str to Tensor
+        The weights, on the CPU.
+    loss : float
+        The validation loss of these weights.
+    history : list of dict
+        A row for each epoch that ended.
+    ended : str
+        How: ``"finished"``, ``"interrupted"`` by Ctrl-C, or ``"diverged"`` to a loss that is not finite.
+    best_epoch : int
+        The epoch that ended with these weights; 0: they are the first.
+    first_loss : float
+        The validation loss of the first weights.
+
+    Examples
+    --------
+    >>> from skdmi.distributions import Uniform
+    >>> from skdmi.training import constant
+    >>> stream = MatrixStream(Uniform(), [2], batch_size=8, batches_per_epoch=1, seed=0)
+    >>> validation = MatrixBatches([torch.eye(2).expand(4, 2, 2)])
+    >>> outcome = train({"depth": 1}, None, stream, validation, Settings(0, 1e-3, constant(1)))
+    >>> outcome.ended, outcome.best_epoch, outcome.loss == outcome.first_loss
+    ('finished', 0, True)
+    """
 
     state: dict[str, Tensor]
     loss: float
-    """The validation loss of these weights."""
     history: list[dict[str, Any]]
     ended: str
-    """``"finished"``, ``"interrupted"`` by Ctrl-C, or ``"diverged"`` to a loss that is not finite."""
     best_epoch: int
-    """The epoch that ended with these weights; 0: they are the first."""
     first_loss: float
-    """The validation loss of the first weights."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to train."""
-
-    max_epochs: int
-    learning_rate: float
-    schedule: Callable[[int], float]
-    """Factor of the learning rate at every batch, counted from 0."""
-    log_weight: float = 0.0
-    optimizer: str = "adamw"
-    patience: int | float | None = None
-    """Stop when the validation loss was not the lowest so far, that of the first weights included, for so many epochs;
-    below 1 a share of ``max_epochs``, at least `LEAST_PATIENCE` epochs."""
-    callbacks: Sequence[Any] = ()
-    """Of skorch; cloned, but one that holds what cannot be copied, such as an open ``SummaryWriter``, shares it."""
-    net_params: Mapping[str, Any] = field(default_factory=dict)
-    """The last word to :class:`skorch.NeuralNet`."""
-    keep_last: bool = False
-    """Return the weights after the last epoch instead of the best, if training runs to its end."""
-    checkpoint: Checkpoint | None = None
-    """Where to go on from, and what to write after so many epochs, and at the end unless it is an interruption."""
-    verbose: int = 0
 
 
 def train(
@@ -124,14 +94,32 @@ def train(
     state : dict of str to Tensor or None
         Weights to start from, all or some; the others are initialised from ``stream.seed``.
     stream : MatrixStream
+        What to learn from.
     validation : MatrixBatches
+        What decides which weights are the best.
     settings : Settings
+        How to train.
+
+    Returns
+    -------
+    Outcome
+        The best weights, and how it went.
 
     Raises
     ------
     ValueError
         If the loss of the first weights is not finite: the matrices are to blame; or if ``net_params`` sets what
         training depends on.
+
+    Examples
+    --------
+    >>> from skdmi.distributions import Uniform
+    >>> from skdmi.training import constant
+    >>> stream = MatrixStream(Uniform(), [2], batch_size=8, batches_per_epoch=2, seed=0)
+    >>> validation = MatrixBatches([torch.eye(2).expand(4, 2, 2)])
+    >>> outcome = train({"depth": 1, "width": 4}, None, stream, validation, Settings(1, 1e-3, constant(2)))
+    >>> [row["epoch"] for row in outcome.history], stream.n_matrices_seen
+    ([1], 16)
     """
     end_with_parent()
     keeper = BestWeights(validation)
@@ -176,20 +164,6 @@ def family_groups(state: dict[str, Tensor] | None, learning_rate: float) -> list
         (f"*{name}", {"lr": round(learning_rate * FAMILY_RATE * size, 9), "weight_decay": 0.0})
         for name, size in sizes.items()
     ]
-
-
-def n_epochs_of(patience: int | float | None, max_epochs: int) -> int | None:
-    """Return a patience as a number of epochs.
-
-    With a schedule over the whole of training, weights often are worse than the first until the learning rate falls:
-    for how many epochs depends on how many there are.
-
-    >>> [n_epochs_of(patience, 100) for patience in (None, 3, 0.25)], n_epochs_of(0.25, 4)
-    ([None, 3, 25], 5)
-    """
-    if patience is None or patience >= 1:
-        return None if patience is None else int(patience)
-    return max(LEAST_PATIENCE, math.ceil(patience * max_epochs))
 
 
 def _options(
@@ -268,7 +242,7 @@ def skorch_history(rows: Iterable[Mapping[str, Any]]) -> History:
     return history
 
 
-def _go_on(net: NeuralNet, keeper: BestWeights, stream: MatrixStream, settings: Settings) -> str | None:
+def _go_on(net: Net, keeper: BestWeights, stream: MatrixStream, settings: Settings) -> str | None:
     """Restore what an earlier process left, if anything; return how that training ended, None if it did not."""
     checkpoint = settings.checkpoint
     if checkpoint is None or checkpoint.found is None:
@@ -282,7 +256,7 @@ def _go_on(net: NeuralNet, keeper: BestWeights, stream: MatrixStream, settings: 
     return ended
 
 
-def _watched(net: NeuralNet, keeper: BestWeights, stream: MatrixStream, settings: Settings) -> str:
+def _watched(net: Net, keeper: BestWeights, stream: MatrixStream, settings: Settings) -> str:
     """Run the loop under a bar that counts matrices, those of an earlier process included."""
     n_matrices = stream.batches_per_epoch * stream.batch_size
     total, done = net.max_epochs * n_matrices, len(net.history) * n_matrices
@@ -290,7 +264,7 @@ def _watched(net: NeuralNet, keeper: BestWeights, stream: MatrixStream, settings
         return _run(net, keeper, stream, settings, bar)
 
 
-def _run(net: NeuralNet, keeper: BestWeights, stream: MatrixStream, settings: Settings, bar: Bar) -> str:
+def _run(net: Net, keeper: BestWeights, stream: MatrixStream, settings: Settings, bar: Bar) -> str:
     """Run the loop that ``NeuralNet.fit`` runs, without its silence about Ctrl-C, as long as there is progress."""
     patience, checkpoint = n_epochs_of(settings.patience, net.max_epochs), settings.checkpoint
     ended = "finished"
@@ -317,14 +291,35 @@ def _run(net: NeuralNet, keeper: BestWeights, stream: MatrixStream, settings: Se
     return ended
 
 
-def _stopped_early(net: NeuralNet) -> bool:
+def _stopped_early(net: Net) -> bool:
     """Tell the way of stopping of a user's ``EarlyStopping``, a KeyboardInterrupt, from a person's."""
     stoppers = [callback for _, callback in net.callbacks_ if isinstance(callback, EarlyStopping)]
     return any(getattr(stopper, "misses_", 0) >= stopper.patience for stopper in stoppers)
 
 
-def prediction_net(network: InverterResNet, device: torch.device, rows: Iterable[Mapping[str, Any]] = ()) -> NeuralNet:
-    """Return a skorch net around a trained network, with its history, and neither data, optimizer nor callbacks."""
+def prediction_net(network: InverterResNet, device: torch.device, rows: Iterable[Mapping[str, Any]] = ()) -> Net:
+    """Return a skorch net around a trained network, with its history, and neither data, optimizer nor callbacks.
+
+    Parameters
+    ----------
+    network : InverterResNet
+        The network, which is moved to the device.
+    device : torch.device
+        Where it runs.
+    rows : iterable of mapping, default=()
+        The ``history_`` of an inverter.
+
+    Returns
+    -------
+    skorch.NeuralNet
+        Initialized: ``forward`` and ``infer`` work, ``fit`` has nothing to go on with.
+
+    Examples
+    --------
+    >>> net = prediction_net(InverterResNet(depth=1), torch.device("cpu"))
+    >>> net.forward(torch.eye(2)[None]).shape, len(net.history)
+    (torch.Size([1, 2, 2]), 0)
+    """
     net = NeuralNet(
         network, IdentityLoss, train_split=None, callbacks="disable", device=device, iterator_valid__batch_size=1024
     )

@@ -22,21 +22,56 @@ DOMAIN_QUANTILES = (0.0, 0.01, 0.5, 0.99, 1.0)
 
 @dataclass(frozen=True)
 class Problem:
-    """A posed training problem."""
+    """A posed training problem.
+
+    Parameters
+    ----------
+    distribution : Distribution or callable
+        The description, without data.
+    draw : callable
+        The distribution, bound to the data that it needs.
+    sizes : tuple of int
+        The sizes m to train for.
+    seed : int
+        Of all that is drawn.
+    members : Tensor, optional
+        The part of X that training matrices are made from.
+    checks : Tensor, optional
+        The matrices that validate; by default they are drawn apart.
+
+    Examples
+    --------
+    >>> problem = pose_problem("auto", [3], torch.eye(3).expand(20, 3, 3), scale_free=True, seed=0)
+    >>> problem.distribution, len(problem.members), len(problem.checks)
+    (Members(), 18, 2)
+    """
 
     distribution: Distribution | Draw
-    """The description, without data."""
     draw: Draw
-    """The distribution, bound to the data that it needs."""
     sizes: tuple[int, ...]
     seed: int
     members: Tensor | None = None
-    """The part of X that training matrices are made from."""
     checks: Tensor | None = None
-    """The matrices that validate; by default they are drawn apart."""
 
     def validation(self, n_batches: int, batch_size: int, *, device: torch.device, dtype: torch.dtype) -> MatrixBatches:
-        """Return ``checks``, or ``n_batches`` fresh batches of each size."""
+        """Return ``checks``, or fresh batches.
+
+        Parameters
+        ----------
+        n_batches : int
+            How many fresh ones of each size.
+        batch_size : int
+            Matrices in a batch.
+        device : torch.device
+            Where they are drawn and kept.
+        dtype : torch.dtype
+            Of the matrices.
+
+        Returns
+        -------
+        MatrixBatches
+            The same ones for the same seed.
+        """
         if self.checks is not None:
             return MatrixBatches(self.checks.to(device, dtype).split(batch_size))
         generator = torch.Generator(device).manual_seed(stream_seed("validation", self.seed))
@@ -47,7 +82,18 @@ class Problem:
         return MatrixBatches([batch for A in drawn for batch in A.split(batch_size)])
 
     def family(self, n_matrices: int) -> Tensor:
-        """Return members of the family to fit a start to, float64 and on the CPU: those of X, or else fresh ones."""
+        """Return members of the family to fit a start to: those of X, or else fresh ones.
+
+        Parameters
+        ----------
+        n_matrices : int
+            How many; of X at most.
+
+        Returns
+        -------
+        Tensor of shape (n_matrices, m, m)
+            Of the first of the sizes, float64 and on the CPU.
+        """
         if self.members is not None:
             return self.members[:n_matrices]
         generator = torch.Generator().manual_seed(stream_seed("family", self.seed))
@@ -58,6 +104,12 @@ class Problem:
         """Return quantiles of scale and condition number over 4,096 training matrices, as JSON can hold them.
 
         Of variations on X the members of X stand for the matrices: members are brought near 1 before they are varied.
+
+        Returns
+        -------
+        dict
+            ``"quantiles"``, the shares; ``"scale"``, of root mean squares of entries, and ``"condition"``, a list each;
+            and ``"n_matrices"``.
 
         Raises
         ------
@@ -102,14 +154,32 @@ def pose_problem(
 
     Parameters
     ----------
+    distribution : "auto", Distribution or callable
+        Where matrices come from; ``"auto"`` is ``Members()`` with X, else ``Uniform()``.
+    sizes : sequence of int
+        The sizes to train for.
+    stack : Tensor of shape (n_matrices, m, m) or None
+        X, checked.
     scale_free : bool
         Whether the network takes out the scale of A. If so, members are first brought near 1 by powers of two, so that
         float32 can hold them.
+    seed : int
+        Of what is held out, and of all that is drawn.
+
+    Returns
+    -------
+    Problem
+        Bound to X.
 
     Raises
     ------
     ValueError
         If the distribution needs X and there is none.
+
+    Examples
+    --------
+    >>> pose_problem("auto", [3], None, scale_free=True, seed=0).distribution
+    Uniform()
     """
     if isinstance(distribution, str):
         distribution = Uniform() if stack is None else Members()
@@ -137,6 +207,18 @@ def pose_problem(
 def resolve_seed(random_state: Any) -> int:
     """Return a seed: fresh for None, the number itself, or one that a RandomState draws.
 
+    Parameters
+    ----------
+    random_state : int, RandomState or None
+        As scikit-learn takes it.
+
+    Returns
+    -------
+    int
+        At least 0.
+
+    Examples
+    --------
     >>> resolve_seed(7)
     7
     """
@@ -149,6 +231,20 @@ def resolve_seed(random_state: Any) -> int:
 
 def resolve_sizes(named: Any, seen: int | None = None, fitted: int | None = None) -> tuple[int, ...]:
     """Return the sizes to train for: those named, or else that of X, or else, where training goes on, the fitted one.
+
+    Parameters
+    ----------
+    named : int, tuple of int or None
+        The parameter ``matrix_size`` of an estimator.
+    seen : int, optional
+        The size of X.
+    fitted : int, optional
+        The size that was trained for before.
+
+    Returns
+    -------
+    tuple of int
+        One or more sizes.
 
     Raises
     ------

@@ -28,10 +28,34 @@ def begin(problem: Problem, architecture: Mapping[str, Any], start: str, n_atoms
     ``"auto"`` is the best start for what X is, and ``"transpose"`` without X, for several sizes, and where the scale of
     matrices is not taken out.
 
+    Parameters
+    ----------
+    problem : Problem
+        What is trained on.
+    architecture : mapping
+        Arguments of :class:`~skdmi.modules.InverterResNet`: ``"matrix_size"``, here a sequence of sizes,
+        ``"normalize"``, ``"rank"`` and ``"precision"`` are read.
+    start : str
+        ``"auto"``, ``"family"``, or a name in :data:`skdmi.iteration.STARTS`.
+    n_atoms : int or "auto"
+        Of a family start.
+
+    Returns
+    -------
+    Beginning
+        What to add to the architecture, and the first weights.
+
     Raises
     ------
     ValueError
         If ``start`` is ``"family"`` for several sizes, or the matrices have too few inverses to fit it to.
+
+    Examples
+    --------
+    >>> from skdmi.training import pose_problem
+    >>> problem = pose_problem("auto", [3], None, scale_free=True, seed=0)
+    >>> begin(problem, {"matrix_size": (3,), "normalize": "frobenius"}, "auto", "auto").arguments
+    {'start': 'transpose'}
     """
     has_data = problem.members is not None or problem.checks is not None
     is_of_one_size = len(set(architecture["matrix_size"])) == 1
@@ -60,7 +84,21 @@ def begin(problem: Problem, architecture: Mapping[str, Any], start: str, n_atoms
 
 
 class Beginning(NamedTuple):
-    """A start as arguments of :class:`~skdmi.modules.InverterResNet`, and the weights of one that was fitted."""
+    """A start as arguments of :class:`~skdmi.modules.InverterResNet`, and the weights of one that was fitted.
+
+    Parameters
+    ----------
+    arguments : dict
+        ``"start"``, and of a family start ``"plain"``, ``"n_atoms"`` and ``"n_places"``.
+    state : dict of str to Tensor
+        By the names of the network; empty without a family start.
+
+    Examples
+    --------
+    >>> family = torch.eye(3) + torch.randn(200, 3, 3, generator=torch.Generator().manual_seed(0)) / 30
+    >>> choose_start(family, names=["transpose", "identity"]).arguments["start"] in STARTS
+    True
+    """
 
     arguments: dict[str, Any]
     state: dict[str, Tensor]

@@ -16,8 +16,20 @@ PREDICTED_AT_A_TIME = 1024
 
 
 def stream_seed(*key: str | int) -> int:
-    """Return a seed in ``[0, 2^63)`` for a key of words and integers; different keys give independent streams.
+    """Return a seed for a key of words and integers; different keys give independent streams.
 
+    Parameters
+    ----------
+    *key : str or int
+        What is drawn, and for which seed.
+
+    Returns
+    -------
+    int
+        In ``[0, 2^63)``.
+
+    Examples
+    --------
     >>> stream_seed("stream", 0, 1) == stream_seed("stream", 0, 1), stream_seed("stream", 0) == stream_seed("stream", 1)
     (True, False)
     """
@@ -40,7 +52,7 @@ def draw_stack(draw: Draw, n_matrices: int, matrix_size: int, **where: Any) -> T
     return stack
 
 
-class MatrixStream(IterableDataset):
+class MatrixStream(IterableDataset[tuple[Tensor, Tensor]]):
     """Fresh training matrices without end: each iteration is an epoch of whole batches ``(A, A)``.
 
     The target is A itself, which is all that the identity loss needs. Matrices are drawn on the device in chunks of
@@ -53,11 +65,18 @@ class MatrixStream(IterableDataset):
         ``draw(n_matrices, matrix_size, *, generator, device, dtype)`` returns a stack; a distribution is one.
     matrix_sizes : sequence of int
         One is chosen at random for each chunk.
-    batch_size, batches_per_epoch : int
+    batch_size : int
+        Matrices in a batch.
+    batches_per_epoch : int
+        Batches in an iteration.
     seed : int
+        Of all matrices.
     n_matrices_seen : int, default=0
         Counts on as batches are yielded.
-    device, dtype : default="cpu" and float32
+    device : torch.device or str, default="cpu"
+        Where matrices are drawn.
+    dtype : torch.dtype, default=torch.float32
+        Of the matrices.
 
     Examples
     --------
@@ -82,12 +101,12 @@ class MatrixStream(IterableDataset):
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self.draw = draw
-        self.matrix_sizes = tuple(matrix_sizes)
+        self.matrix_sizes: tuple[int, ...] = tuple(matrix_sizes)
         self.batch_size = batch_size
         self.batches_per_epoch = batches_per_epoch
         self.seed = seed
-        self.n_matrices_seen = n_matrices_seen
-        self.device = torch.device(device)
+        self.n_matrices_seen: int = n_matrices_seen
+        self.device: torch.device = torch.device(device)
         self.dtype = dtype
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -112,11 +131,23 @@ class MatrixStream(IterableDataset):
         return min(remaining, 1 if several_sizes else fitting)
 
 
-class MatrixBatches(Dataset):
-    """A fixed list of batches ``(A, A)``, for validation."""
+class MatrixBatches(Dataset[tuple[Tensor, Tensor]]):
+    """A fixed list of batches ``(A, A)``, for validation.
+
+    Parameters
+    ----------
+    batches : sequence of Tensor of shape (batch_size, m, m)
+        Of one size in a batch; batches may differ.
+
+    Examples
+    --------
+    >>> batches = MatrixBatches(torch.eye(3).expand(10, 3, 3).split(4))
+    >>> [len(A) for A, _ in batches]
+    [4, 4, 2]
+    """
 
     def __init__(self, batches: Sequence[Tensor]) -> None:
-        self.batches = list(batches)
+        self.batches: list[Tensor] = list(batches)
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -125,7 +156,7 @@ class MatrixBatches(Dataset):
         return self.batches[index], self.batches[index]
 
 
-class Batches(DataLoader):
+class Batches(DataLoader[Any]):
     """Torch's loader, but for the number that it draws for workers: not from the global generator, and on the CPU."""
 
     def __init__(self, dataset: Any, **options: Any) -> None:

@@ -2,7 +2,9 @@
 
 import base64
 import hashlib
+import importlib
 import json
+import sys
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -35,6 +37,17 @@ class State:
         if revision == "main":
             revision = hashes[-1]
         return (self.commits[name][hashes.index(revision)], revision) if revision in hashes else None
+
+
+def point_client(monkeypatch, address, home, **settings):
+    """Point huggingface_hub, which reads its settings once, to a hub; with a cache of its own. Return the module."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "huggingface_hub"]:
+        monkeypatch.delitem(sys.modules, name)
+    variables = {"HF_ENDPOINT": address, "HF_HOME": str(home), "HF_TOKEN": "", **settings}
+    variables |= {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    return importlib.import_module("huggingface_hub")
 
 
 def hash_of(name, number):

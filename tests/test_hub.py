@@ -1,10 +1,11 @@
 """Models to and from a hub: a stand-in on this machine, which is asked by the real client."""
 
-import importlib
 import pickle
 import socket
 import subprocess
 import sys
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,17 +14,19 @@ from click.testing import CliRunner
 from sklearn.base import clone
 
 import skdmi
+from scripts.shipped_table import table
 from skdmi import EnsembleInverter, NeuralMatrixInverter, load_pretrained
 from skdmi.cli import main
 from skdmi.io import write_stack
 from skdmi.persistence import WEIGHTS
 from skdmi.persistence.directories import MARK
 from skdmi.persistence.shipped import of_predecessor
-from tests.hub_server import TOKEN, hash_of, hub
+from tests.hub_server import TOKEN, hash_of, hub, point_client
 from tests.models import untrained
 
 pytest.importorskip("huggingface_hub")
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # of the client's own requests
+ROOT = Path(__file__).parents[1]
 NAME = "me/tiny-3x3"
 A = np.random.default_rng(0).normal(size=(5, 3, 3))
 LOADERS = (load_pretrained, NeuralMatrixInverter.from_pretrained)
@@ -43,20 +46,10 @@ def network_file(network, tmp_path_factory):
 
 @pytest.fixture
 def settle(tmp_path, monkeypatch):
-    """Point the client, which reads its settings once, to a hub; with a cache and a directory of its own."""
-
-    def point(address, **settings):
-        for name in [name for name in sys.modules if name.partition(".")[0] == "huggingface_hub"]:
-            monkeypatch.delitem(sys.modules, name)
-        variables = {"HF_ENDPOINT": address, "HF_HOME": f"{tmp_path / 'hub-home'}", "HF_TOKEN": "", **settings}
-        variables |= {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
-        for name, value in variables.items():
-            monkeypatch.setenv(name, value)
-        return importlib.import_module("huggingface_hub")
-
+    """Return what points the client to a hub; in an empty working directory."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    return point
+    return partial(point_client, monkeypatch, home=tmp_path / "hub-home")
 
 
 @pytest.fixture
@@ -335,3 +328,7 @@ def test_shipped_models_are_listed_with_what_was_measured():
         assert one.n_products <= one.untrained_n_products
         assert line.startswith(f"{name}: {m} x {m}, ")
         assert f"{one.residual_norm:.1e} in {one.n_products} products" in line
+
+
+def test_the_table_of_shipped_models_is_todays():
+    assert (ROOT / "docs" / "tables" / "shipped.txt").read_text() == f"{table()}\n", "run scripts.shipped_table anew"

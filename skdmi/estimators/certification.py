@@ -1,7 +1,7 @@
 """``certify``: check inverses, whoever computed them; and ``CertificateReport``: what is proved of each."""
 
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,7 +12,11 @@ from skdmi.estimators.report import largest_of
 from skdmi.estimators.unrounded import as_unrounded
 from skdmi.exceptions import name_indices
 from skdmi.kinds import is_dask, is_tensor
+from skdmi.typing import ArrayLike, BoolArray, DaskArray, Float64Array, Structure
 from skdmi.validation import check_square
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 STRUCTURES = (None, "unit_lower", "spd")
 _SHAPE = "(..., m, m)"
@@ -59,17 +63,17 @@ class CertificateReport:
     True
     """
 
-    certified: np.ndarray
-    error_bound: np.ndarray
-    residual_norm: np.ndarray
-    left_residual_norm: np.ndarray
-    condition_lower: np.ndarray
-    condition_upper: np.ndarray
-    robust: np.ndarray
+    certified: BoolArray
+    error_bound: Float64Array
+    residual_norm: Float64Array
+    left_residual_norm: Float64Array
+    condition_lower: Float64Array
+    condition_upper: Float64Array
+    robust: BoolArray
     entry_bound: Any = None
-    structured: np.ndarray | None = None
-    positive_definite: np.ndarray | None = None
-    smallest_eigenvalue: np.ndarray | None = None
+    structured: BoolArray | None = None
+    positive_definite: BoolArray | None = None
+    smallest_eigenvalue: Float64Array | None = None
 
     def __len__(self) -> int:
         return self.certified.size
@@ -123,7 +127,13 @@ class CertificateReport:
         return pd.DataFrame({name: np.ravel(values) for name, values in known.items() if values is not None})
 
 
-def certify(A: Any, X: Any, *, tight: bool = False, structure: str | None = None) -> CertificateReport:
+def certify(
+    A: "ArrayLike | Tensor | DaskArray",
+    X: "ArrayLike | Tensor | DaskArray",
+    *,
+    tight: bool = False,
+    structure: Structure | None = None,
+) -> CertificateReport:
     r"""Check inverses, whoever computed them: prove that each A is nonsingular, and bound the error of its X.
 
     *In words.* If A times X is nearly the identity, with room for all that rounding may hide, then A is nonsingular,
@@ -151,7 +161,7 @@ def certify(A: Any, X: Any, *, tight: bool = False, structure: str | None = None
     A, X : array-likes of shape (..., m, m)
         Matrices and what are said to be their inverses: numpy arrays, torch tensors on any device, dask arrays, or
         nested lists; of float64, float32, or what these can hold, for a proof about rounded numbers would be none. A
-        member that is not finite is not certified, and spoils no other.
+        member that is not finite is not certified, and spoils no other; 0 x 0 matrices are their own inverses.
     tight : bool, default=False
         Whether to bound every entry, in about three times the time.
     structure : {None, "unit_lower", "spd"}, default=None
@@ -209,6 +219,11 @@ def certify(A: Any, X: Any, *, tight: bool = False, structure: str | None = None
         raise ValueError(f"structure={structure!r}; expected one of {', '.join(map(repr, STRUCTURES))}.")
     if is_dask(A) or is_dask(X):
         return _certify_dask(A, X, tight, structure)
+    return _certify_whole(A, X, tight, structure)
+
+
+def _certify_whole(A: Any, X: Any, tight: bool, structure: str | None) -> CertificateReport:
+    """Certify arrays and tensors."""
     A, X = (_read(T, name) for T, name in ((A, "A"), (X, "X")))
     _check_shapes(A, X)
     *leading, m, _ = A.shape
@@ -279,7 +294,7 @@ def _report(found: Findings, leading: tuple[int, ...], entry_bound: Any) -> Cert
     return CertificateReport(**{name: field.reshape(leading) for name, field in known.items()}, entry_bound=entry_bound)
 
 
-def _certify_dask(A: Any, X: Any, tight: bool, structure: str | None) -> CertificateReport:
+def _certify_dask(A: Any, X: Any, tight: bool, structure: Structure | None) -> CertificateReport:
     """Certify block by block, of whole matrices; entry bounds are left lazy."""
     import dask.array as da
 

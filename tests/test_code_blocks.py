@@ -15,6 +15,7 @@ import torch
 import skdmi
 from scripts.npm_packages import Unavailable, install
 from skdmi.distributions import GaussianProcessKernel
+from tests.hub_server import TOKEN, hub, point_client
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.rst"), *(ROOT / "docs" / "guide").glob("*.rst")])
@@ -59,9 +60,20 @@ def test_every_block_is_of_a_language_that_is_run():
     assert {language for page in PAGES for language, _ in blocks(page)} <= LANGUAGES
 
 
+@pytest.fixture
+def hub_nearby(tmp_path_factory, monkeypatch):
+    """A hub on this machine, which whoever knows of none is sent to."""
+    pytest.importorskip("huggingface_hub")
+    with hub() as (address, _):
+        point_client(monkeypatch, address, tmp_path_factory.mktemp("hub"), HF_TOKEN=TOKEN)
+        yield
+
+
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # of huggingface_hub's own requests
+@pytest.mark.filterwarnings("ignore:Training gained nothing:sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("page", pages_with("python"))
-def test_python(page, folder):
+def test_python(page, folder, hub_nearby):
     names = SURROUNDINGS[page]() if page in SURROUNDINGS else {}
     for language, code in blocks(ROOT / page):
         if language == "python":
@@ -154,11 +166,16 @@ def predecessor():
     return {"A": np.random.default_rng(0).normal(size=(10, 3, 3))}
 
 
+def small_network():
+    inverter = skdmi.NeuralMatrixInverter(1, 4, matrix_size=3, max_epochs=0).fit()
+    return {"skdmi": skdmi, "NeuralMatrixInverter": skdmi.NeuralMatrixInverter, "inverter": inverter}
+
+
 SURROUNDINGS = {
     "docs/index.rst": front_page,
     "docs/learning.rst": drift,
     "docs/migration.rst": predecessor,
     "docs/guide/gpu.rst": lambda: {"torch": torch, "skdmi": skdmi},
-    "docs/guide/persistence.rst": lambda: {"NeuralMatrixInverter": skdmi.NeuralMatrixInverter},
+    "docs/guide/persistence.rst": small_network,
 }
 """What the text around a block has introduced before."""

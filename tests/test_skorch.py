@@ -27,7 +27,7 @@ from skorch.callbacks import (
 from skorch.callbacks import Checkpoint as SkorchCheckpoint
 
 from skdmi import EnsembleInverter, NeuralMatrixInverter, RefinedInverter
-from skdmi.metrics import frobenius_residuals
+from skdmi.metrics import frobenius_residuals, neg_mean_frobenius_residual
 from skdmi.modules import IdentityLoss
 from skdmi.training.users import OURS, named_callbacks
 from tests.matrices import make_stack
@@ -207,6 +207,7 @@ class TestCallbacks:
         [
             ([EpochScoring("neg_mean_squared_error")], ValueError, "compares predictions with targets in two dim"),
             ([EpochScoring(None)], ValueError, "Expected a function: scoring=lambda net, X, y"),
+            ([EpochScoring(neg_mean_frobenius_residual)], ValueError, "not given an inverter here, but the net"),
             ([BatchScoring("r2")], ValueError, "'BatchScoring' scores by 'r2'"),
             ([EpochScoring(descending, name="valid_loss")], ValueError, "records 'valid_loss', which training itself"),
             ([LoadInitState(SkorchCheckpoint())], ValueError, "go on by warm_start=True or checkpoint_dir"),

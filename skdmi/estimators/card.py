@@ -11,7 +11,7 @@ import torch
 from skdmi import __version__
 from skdmi.distributions import from_dict
 from skdmi.estimators.schema import FITTED, FITTED_PERHAPS, ONLY_IN_0_1_0, PARAMETERS
-from skdmi.training import keepable
+from skdmi.training.users import keepable
 
 NOT_STORED = ("device", "callbacks", "checkpoint_dir", "checkpoint_every")
 _KEPT = (FITTED.keys() | FITTED_PERHAPS.keys()) - {"distribution_", "feature_names_in_"}

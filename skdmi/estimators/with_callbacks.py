@@ -4,8 +4,7 @@ from typing import Any, Self
 
 from sklearn.base import BaseEstimator
 
-from skdmi.training import callback_parameters, with_callback_parameters
-from skdmi.training.users import PREFIX
+from skdmi.training.users import PREFIX, callback_parameters, with_callback_parameters
 
 
 class WithCallbacks(BaseEstimator):

@@ -7,7 +7,6 @@ from skdmi.training.problem import Problem, pose_problem, resolve_seed, resolve_
 from skdmi.training.settings import OPTIMIZERS, Settings, constant, cosine
 from skdmi.training.starting import Beginning, begin
 from skdmi.training.stream import MatrixBatches, MatrixStream, stream_seed
-from skdmi.training.users import callback_parameters, keepable, with_callback_parameters
 
 __all__ = [
     "OPTIMIZERS",
@@ -19,11 +18,9 @@ __all__ = [
     "Problem",
     "Settings",
     "begin",
-    "callback_parameters",
     "constant",
     "cosine",
     "describe_gain",
-    "keepable",
     "measure_gain",
     "pose_problem",
     "prediction_net",
@@ -31,5 +28,4 @@ __all__ = [
     "resolve_sizes",
     "stream_seed",
     "train",
-    "with_callback_parameters",
 ]

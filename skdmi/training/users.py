@@ -49,6 +49,9 @@ COUNTED: dict[type, tuple[str, ...]] = {
     ScoringBase: ("best_score_",),
 }
 """What skorch's own callbacks count while they run, and begin anew otherwise."""
+FUNCTION = (
+    "Expected a function: scoring=lambda net, X, y: float(skdmi.metrics.frobenius_residuals(y, net.predict(X)).mean())."
+)
 PLAIN = (bool, int, float, str, type(None))
 
 
@@ -221,8 +224,12 @@ def _refuse(name: str, callback: Callback, several_sizes: bool) -> None:
         raise ValueError(
             f"The callback {name!r} scores by {callback.scoring!r}, which compares predictions with targets in two "
             f"dimensions; here predictions are inverses, (n_matrices, m, m), and targets the matrices themselves. "
-            f"Expected a function: scoring=lambda net, X, y: "
-            f"float(skdmi.metrics.frobenius_residuals(y, net.predict(X)).mean())."
+            f"{FUNCTION}"
+        )
+    if getattr(scoring, "__module__", None) == "skdmi.metrics":
+        raise ValueError(
+            f"The callback {name!r} scores by {scoring.__name__}, which is not given an inverter here, but the net. "
+            f"{FUNCTION}"
         )
     taken = callback.name or getattr(scoring, "__name__", None)
     if taken in COLUMNS:

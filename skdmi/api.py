@@ -2,9 +2,10 @@
 
 import os
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from skdmi.arrays import as_array, as_float_array, float_dtype
 from skdmi.estimators.direct import ROUTES, invert_directly
@@ -13,22 +14,67 @@ from skdmi.estimators.tight import invert_tightly
 from skdmi.figures import CERTIFIED, is_sound
 from skdmi.kinds import is_dask, is_tensor
 from skdmi.progress import is_watched
+from skdmi.typing import ArrayLike, DaskT, Float64Array, FloatT, FrozenInverter, SingularPolicy, UncertifiedPolicy
 from skdmi.validation import check_square, refuse_non_finite
 
 if TYPE_CHECKING:
-    from sklearn.frozen import FrozenEstimator
+    from torch import Tensor
 
     from skdmi.estimators.refined import RefinedInverter
 
 __all__ = ["ROUTES", "certified_inverter", "inv", "load_pretrained"]
 
 
+@overload
+def inv(
+    A: "Tensor",
+    *,
+    tol: float | Literal["auto"] = "auto",
+    uncertified: UncertifiedPolicy = "exact",
+    singular: SingularPolicy = "warn",
+    model: Any = "auto",
+    tight: bool = False,
+    verbose: int = 0,
+) -> "Tensor": ...
+@overload
+def inv(
+    A: NDArray[FloatT],
+    *,
+    tol: float | Literal["auto"] = "auto",
+    uncertified: UncertifiedPolicy = "exact",
+    singular: SingularPolicy = "warn",
+    model: Any = "auto",
+    tight: bool = False,
+    verbose: int = 0,
+) -> NDArray[FloatT]: ...
+@overload
+def inv(
+    A: DaskT,
+    *,
+    tol: float | Literal["auto"] = "auto",
+    uncertified: UncertifiedPolicy = "exact",
+    singular: SingularPolicy = "warn",
+    model: Any = "auto",
+    tight: bool = False,
+    verbose: int = 0,
+) -> DaskT: ...
+@overload
+def inv(
+    A: ArrayLike,
+    *,
+    tol: float | Literal["auto"] = "auto",
+    uncertified: UncertifiedPolicy = "exact",
+    singular: SingularPolicy = "warn",
+    model: Any = "auto",
+    tight: bool = False,
+    verbose: int = 0,
+) -> Float64Array: ...
 def inv(
     A: Any,
     *,
-    tol: Any = "auto",
-    uncertified: str = "exact",
-    singular: str = "warn",
+    tol: float | Literal["auto"] = "auto",
+    uncertified: UncertifiedPolicy = "exact",
+    singular: SingularPolicy = "warn",
     model: Any = "auto",
     tight: bool = False,
     verbose: int = 0,
@@ -202,7 +248,7 @@ def load_pretrained(
     cache_dir: str | os.PathLike[str] | None = None,
     token: str | bool | None = None,
     local_files_only: bool = False,
-) -> "FrozenEstimator":
+) -> "FrozenInverter":
     """Return a trained model inside ``FrozenEstimator``, so that no pipeline, clone or search retrains it.
 
     Parameters

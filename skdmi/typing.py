@@ -5,10 +5,13 @@ dask array as a dask array, a numpy array of float32 or float64 as one of that d
 numpy array.
 """
 
-from typing import Any, Literal, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = [
     "ArrayLike",
@@ -21,6 +24,7 @@ __all__ = [
     "Float64Array",
     "FloatArray",
     "FloatT",
+    "FrozenInverter",
     "Net",
     "Normalization",
     "Precision",
@@ -80,3 +84,28 @@ class DaskArray(Protocol):
 
 DaskT = TypeVar("DaskT", bound=DaskArray)
 """A dask array that comes back as one."""
+
+
+class FrozenInverter(Protocol):
+    """A fitted inverter in scikit-learn's ``FrozenEstimator``, which declares no types; it has all that is inside."""
+
+    estimator: Any
+
+    @overload
+    def transform(self, X: "Tensor") -> "Tensor": ...
+    @overload
+    def transform(self, X: NDArray[FloatT]) -> NDArray[FloatT]: ...
+    @overload
+    def transform(self, X: DaskT) -> DaskT: ...
+    @overload
+    def transform(self, X: ArrayLike) -> Float64Array: ...
+    def transform(self, X: Any) -> Any:
+        """Return the inverse of every matrix."""
+
+    def invert(self, A: "Tensor") -> "Tensor":
+        """Invert tensors, differentiably."""
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Return minus the mean residual norm."""
+
+    def __getattr__(self, name: str) -> Any: ...

@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import metadata
 from numbers import Integral
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_array
@@ -23,6 +24,7 @@ from skdmi.linalg.gradient import with_exact_gradient
 from skdmi.linalg.residuals import missing
 from skdmi.metrics import frobenius_residuals, with_missing_as_zero
 from skdmi.progress import is_watched, progress
+from skdmi.typing import ArrayLike, DaskT, Float64Array, FloatT
 from skdmi.validation import check_layout, check_square, refuse_non_finite, side_of
 
 PARTS = 8
@@ -55,6 +57,8 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Column names, when ``fit`` saw a DataFrame.
     """
 
+    matrix_size_: int
+    n_features_in_: int
     _derives_itself = False
     """Whether the answer of :meth:`_invert` has derivatives; if not, they are those of the true inverse."""
     _chunk_entries: int | None = None
@@ -67,6 +71,14 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         addresses = dict(entry.split(", ") for entry in metadata("skdmi").get_all("Project-URL", []))
         return f"{addresses['Documentation']}api/generated/skdmi.{{estimator_name}}.html"
 
+    @overload
+    def transform(self, X: Tensor) -> Tensor: ...
+    @overload
+    def transform(self, X: NDArray[FloatT]) -> NDArray[FloatT]: ...
+    @overload
+    def transform(self, X: DaskT) -> DaskT: ...
+    @overload
+    def transform(self, X: ArrayLike) -> Float64Array: ...
     def transform(self, X: Any) -> Any:
         """Return the (approximate) inverse of every matrix.
 
@@ -133,6 +145,12 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         X = self._inverse(torch.where(finite, stack, 0.0))
         return torch.where(finite, X, torch.nan).reshape(A.shape)
 
+    @overload
+    def residual_norms(self, X: Tensor) -> Tensor: ...
+    @overload
+    def residual_norms(self, X: DaskT) -> DaskT: ...
+    @overload
+    def residual_norms(self, X: ArrayLike) -> Float64Array: ...
     def residual_norms(self, X: Any) -> Any:
         r"""Return :math:`\|I - A X\|_F` of every matrix and its computed inverse, measured in float64.
 

@@ -106,6 +106,9 @@ class BlockInverter(MetaInverter):
         "verbose": ["verbose"],
     }
 
+    inverter_: Any
+    block_size_: int
+
     def __init__(self, inverter: Any = None, *, block_size: int | None = None, verbose: int = 0) -> None:
         self.inverter = inverter
         self.block_size = block_size

@@ -1,7 +1,7 @@
 """Log-determinants of anything that holds matrices: by the compiled kernel, and what that leaves by the reference."""
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -10,7 +10,11 @@ from skdmi.chunks import chunk_size
 from skdmi.estimators.unrounded import as_unrounded
 from skdmi.kinds import is_dask, is_tensor
 from skdmi.lanes.determinants import LogDeterminant, is_ready, log_determinants
+from skdmi.typing import ArrayLike, DaskT, Float64Array
 from skdmi.validation import check_square
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["LogDeterminant", "slogdet", "slogdet_of"]
 
@@ -19,7 +23,13 @@ _ENTRIES_ELSEWHERE = 2**22
 """Of the matrices that another device than a CPU works on at a time."""
 
 
-def slogdet(A: Any) -> LogDeterminant:
+@overload
+def slogdet(A: "Tensor") -> "LogDeterminant[Tensor]": ...
+@overload
+def slogdet(A: DaskT) -> LogDeterminant[DaskT]: ...
+@overload
+def slogdet(A: ArrayLike) -> LogDeterminant[Float64Array]: ...
+def slogdet(A: Any) -> LogDeterminant[Any]:
     r"""Return sign and logarithm of the determinant of every matrix, with a proved bound on the error.
 
     The counterpart of :func:`numpy.linalg.slogdet` that says how far its answer can be trusted: where the bound is
@@ -110,7 +120,7 @@ def slogdet(A: Any) -> LogDeterminant:
     return slogdet_of(A)
 
 
-def slogdet_of(A: Any) -> LogDeterminant:
+def slogdet_of(A: Any) -> LogDeterminant[Any]:
     """Return what :func:`slogdet` does of an array or tensor of square matrices that is checked.
 
     >>> slogdet_of(np.array([[[-2.0]]])).sign
@@ -130,7 +140,7 @@ def slogdet_of(A: Any) -> LogDeterminant:
     return _by_reference(stack, _ENTRIES_ELSEWHERE)
 
 
-def _of_array(A: np.ndarray) -> LogDeterminant:
+def _of_array(A: np.ndarray) -> LogDeterminant[Any]:
     """Return those of a numpy array (..., m, m), contiguous, of float32 or float64."""
     m, shape = A.shape[-1], A.shape[:-2]
     stack = A.reshape(math.prod(shape), m, m)
@@ -155,7 +165,7 @@ def _writeable(A: np.ndarray) -> np.ndarray:
     return as_contiguous(A, writeable=True)
 
 
-def _by_reference(A: Any, n_entries: int | None = None) -> LogDeterminant:
+def _by_reference(A: Any, n_entries: int | None = None) -> LogDeterminant[Any]:
     """Return those of a tensor by the reference, so many matrices at a time."""
     import torch
 
@@ -167,7 +177,7 @@ def _by_reference(A: Any, n_entries: int | None = None) -> LogDeterminant:
     return LogDeterminant(*(torch.cat(field).reshape(shape) for field in fields))
 
 
-def _of_dask(A: Any) -> LogDeterminant:
+def _of_dask(A: Any) -> LogDeterminant[Any]:
     """Return dask arrays; where matrices span several chunks, those are put together."""
     from skdmi.containers import CONTAINERS
 

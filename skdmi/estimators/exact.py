@@ -16,6 +16,7 @@ from skdmi.estimators.singular import settle_singular
 from skdmi.figures import is_sound
 from skdmi.linalg.exact import lu_inverse
 from skdmi.linalg.residuals import missing
+from skdmi.typing import SingularPolicy
 
 
 class _Found(NamedTuple):
@@ -74,7 +75,7 @@ class ExactInverter(BaseInverter):
 
     _parameter_constraints = {"singular": [StrOptions(set(SINGULAR_POLICIES))], "verbose": ["verbose"]}
 
-    def __init__(self, *, singular: str = "warn", verbose: int = 0) -> None:
+    def __init__(self, *, singular: SingularPolicy = "warn", verbose: int = 0) -> None:
         self.singular = singular
         self.verbose = verbose
 

@@ -11,6 +11,7 @@ from skdmi.estimators.meta import unfrozen
 from skdmi.io.format import PathLike
 from skdmi.persistence import network_in_words, trained_sizes
 from skdmi.training.stream import draw_stack, stream_seed
+from skdmi.typing import ExportPolicy
 
 N_MATRICES = 4096
 """Drawn to choose the number of steps by."""
@@ -25,7 +26,7 @@ class Exportable:
     _size: Callable[[], int | None]
 
     def export(
-        self, path: PathLike, *, certificate: bool = True, uncertified: str = "keep", opset: int | None = None
+        self, path: PathLike, *, certificate: bool = True, uncertified: ExportPolicy = "keep", opset: int | None = None
     ) -> None:
         """Write the inverter as one ONNX file, which needs neither skdmi nor torch.
 

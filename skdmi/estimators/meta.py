@@ -49,6 +49,7 @@ class MetaInverter(BaseInverter):
 
     _parameter_constraints: dict[str, Any] = {"inverter": [HasMethods(["fit", "transform"]), None]}
     inverter: Any
+    inverter_: Any
 
     def fit(self, X: Any = None, y: Any = None) -> Self:
         """Fit a clone of ``inverter``, and with X fix the size of the matrices.

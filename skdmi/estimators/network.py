@@ -3,7 +3,7 @@
 import copy
 import threading
 from inspect import signature
-from typing import Any, Self
+from typing import Any, Self, overload
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from skdmi.modules.lanes import forward_in_lanes
 from skdmi.modules.network import normalized
 from skdmi.persistence import Model
 from skdmi.training import prediction_net
+from skdmi.typing import ArrayLike, BoolArray, DaskT, Net
 
 CHUNK_ENTRIES = 2**17
 NETWORK_DEFAULTS = {
@@ -46,6 +47,7 @@ class NetworkInverter(Storable, Exportable, BaseInverter):
     _derives_itself = True
     _chunk_entries = CHUNK_ENTRIES
     device: str
+    net_: Net
     module_: InverterResNet
     device_: torch.device | None
     _architecture: dict[str, Any]
@@ -84,6 +86,12 @@ class NetworkInverter(Storable, Exportable, BaseInverter):
     def _known(self) -> dict[str, Any]:
         return NETWORK_DEFAULTS | self._architecture
 
+    @overload
+    def out_of_domain(self, X: Tensor) -> Tensor: ...
+    @overload
+    def out_of_domain(self, X: DaskT) -> DaskT: ...
+    @overload
+    def out_of_domain(self, X: ArrayLike) -> BoolArray: ...
     def out_of_domain(self, X: Any) -> Any:
         """Return which matrices the start that was fitted to a family is refused for, by its guard.
 

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 from numbers import Integral, Real
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
 from torch import Tensor
@@ -20,6 +20,7 @@ from skdmi.modules import BLOCKS
 from skdmi.modules.network import FAMILY
 from skdmi.progress import one_training_ended
 from skdmi.training import OPTIMIZERS, Outcome, constant, cosine, resolve_sizes
+from skdmi.typing import BlockName, StartName
 
 
 class NeuralMatrixInverter(WithCallbacks, NetworkInverter):
@@ -202,6 +203,12 @@ class NeuralMatrixInverter(WithCallbacks, NetworkInverter):
     distribution_: Distribution | Callable[..., Tensor]
     history_: list[dict[str, Any]]
     n_matrices_seen_: int
+    n_iter_: int
+    first_loss_: float
+    best_epoch_: int
+    best_loss_: float
+    domain_: dict[str, Any]
+    gain_: dict[str, Any] | None
     _seed: int
 
     def __init__(
@@ -209,16 +216,16 @@ class NeuralMatrixInverter(WithCallbacks, NetworkInverter):
         depth: int = 4,
         width: int = 16,
         *,
-        block: str = "polynomial",
-        start: str = "auto",
-        n_atoms: int | str = "auto",
+        block: BlockName = "polynomial",
+        start: StartName | Literal["auto", "family"] = "auto",
+        n_atoms: int | Literal["auto"] = "auto",
         matrix_size: int | tuple[int, ...] | None = None,
-        distribution: str | Distribution | Callable[..., Tensor] = "auto",
+        distribution: Literal["auto"] | Distribution | Callable[..., Tensor] = "auto",
         max_epochs: int = 20,
         batches_per_epoch: int = 100,
         batch_size: int = 1024,
         learning_rate: float = 2e-3,
-        optimizer: str = "adamw",
+        optimizer: Literal["adam", "adamw", "sgd"] = "adamw",
         log_weight: float = 0.05,
         patience: int | float | None = 0.25,
         warm_start: bool = False,

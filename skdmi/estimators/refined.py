@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -35,6 +35,7 @@ from skdmi.linalg.certificate import rounded_error_bound
 from skdmi.linalg.exact import pseudo_inverse
 from skdmi.linalg.residuals import missing
 from skdmi.metrics import frobenius_residuals
+from skdmi.typing import ExportPolicy, SingularPolicy, UncertifiedPolicy
 
 
 class RefinedInverter(MetaInverter):
@@ -133,10 +134,10 @@ class RefinedInverter(MetaInverter):
         self,
         inverter: Any = None,
         *,
-        tol: float | str = "auto",
+        tol: float | Literal["auto"] = "auto",
         max_steps: int = 50,
-        uncertified: str = "exact",
-        singular: str = "warn",
+        uncertified: UncertifiedPolicy = "exact",
+        singular: SingularPolicy = "warn",
         tight: bool = False,
         verbose: int = 0,
     ) -> None:
@@ -213,7 +214,7 @@ class RefinedInverter(MetaInverter):
         *,
         share: float = 0.999,
         certificate: bool = True,
-        uncertified: str | None = None,
+        uncertified: ExportPolicy | None = None,
         opset: int | None = None,
     ) -> None:
         """Write the inverter as one ONNX file, with a fixed number of steps, in float32.

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
+from skdmi.typing import BoolArray, Float64Array
 
 SOURCES = ("network", "refined", "exact", "pinv", "none")
 INACCURATE = 1e-2
@@ -53,16 +56,16 @@ class InversionReport:
     """
 
     inverse: Any
-    residual_norm: np.ndarray
-    error_bound: np.ndarray
-    certified: np.ndarray
-    converged: np.ndarray
-    n_steps: np.ndarray
-    source: np.ndarray
+    residual_norm: Float64Array
+    error_bound: Float64Array
+    certified: BoolArray
+    converged: BoolArray
+    n_steps: NDArray[np.integer[Any]]
+    source: NDArray[np.str_]
     entry_bound: Any = None
-    sign: np.ndarray | None = None
-    log_abs_det: np.ndarray | None = None
-    log_abs_det_bound: np.ndarray | None = None
+    sign: Float64Array | None = None
+    log_abs_det: Float64Array | None = None
+    log_abs_det_bound: Float64Array | None = None
 
     def __len__(self) -> int:
         return len(self.source)
@@ -71,7 +74,7 @@ class InversionReport:
         return f"<InversionReport: {self.summary()}>"
 
     @property
-    def inaccurate(self) -> np.ndarray:
+    def inaccurate(self) -> BoolArray:
         """Whether an inverse is certified, but its error bound is above 1e-2; bool, shape (n_matrices,)."""
         return self.certified & (self.error_bound > INACCURATE)
 

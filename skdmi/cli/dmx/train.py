@@ -21,6 +21,7 @@ from skdmi.cli.signals import Signals, leave_signals_to_parent
 from skdmi.cli.unfinished import Unfinished, checkpoint_every_option, unfinished
 from skdmi.processes import end_with_parent
 from skdmi.progress import progress
+from skdmi.typing import BlockName
 
 N_VALIDATION = 10_000
 WORTH_WORKERS = 500_000  # Matrices; fewer are seen before a worker process has started.
@@ -60,7 +61,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
 def dmxtrain(
     matrix_size: int,
     nmx_samples: int,
-    block: str,
+    block: BlockName,
     rmin: float,
     rmax: float,
     max_epochs: int,

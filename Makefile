@@ -18,7 +18,7 @@ SPEED := throughput routes latency memory
 ENDURANCE := fuzz kills soak
 
 .NOTPARALLEL:
-.PHONY: help demo check test test-oldest lint coverage mutants docs site-check bench tables clean
+.PHONY: help demo check test test-oldest lint coverage mutants docs site-check dist-check bench tables clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1#\2/p' Makefile | tr '#' '\t' | expand -t 18
@@ -63,6 +63,9 @@ docs: $(VENV)/.installed-docs ## build docs/_build/html
 
 site-check: ## look at every page of docs/_build/html in a browser, if there is a Chromium
 	$(BIN)/python -m scripts.check_site docs/_build/html $(if $(SCREENSHOTS),--screenshots $(SCREENSHOTS))
+
+dist-check: $(VENV)/.installed-test $(VENV)/.installed-dist ## build what would be released; install and try it in empty environments
+	$(BIN)/python -m scripts.dist_check
 
 bench: $(VENV)/.installed-test ## run every benchmark, but for fuzz, kills and soak, which take hours
 	set -e; for script in $(filter-out __init__ $(ENDURANCE),$(notdir $(basename $(wildcard benchmarks/*.py)))); do $(BIN)/python -m benchmarks.$$script; done

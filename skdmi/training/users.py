@@ -226,7 +226,7 @@ def _refuse(name: str, callback: Callback, several_sizes: bool) -> None:
             f"dimensions; here predictions are inverses, (n_matrices, m, m), and targets the matrices themselves. "
             f"{FUNCTION}"
         )
-    if getattr(scoring, "__module__", None) == "skdmi.metrics":
+    if (getattr(scoring, "__module__", None) or "").startswith("skdmi.metrics"):
         raise ValueError(
             f"The callback {name!r} scores by {scoring.__name__}, which is not given an inverter here, but the net. "
             f"{FUNCTION}"

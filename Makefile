@@ -38,10 +38,13 @@ test-oldest: ## run all but the slow tests with the oldest versions supported, i
 	PYTEST_ADDOPTS='-m "not slow" -o strict_parametrization_ids=false -W "ignore:Passing a non-Collection" -W "ignore:Please use:FutureWarning"' \
 		$(MAKE) test VENV=.venv-oldest PINS=constraints-oldest.txt
 
-lint: $(VENV)/.installed-lint ## check style, formatting and types
+lint: $(VENV)/.installed-lint ## check style, formatting, types and docstrings
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
+	$(BIN)/python -m scripts.check_types
+	$(BIN)/python -m scripts.check_docstrings
 
 coverage: $(VENV)/.installed-quality ## measure which branches the quick tests and the doctests take; fail below 97 %
 	rm -rf build/coverage && mkdir -p build/coverage

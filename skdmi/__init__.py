@@ -61,14 +61,14 @@ if TYPE_CHECKING:
     from skdmi.estimators.refined import RefinedInverter
     from skdmi.estimators.report import InversionReport
     from skdmi.estimators.shipped import shipped_models
+else:  # A type checker would take any name for one that is there.
 
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
-    if name in __all__ or name in _BESIDE:
-        return import_module(f"skdmi.{name}")
-    raise AttributeError(f"module 'skdmi' has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:
+        if name in _HOMES:
+            return getattr(import_module(_HOMES[name]), name)
+        if name in __all__ or name in _BESIDE:
+            return import_module(f"skdmi.{name}")
+        raise AttributeError(f"module 'skdmi' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -13,6 +13,8 @@ import torch
 from sklearn.utils import check_random_state
 from torch import Tensor
 
+from skdmi.typing import Float64Array
+
 DTYPES = (torch.float32, torch.float64)
 MAX_NUMBERS_SHOWN = 16
 MAX_SHOWN = 400
@@ -80,7 +82,7 @@ class Sampler(ABC):
         with torch.autocast(torch.device(device).type, enabled=False):
             return self._draw(n_matrices, matrix_size, generator=generator, device=device, dtype=dtype).contiguous()
 
-    def sample(self, n_matrices: int, matrix_size: int, *, random_state: Any = None) -> np.ndarray:
+    def sample(self, n_matrices: int, matrix_size: int, *, random_state: Any = None) -> Float64Array:
         """Draw a stack as a numpy array.
 
         Parameters

@@ -6,7 +6,7 @@ stack never mix, so permuting a stack permutes every answer.
 
 import warnings
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from skdmi.linalg.certificate import Certificate, certify
 from skdmi.linalg.characteristic import characteristic_inverse
@@ -65,10 +65,11 @@ _MOVED = {
 }
 """Where it is now what 0.1.0 had here."""
 
+if not TYPE_CHECKING:  # A type checker would take any name for one that is there.
 
-def __getattr__(name: str) -> Any:
-    if name not in _MOVED:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    warnings.warn(f"skdmi.linalg.{name} is {_MOVED[name]} now.", DeprecationWarning, stacklevel=2)
-    module, _, now = _MOVED[name].rpartition(".")
-    return getattr(import_module(module), now)
+    def __getattr__(name: str) -> Any:
+        if name not in _MOVED:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        warnings.warn(f"skdmi.linalg.{name} is {_MOVED[name]} now.", DeprecationWarning, stacklevel=2)
+        module, _, now = _MOVED[name].rpartition(".")
+        return getattr(import_module(module), now)

@@ -40,6 +40,7 @@ WORDS = {
     "kinds": "what an object is",
     "processes": "workers end in time",
     "progress": "bars on a terminal",
+    "typing": "what a checker is told",
 }
 """What is in a room, in a few words; a new room needs some."""
 WIDTH, ROW, MARGIN = 800, 74, 16

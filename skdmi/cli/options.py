@@ -28,7 +28,7 @@ class SuffixedFile(click.Path):
 
     def __init__(self, suffixes: Iterable[str] = (), *, exists: bool = False, dash: Standard | None = None) -> None:
         super().__init__(exists=exists, dir_okay=False, path_type=Path)
-        self.suffixes = tuple(suffixes)
+        self.suffixes: tuple[str, ...] = tuple(suffixes)
         self.dash = dash
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:

@@ -25,7 +25,7 @@ class Signals:
 
     def __init__(self) -> None:
         self.first: int | None = None
-        self.saves = False
+        self.saves: bool = False
         self._wait = False
 
     @contextmanager

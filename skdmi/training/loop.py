@@ -225,7 +225,7 @@ def _history(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def skorch_history(rows: Iterable[Mapping[str, Any]]) -> History:
+def skorch_history(rows: Iterable[Mapping[str, Any]]) -> list[Any]:
     """Return rows of an inverter's ``history_`` as skorch has them, without batches.
 
     >>> history = skorch_history([{"epoch": 1, "train_loss": 2.0, "valid_loss": 1.0, "seconds": 0.1}])

@@ -39,7 +39,7 @@ COLUMNS: dict[str, type] = {
     "dur": float,
 }
 """What training itself records in a row of skorch's history."""
-REFUSED = {
+REFUSED: dict[type, str] = {
     LoadInitState: "it would load weights after the first were measured: go on by warm_start=True or checkpoint_dir",
     InputShapeSetter: "the network takes its size from X or matrix_size",
 }

@@ -24,7 +24,8 @@ ORDER = [
     {"containers"},
     {"arrays", "persistence", "validation"},
     {"datasets", "io", "processes"},
-    {"chunks", "exceptions", "figures", "kinds", "progress", "typing"},
+    {"figures", "kinds", "progress"},
+    {"chunks", "exceptions", "typing"},
 ]
 """From above: a module imports from rows below its own, from its own room, and from ``skdmi`` itself."""
 LEVELS = {room: level for level, rooms in enumerate(ORDER) for room in rooms}

@@ -26,6 +26,7 @@ __all__ = [
     "load_pretrained",
     "metrics",
     "modules",
+    "progress",
     "shipped_models",
     "slogdet",
 ]
@@ -49,7 +50,7 @@ _HOMES = {
 }
 
 if TYPE_CHECKING:
-    from skdmi import datasets, distributions, exceptions, inspection, io, iteration, linalg, metrics, modules
+    from skdmi import datasets, distributions, exceptions, inspection, io, iteration, linalg, metrics, modules, progress
     from skdmi import export as export
     from skdmi.api import inv, load_pretrained
     from skdmi.estimators.block import BlockInverter

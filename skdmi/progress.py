@@ -14,7 +14,7 @@ from threading import current_thread, main_thread
 from typing import Any
 from weakref import WeakSet
 
-__all__ = ["Bar", "above_bars", "close_bars", "is_watched", "one_training_ended", "progress", "trainings"]
+__all__ = ["trainings"]
 
 SECONDS_OF_SILENCE = 0.5
 """What is done within them has no bar."""

@@ -104,6 +104,14 @@ def test_workflows_name_targets_and_extras_that_exist():
 
 
 @needs_forge
+def test_the_site_is_built_from_extras_and_scripts_that_exist():
+    commands = "\n".join(load(".readthedocs.yaml")["build"]["commands"])
+    assert set(re.findall(r"\.\[(\w+)\]", commands)) == {"docs"}
+    for module in re.findall(r"python -m (scripts\.\w+)", commands):
+        assert (ROOT / module.replace(".", "/")).with_suffix(".py").is_file()
+
+
+@needs_forge
 def test_actions_are_pinned_to_commits():
     used = [step["uses"] for step in steps() if "uses" in step]
     assert used

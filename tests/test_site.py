@@ -16,12 +16,16 @@ PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>A pa
 <body><main id="top">{}</main></body></html>"""
 GOOD = """<p>Fine. <code>\\frac</code></p><a href="other.html#there">A link</a>
 <div style="overflow-x: auto"><pre>{}</pre></div>"""
+WIDE = '<div style="overflow: hidden"><img width="800" alt="" src="data:image/svg+xml,<svg xmlns=%22http://www.w3.org/2000/svg%22/>"></div>'
 WRONG = {
     "console": ("<script>console.error('oh')</script>", ["oh"]),
     "exception": ("<script>throw new Error('uncaught')</script>", ["Error: uncaught"]),
     "missing picture": ('<img src="no.png" alt="">', ["no.png: 404"]),
     "another host": ('<img src="https://example.com/a.png" alt="">', ["a.png is asked for, of another host"]),
-    "too wide": ('<p id="wide" style="width: 600px">Wide.</p>', ["390 pixels: ", "pixels too wide: p#wide"]),
+    "too wide": ('<p style="width: 600px">Wide.</p>', ["390 pixels: the page is ", " pixels too wide"]),
+    "cut off": (f'<h1 style="overflow: hidden">{"Name" * 10}</h1>', ["390 pixels: beyond the edge: NameName"]),
+    "scrolled title": (f'<div style="overflow: auto"><h1>{"Name" * 10}</h1></div>', ["beyond the edge: NameName"]),
+    "picture": (WIDE, ["390 pixels: beyond the edge: img"]),
     "TeX": (r"<p>Here \(x\) is.</p>", [r"raw TeX: Here \(x\) is."]),
     "command": (r"<p>Here \kappa is.</p>", [r"raw TeX: Here \kappa is."]),
     "formula": ('<span class="math">x + y</span>', ["raw TeX: x + y"]),

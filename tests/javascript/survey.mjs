@@ -30,23 +30,37 @@ async function findTex() {
   return [...undrawn.map((formula) => formula.textContent), ...raw].map((text) => text.trim().slice(0, 80));
 }
 
-/** What reaches beyond the right edge and cannot be scrolled into view by itself, if the document is too wide. */
+/** What reaches beyond the right edge, whether the document is then too wide or cuts it off. */
 function findOverflow() {
   const edge = document.documentElement.clientWidth;
   const excess = document.documentElement.scrollWidth - edge;
-  if (excess <= 0) return [];
-  const contained = (element) => {
-    for (let up = element.parentElement; up && up !== document.body; up = up.parentElement) {
-      if (getComputedStyle(up).overflowX !== "visible") return true;
-    }
-    return false;
+  const found = excess > 0 ? [`the page is ${excess} pixels too wide`] : [];
+  // What scrolls by itself, or ends in an ellipsis, may be wide; but for what holds the title, which is the page.
+  const scrolls = (element) =>
+    element &&
+    !element.querySelector("h1") &&
+    (["auto", "scroll"].includes(getComputedStyle(element).overflowX) ||
+      getComputedStyle(element).textOverflow === "ellipsis" ||
+      scrolls(element.parentElement));
+  const reach = (node) => {
+    const range = document.createRange();
+    range.selectNodeContents(node);
+    return Math.max(...[...range.getClientRects()].map(({ right }) => right));
   };
-  const beyond = [...document.body.querySelectorAll("*")].filter(
-    (element) => element.getBoundingClientRect().right > edge + 1 && !contained(element),
-  );
-  const name = ({ localName, id, className }) =>
-    localName + (id && `#${id}`) + (typeof className === "string" && className && `.${className.split(" ")[0]}`);
-  return [`${excess} pixels too wide: ${beyond.slice(-3).map(name).join(", ")}`];
+  const note = (element, what, right) => {
+    if (right <= edge + 1 || !element.checkVisibility({ visibilityProperty: true })) return;
+    const isForScreenReaders = element.getBoundingClientRect().width <= 1;
+    if (!isForScreenReaders && !scrolls(element)) found.push(what);
+  };
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const { parentElement, data } = walker.currentNode;
+    if (data.trim()) note(parentElement, `beyond the edge: ${data.trim().slice(0, 60)}`, reach(walker.currentNode));
+  }
+  for (const element of document.querySelectorAll("img, svg, table, input, textarea, mjx-container")) {
+    note(element, `beyond the edge: ${element.localName}`, element.getBoundingClientRect().right);
+  }
+  return found.slice(0, 4);
 }
 
 function findLinks() {

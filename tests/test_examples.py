@@ -1,25 +1,11 @@
 """The examples: each runs without a warning, leaves no file, draws, and is right in what it claims."""
 
-import runpy
-from pathlib import Path
-
 import numpy as np
 import pytest
 from torch.linalg import matrix_norm
 
 from skdmi.linalg import residual
-
-matplotlib = pytest.importorskip("matplotlib")
-matplotlib.use("agg")
-plt = pytest.importorskip("matplotlib.pyplot")
-
-EXAMPLES = Path(__file__).parents[1] / "examples"
-
-
-@pytest.fixture(autouse=True)
-def _close_figures():
-    yield
-    plt.close("all")
+from tests.gallery import EXAMPLES, run_example
 
 
 def train_and_invert(names):
@@ -157,15 +143,7 @@ QUICK = (residual_against_condition, singular_matrices, least_squares, box_drape
     ],
 )
 def test_example(script, claim, monkeypatch, tmp_path, capsys):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(plt, "show", lambda: None)  # Agg would warn that it cannot.
-    names = runpy.run_path(str(EXAMPLES / script))
-    assert capsys.readouterr().out
-    assert plt.get_fignums()
-    for figure in plt.get_fignums():
-        plt.figure(figure).canvas.draw()  # What matplotlib would warn of is an error here.
-    assert list(tmp_path.iterdir()) == []
-    claim(names)
+    claim(run_example(script, monkeypatch, tmp_path, capsys))
 
 
 def test_every_example_is_tested():

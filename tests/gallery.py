@@ -17,11 +17,12 @@ def run_example(path, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(plt, "show", lambda: None)  # Agg would warn that it cannot.
     try:
-        names = runpy.run_path(str(EXAMPLES / path))
-        assert capsys.readouterr().out
-        assert plt.get_fignums()
-        for figure in plt.get_fignums():
-            plt.figure(figure).canvas.draw()  # What matplotlib would warn of is an error here.
+        with plt.rc_context():  # The style of an example is not that of others.
+            names = runpy.run_path(str(EXAMPLES / path))
+            assert capsys.readouterr().out
+            assert plt.get_fignums()
+            for figure in plt.get_fignums():
+                plt.figure(figure).canvas.draw()  # What matplotlib would warn of is an error here.
     finally:
         plt.close("all")
     assert list(tmp_path.iterdir()) == []

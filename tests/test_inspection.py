@@ -302,6 +302,14 @@ def test_matrix_display_refuses():
 # All of them
 
 
+def test_the_style_of_the_documentation_is_found_by_its_name(tiny_network):
+    with plt.rc_context():
+        plt.style.use("skdmi.inspection.paper")
+        assert plt.rcParams["axes.prop_cycle"].by_key()["color"][0] == "#0072b2"
+        display = draw(ResidualDisplay.from_estimator(tiny_network, make_stack("well", 4)))
+        assert not display.ax_.spines["top"].get_visible()
+
+
 def test_given_axes_are_used(tiny_network):
     A = make_stack("well", 4)
     figure, axes = plt.subplots(2, 4)

@@ -33,8 +33,6 @@ MODULES = [
     "skdmi.modules",
     "skdmi.training",
 ]
-SHOWN_BY_THEIR_CLASS = {"EX01"}
-"""What methods and properties need not have: the example of their class uses them."""
 
 
 class Docstring(Validator):
@@ -113,11 +111,10 @@ def findings(name: str, value: Any, wanted: set[str]) -> Iterator[str]:
         if not described_data(import_module(module), attribute):
             yield f"{name}: has no string below it that says what it is"
         return
-    is_member = is_property or "." in getattr(value, "__qualname__", "")
     result = validate(name, validator_cls=Docstring, value=value)
     path = Path(result["file"]).relative_to(ROOT) if result["file"] else name
     for code, message in result["errors"]:
-        if code in wanted and not (is_member and code in SHOWN_BY_THEIR_CLASS):
+        if code in wanted:
             yield f"{path}:{result['file_line'] or 1}: {name}: {code} {message}"
 
 

@@ -89,6 +89,12 @@ class AuditReport:
         -------
         dict of str to int
             By the verdict.
+
+        Examples
+        --------
+        >>> report = judge(np.linalg.inv, families=["permutation"], sizes=[4])
+        >>> report.counts("permutation")["wrong and silent"]
+        0
         """
         verdicts = [verdict for case in self._of(family) for verdict in case.verdict.tolist()]
         return {name: verdicts.count(name) for name in VERDICTS}
@@ -105,6 +111,12 @@ class AuditReport:
         -------
         float
             Relative, in the units of the equilibrated matrix; NaN if nothing was returned without a word.
+
+        Examples
+        --------
+        >>> report = judge(np.linalg.inv, families=["permutation"], sizes=[4])
+        >>> report.largest_error()
+        0.0
         """
         errors = np.concatenate([case.error[~case.said_so] for case in self._of(family)])
         return float(np.nanmax(errors)) if (~np.isnan(errors)).any() else np.nan
@@ -116,6 +128,12 @@ class AuditReport:
         -------
         dict of str to list of int
             By the name of the case the indices of these members.
+
+        Examples
+        --------
+        >>> report = judge(np.linalg.inv, families=["permutation"], sizes=[4])
+        >>> report.silent()
+        {}
         """
         found = {case.name: np.flatnonzero(case.verdict == SILENT).tolist() for case in self.cases}
         return {name: indices for name, indices in found.items() if indices}
@@ -133,6 +151,12 @@ class AuditReport:
         ------
         ImportError
             If pandas is not installed.
+
+        Examples
+        --------
+        >>> report = judge(np.linalg.inv, families=["permutation"], sizes=[4])
+        >>> list(report.to_frame().columns)
+        ['case', 'family', 'index', 'verdict', 'error', 'allowed', 'said_so', 'note']
         """
         import pandas as pd
 

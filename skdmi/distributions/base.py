@@ -111,7 +111,14 @@ class Sampler(ABC):
 
     @property
     def uses_data(self) -> bool:
-        """Whether the matrices are made from the X that `Distribution.bind` is given."""
+        """Whether the matrices are made from the X that `Distribution.bind` is given.
+
+        Examples
+        --------
+        >>> from skdmi.distributions import Members, Normal
+        >>> Normal().uses_data, Members().uses_data
+        (False, True)
+        """
         return False
 
     @abstractmethod
@@ -180,6 +187,13 @@ class Distribution(Sampler):
         -------
         callable
             With the signature of `__call__`.
+
+        Examples
+        --------
+        >>> from skdmi.distributions import Normal
+        >>> normal = Normal()
+        >>> normal.bind(np.eye(2)[None]) is normal
+        True
         """
         return self
 

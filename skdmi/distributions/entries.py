@@ -90,6 +90,12 @@ class Uniform(Distribution):
         ------
         ValueError
             If X is not a stack, or its entries span no interval.
+
+        Examples
+        --------
+        >>> from skdmi.distributions import Uniform
+        >>> Uniform(low=None, high=None).bind(np.array([[[0.0, 3.0], [1.0, 2.0]]]))
+        Uniform(low=0.0, high=3.0)
         """
         X = check_stack(X)
         low, high = self._interval(X.min(), X.max())

@@ -104,6 +104,12 @@ class Members(MadeFromData, Distribution):
         ------
         ValueError
             If X is not a stack, or not finite.
+
+        Examples
+        --------
+        >>> from skdmi.distributions import Members
+        >>> Members().bind(np.array([np.eye(2), 2 * np.eye(2)])).sample(5, 2, random_state=0).shape
+        (5, 2, 2)
         """
         return BoundMembers(self, X)
 

@@ -59,7 +59,14 @@ class Mixture(Distribution):
 
     @property
     def uses_data(self) -> bool:
-        """Whether a component makes its matrices from the X that `bind` is given."""
+        """Whether a component makes its matrices from the X that `bind` is given.
+
+        Examples
+        --------
+        >>> from skdmi.distributions import Members, Mixture, Uniform
+        >>> Mixture((Uniform(), Members())).uses_data, Mixture((Uniform(),)).uses_data
+        (True, False)
+        """
         return any(getattr(component, "uses_data", False) for component in self.components)
 
     def bind(self, X: np.ndarray) -> Self:
@@ -74,6 +81,12 @@ class Mixture(Distribution):
         -------
         Mixture
             Of the bound components, in the same proportions.
+
+        Examples
+        --------
+        >>> from skdmi.distributions import Members, Mixture, Uniform
+        >>> Mixture((Uniform(), Members())).bind(np.eye(2)[None]).sample(5, 2, random_state=0).shape
+        (5, 2, 2)
         """
         return replace(self, components=tuple(c.bind(X) if isinstance(c, Distribution) else c for c in self.components))
 

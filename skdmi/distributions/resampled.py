@@ -92,6 +92,12 @@ class Resampled(MadeFromData, Distribution):
         ------
         ValueError
             If X is not a stack.
+
+        Examples
+        --------
+        >>> from skdmi.distributions import Resampled
+        >>> Resampled().bind(np.array([np.eye(2), 2 * np.eye(2)])).sample(5, 2, random_state=0).shape
+        (5, 2, 2)
         """
         return BoundResampled(self, X)
 

@@ -97,6 +97,15 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         ------
         ValueError
             If X is empty, complex, not finite, not made of square matrices, or of a size that was not fitted.
+
+        Examples
+        --------
+        >>> from skdmi import ExactInverter
+        >>> ExactInverter().transform([[[2.0, 0.0], [0.0, 4.0]]])
+        array([[[0.5 , 0.  ],
+                [0.  , 0.25]]])
+        >>> ExactInverter().transform(torch.tensor([[2.0, 0.0, 0.0, 4.0]]))
+        tensor([[0.5000, 0.0000, 0.0000, 0.2500]])
         """
         inverses = self._apply(X, lambda A, start: self._settle(A, self._answer(A), start), keeps_shape=True)
         return inverses if self._table() is None else to_numpy(inverses)
@@ -124,6 +133,14 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             If A is not a dense tensor of real floating dtype.
         ValueError
             If the last two axes of A are not square, or of a size that the inverter cannot take.
+
+        Examples
+        --------
+        >>> from skdmi import ExactInverter
+        >>> A = torch.tensor([[2.0, 0.0], [0.0, 4.0]], requires_grad=True)
+        >>> ExactInverter().invert(A).sum().backward()
+        >>> A.grad.diagonal()
+        tensor([-0.2500, -0.0625])
         """
         self._check_ready()
         if not isinstance(A, Tensor):
@@ -163,6 +180,12 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         -------
         array of shape (n_matrices,), float64, in the container of X
             NaN where there is no inverse.
+
+        Examples
+        --------
+        >>> from skdmi import ExactInverter
+        >>> ExactInverter().residual_norms(np.array([np.eye(2), np.diag([2.0, 4.0])]))
+        array([0., 0.])
         """
         return self._apply(X, lambda A, start: frobenius_residuals(A, self._answer(A).inverse), keeps_shape=False)
 
@@ -182,6 +205,13 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         -------
         float
             At most 0.
+
+        Examples
+        --------
+        >>> from skdmi import load_pretrained
+        >>> A = np.random.default_rng(0).uniform(-1, 1, (100, 3, 3))
+        >>> -1 < load_pretrained("uniform-3x3-short").score(A) < 0
+        True
         """
         del y
         norms = to_numpy(self.residual_norms(X))
@@ -321,6 +351,12 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         ------
         NotFittedError
             If no size is fixed, so that the number of columns is not known.
+
+        Examples
+        --------
+        >>> from skdmi import ExactInverter
+        >>> ExactInverter().fit(np.eye(2)[None]).get_feature_names_out().tolist()
+        ['x0', 'x1', 'x2', 'x3']
         """
         if not hasattr(self, "n_features_in_"):
             # set_output takes these words of scikit-learn's for leave to number the columns instead.

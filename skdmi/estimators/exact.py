@@ -98,6 +98,13 @@ class ExactInverter(BaseInverter):
         ------
         ValueError
             If a parameter is not allowed, or X is refused; the estimator is then as it was.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skdmi import ExactInverter
+        >>> ExactInverter().fit(np.eye(3)[None]).matrix_size_
+        3
         """
         del y
         self._validate_params()

@@ -70,6 +70,12 @@ class MetaInverter(BaseInverter):
         ------
         ValueError
             If a parameter is not allowed, or sizes disagree; the estimator is then as it was.
+
+        Examples
+        --------
+        >>> from skdmi import ExactInverter, RefinedInverter
+        >>> RefinedInverter(ExactInverter()).fit(np.eye(3)[None]).matrix_size_
+        3
         """
         with unchanged_on_error(self):
             self._validate_params()

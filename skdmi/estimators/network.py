@@ -74,12 +74,26 @@ class NetworkInverter(Storable, Exportable, BaseInverter):
 
     @property
     def start_(self) -> str:
-        """The start: a name in :data:`skdmi.iteration.STARTS`, or ``"family"``."""
+        """The start: a name in :data:`skdmi.iteration.STARTS`, or ``"family"``.
+
+        Examples
+        --------
+        >>> from skdmi import load_pretrained
+        >>> load_pretrained("uniform-3x3-short").start_
+        'transpose'
+        """
         return str(self._known["start"])
 
     @property
     def n_atoms_(self) -> int:
-        """Number of atoms of a family start; 0 where there is none."""
+        """Number of atoms of a family start; 0 where there is none.
+
+        Examples
+        --------
+        >>> from skdmi import load_pretrained
+        >>> load_pretrained("uniform-3x3-short").n_atoms_
+        0
+        """
         return int(self._known["n_atoms"])
 
     @property
@@ -112,6 +126,15 @@ class NetworkInverter(Storable, Exportable, BaseInverter):
         ------
         ValueError
             If no start was fitted, so that there is no domain.
+
+        Examples
+        --------
+        >>> from skdmi import NeuralMatrixInverter
+        >>> t = np.linspace(-2, 2, 200)[:, None, None]
+        >>> family = np.diag([4.0, 3.0, 9.0]) + t * (np.eye(3, k=1) - np.eye(3, k=-1))
+        >>> inverter = NeuralMatrixInverter(depth=1, start="family", max_epochs=0, random_state=0).fit(family)
+        >>> inverter.out_of_domain(np.array([family[50], np.diag([1.0, -9.0, 5.0])]))
+        array([False,  True])
         """
         self._check_ready()
         start = getattr(self.module_.core, "start", None)

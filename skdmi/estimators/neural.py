@@ -289,6 +289,12 @@ class NeuralMatrixInverter(WithCallbacks, NetworkInverter):
         ConvergenceWarning
             If no epoch gains anything beyond chance, or the loss stops being finite; the best weights are kept. If X
             has fewer than 30 members to learn from.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> NeuralMatrixInverter(max_epochs=0).fit(np.eye(3)[None]).matrix_size_  # untrained
+        3
         """
         del y
         with unchanged_on_error(self):
@@ -320,6 +326,12 @@ class NeuralMatrixInverter(WithCallbacks, NetworkInverter):
         -------
         NeuralMatrixInverter
             This estimator, trained further.
+
+        Examples
+        --------
+        >>> inverter = NeuralMatrixInverter(depth=1, matrix_size=3, batches_per_epoch=2, batch_size=8)
+        >>> inverter.partial_fit().n_matrices_seen_
+        16
         """
         del y
         with unchanged_on_error(self):

@@ -165,6 +165,14 @@ class RefinedInverter(MetaInverter):
         -------
         InversionReport
             The inverses, as ``transform`` returns them, and what is measured and proved of each.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skdmi import RefinedInverter
+        >>> report = RefinedInverter().report(np.array([[[2.0, 0.0], [0.0, 4.0]]]), log_det=True)
+        >>> report.certified, report.log_abs_det.round(6)
+        (array([ True]), array([2.079442]))
         """
         self._check_ready()
         A, container, shape = self._open(X, reset=False)

@@ -75,7 +75,15 @@ class InversionReport:
 
     @property
     def inaccurate(self) -> BoolArray:
-        """Whether an inverse is certified, but its error bound is above 1e-2; bool, shape (n_matrices,)."""
+        """Whether an inverse is certified, but its error bound is above 1e-2; bool, shape (n_matrices,).
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skdmi import RefinedInverter
+        >>> RefinedInverter().report(np.eye(2)[None]).inaccurate
+        array([False])
+        """
         return self.certified & (self.error_bound > INACCURATE)
 
     def summary(self) -> str:

@@ -27,6 +27,14 @@ class WithCallbacks(BaseEstimator):
         -------
         dict
             Values by the names of parameters.
+
+        Examples
+        --------
+        >>> from skorch.callbacks import EarlyStopping
+        >>> from skdmi import NeuralMatrixInverter
+        >>> inverter = NeuralMatrixInverter(callbacks=[("stop", EarlyStopping(patience=3))])
+        >>> inverter.get_params()["callbacks__stop__patience"]
+        3
         """
         parameters: dict[str, Any] = super().get_params(deep=deep)
         return parameters | callback_parameters(self.callbacks) if deep else parameters

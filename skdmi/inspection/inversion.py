@@ -98,6 +98,13 @@ class InversionDisplay:
         -------
         InversionDisplay
             Drawn.
+
+        Examples
+        --------
+        >>> from skdmi import ExactInverter
+        >>> from skdmi.inspection import InversionDisplay
+        >>> InversionDisplay.from_estimator(ExactInverter(), np.diag([2.0, 4.0])[None]).mae
+        0.0
         """
         X_pred = as_matrices("estimator.transform(A)", estimator.transform(A))
         if X_true is None:
@@ -126,6 +133,13 @@ class InversionDisplay:
         ------
         ValueError
             If the shapes differ, or no entry is finite in both.
+
+        Examples
+        --------
+        >>> from skdmi.inspection import InversionDisplay
+        >>> X = np.array([[[1.0, 2.0], [3.0, np.nan]]])
+        >>> InversionDisplay.from_predictions(X, X).n_missing
+        1
         """
         X_true, X_pred = as_array(X_true), as_array(X_pred)
         check_shapes(X_true=X_true, X_pred=X_pred)
@@ -153,6 +167,14 @@ class InversionDisplay:
         -------
         InversionDisplay
             This display, whose attributes now hold what was drawn.
+
+        Examples
+        --------
+        >>> from skdmi.inspection import InversionDisplay
+        >>> X = np.array([[[1.0, 2.0], [3.0, 4.0]]])
+        >>> display = InversionDisplay.from_predictions(X, X).plot(scale="asinh")
+        >>> display.ax_.get_xscale()
+        'asinh'
         """
         if scale not in SCALES:
             raise ValueError(f"Got scale={scale!r}; expected one of {SCALES}.")

@@ -54,7 +54,14 @@ class MatrixDisplay:
 
     @property
     def residual_norm(self) -> float:
-        r""":math:`\|I - A X\|_F`."""
+        r""":math:`\|I - A X\|_F`.
+
+        Examples
+        --------
+        >>> from skdmi.inspection import MatrixDisplay
+        >>> MatrixDisplay(A=np.eye(2), X=np.diag([1.0, 0.5])).residual_norm
+        0.5
+        """
         return float(skdmi.metrics.frobenius_residuals(self.A[None], self.X[None])[0])
 
     @classmethod
@@ -76,6 +83,13 @@ class MatrixDisplay:
         -------
         MatrixDisplay
             Drawn.
+
+        Examples
+        --------
+        >>> from skdmi import ExactInverter
+        >>> from skdmi.inspection import MatrixDisplay
+        >>> len(MatrixDisplay.from_estimator(ExactInverter(), np.diag([2.0, 4.0])).images_)
+        4
         """
         A = as_matrices("A", A, ndim=2)
         X = estimator.transform(A[None])[0]
@@ -103,6 +117,12 @@ class MatrixDisplay:
         ------
         ValueError
             If A or X is not one square matrix, their shapes differ, or either is complex.
+
+        Examples
+        --------
+        >>> from skdmi.inspection import MatrixDisplay
+        >>> MatrixDisplay.from_predictions(np.eye(2), np.eye(2), name="mine").name
+        'mine'
         """
         A, X = as_matrices("A", A, ndim=2), as_matrices("X", X, ndim=2)
         check_shapes(A=A, X=X)
@@ -120,6 +140,12 @@ class MatrixDisplay:
         -------
         MatrixDisplay
             This display, whose attributes now hold what was drawn.
+
+        Examples
+        --------
+        >>> from skdmi.inspection import MatrixDisplay
+        >>> [ax.get_title() for ax in MatrixDisplay(A=np.eye(2), X=np.eye(2)).plot().axes_]
+        ['$A$', '$X$', '$AX$', '$|I - AX|$']
         """
         taken = take_axes(axes, (9.6, 3.7), 1, 4)
         self.axes_: list[Axes] = taken

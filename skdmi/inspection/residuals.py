@@ -104,6 +104,13 @@ class ResidualDisplay:
         -------
         ResidualDisplay
             Drawn.
+
+        Examples
+        --------
+        >>> from skdmi import ExactInverter
+        >>> from skdmi.inspection import ResidualDisplay
+        >>> ResidualDisplay.from_estimator(ExactInverter(), np.diag([2.0, 4.0])[None]).name
+        'ExactInverter'
         """
         return cls.from_predictions(A, estimator.transform(A), ax=ax, name=display_name(estimator, name))
 
@@ -129,6 +136,13 @@ class ResidualDisplay:
         ------
         ValueError
             If the shapes differ, or A is not finite, or either is complex.
+
+        Examples
+        --------
+        >>> from skdmi.inspection import ResidualDisplay
+        >>> display = ResidualDisplay.from_predictions(np.eye(2)[None], np.full((1, 2, 2), np.nan))
+        >>> list(display.points_)
+        ['missing']
         """
         import torch
 
@@ -158,6 +172,14 @@ class ResidualDisplay:
         -------
         ResidualDisplay
             This display, whose attributes now hold what was drawn.
+
+        Examples
+        --------
+        >>> from skdmi.inspection import ResidualDisplay
+        >>> A = np.diag([2.0, 4.0])[None]
+        >>> display = ResidualDisplay.from_predictions(A, np.linalg.inv(A))
+        >>> display.plot().ax_.get_xscale()
+        'log'
         """
         (ax,) = take_axes(ax, (6.2, 3.6))
         self.ax_: Axes = ax

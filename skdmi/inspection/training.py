@@ -79,6 +79,13 @@ class TrainingDisplay:
         ------
         ValueError
             If there is no fitted network inside.
+
+        Examples
+        --------
+        >>> from skdmi import load_pretrained
+        >>> from skdmi.inspection import TrainingDisplay
+        >>> len(TrainingDisplay.from_estimator(load_pretrained("uniform-3x3-short")).train_)
+        1
         """
         networks = list(_networks(estimator))
         if not any(network.history_ for network in networks):
@@ -104,6 +111,14 @@ class TrainingDisplay:
         -------
         TrainingDisplay
             This display, whose attributes now hold what was drawn.
+
+        Examples
+        --------
+        >>> from skdmi import load_pretrained
+        >>> from skdmi.inspection import TrainingDisplay
+        >>> display = TrainingDisplay.from_estimator(load_pretrained("uniform-3x3-short"), name="short")
+        >>> display.plot().axes_[0].get_title()
+        'short'
         """
         above, below = take_axes(axes, (5.6, 4.2), 2, sharex=True, height_ratios=(3, 1))
         self.axes_: list[Axes] = [above, below]

@@ -89,7 +89,14 @@ class FamilyStart(nn.Module):
 
     @property
     def function(self) -> "FamilyStart":
-        """The function of a :class:`~skdmi.iteration.Start`: this module itself."""
+        """The function of a :class:`~skdmi.iteration.Start`: this module itself.
+
+        Examples
+        --------
+        >>> start = FamilyStart(3, n_atoms=1, n_places=2)
+        >>> start.function is start
+        True
+        """
         return self
 
     def n_operations(self, m: int) -> int:
@@ -104,6 +111,11 @@ class FamilyStart(nn.Module):
         -------
         int
             For one matrix.
+
+        Examples
+        --------
+        >>> FamilyStart(3, n_atoms=1, n_places=2).n_operations(3) < 2 * 3**3 * 8
+        True
         """
         places, k1, n_equations = self.equations.shape
         k = k1 - 1
@@ -125,6 +137,13 @@ class FamilyStart(nn.Module):
             First inverses.
         R : Tensor of shape (n_matrices, m, m)
             ``I - A X``.
+
+        Examples
+        --------
+        >>> start, A = FamilyStart(3, n_atoms=1, n_places=2), torch.eye(3).expand(2, 3, 3)
+        >>> X, R = start(A)
+        >>> torch.allclose(R, torch.eye(3) - A @ X)
+        True
         """
         begun = self.begin(A)
         return begun.X, begun.R
@@ -141,6 +160,12 @@ class FamilyStart(nn.Module):
         -------
         Begun
             A start for :func:`~skdmi.iteration.iterate` that asks the guard no second time.
+
+        Examples
+        --------
+        >>> start, A = FamilyStart(3, n_atoms=1, n_places=2), torch.eye(3).expand(2, 3, 3)
+        >>> start.begin(A).accepted
+        tensor([False, False])
         """
         if A.shape[-1] != len(self.constant):
             return Begun(self, *self.plain.function(A), self.accepts(A))
@@ -160,6 +185,12 @@ class FamilyStart(nn.Module):
         -------
         Tensor of shape (n_matrices,)
             A bool for each matrix; False for all of another size than the family's.
+
+        Examples
+        --------
+        >>> start, A = FamilyStart(3, n_atoms=1, n_places=2), torch.eye(3).expand(2, 3, 3)
+        >>> start.accepts(A)
+        tensor([False, False])
         """
         if A.shape[-1] != len(self.constant):
             return A.new_zeros(A.shape[0], dtype=torch.bool)  # len(A) would be a constant of an exported program
@@ -177,6 +208,12 @@ class FamilyStart(nn.Module):
         -------
         Tensor of shape (n_matrices, m, m)
             Whether it is any good is for :meth:`accepts` to say.
+
+        Examples
+        --------
+        >>> start, A = FamilyStart(3, n_atoms=1, n_places=2), torch.eye(3).expand(2, 3, 3)
+        >>> start.combine(A).norm()  # not fitted yet
+        tensor(0., grad_fn=<LinalgVectorNormBackward0>)
         """
         k = len(self.atoms)
         if k == 0:
@@ -201,6 +238,12 @@ class FamilyStart(nn.Module):
         -------
         bool or Tensor of shape (n_matrices,)
             For all matrices or for each.
+
+        Examples
+        --------
+        >>> start, A = FamilyStart(3, n_atoms=1, n_places=2), torch.eye(3).expand(2, 3, 3)
+        >>> start.deflates(start(A)[0])
+        True
         """
         if X.shape[-1] == 1:
             return False
@@ -223,6 +266,13 @@ class FamilyStart(nn.Module):
             About :math:`\|I - c A Y\|_F` of the learned proposal.
         plain : Tensor of shape (n_matrices,)
             The same of the plain start.
+
+        Examples
+        --------
+        >>> start, A = FamilyStart(3, n_atoms=1, n_places=2), torch.eye(3).expand(2, 3, 3)
+        >>> learned, plain = start.estimates(A)
+        >>> (plain < learned).tolist()
+        [True, True]
         """
         seen = self.probes @ A
         return self._estimate(seen, self.combine(A)), self._estimate(seen, self._plain(A))

@@ -95,6 +95,11 @@ class PolynomialInverse(nn.Module):
         -------
         int
             For one matrix: :func:`~skdmi.iteration.count_products`.
+
+        Examples
+        --------
+        >>> PolynomialInverse(depth=3, width=4).n_products(8)
+        11
         """
         del m
         return count_products(self.depth, self.start)
@@ -111,6 +116,12 @@ class PolynomialInverse(nn.Module):
         -------
         Tensor of shape (n_matrices, m, m)
             In the dtype of A; differentiable in A and in the weights.
+
+        Examples
+        --------
+        >>> A = torch.eye(3)[None]
+        >>> torch.allclose(PolynomialInverse(depth=1, width=4)(A), A)
+        True
         """
         if not isinstance(self.start, FamilyStart):
             return iterate(A, self.depth, start=self.start, rank=self.rank, choose=self.rule(A))
@@ -131,6 +142,12 @@ class PolynomialInverse(nn.Module):
         -------
         callable
             ``choose(step, R, problem)``, for :func:`~skdmi.iteration.iterate`.
+
+        Examples
+        --------
+        >>> A, network = torch.eye(3)[None] + 0.1, PolynomialInverse(depth=2, width=4)
+        >>> torch.equal(iterate(A, 2, choose=network.rule(A)), network(A))
+        True
         """
         m = A.shape[-1]
         if not (self.smallest <= m and (self.largest is None or m <= self.largest)):

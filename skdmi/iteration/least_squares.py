@@ -57,6 +57,13 @@ class LeastSquares(NamedTuple):
         -------
         Tensor of shape (...)
             :math:`\|R_\text{new}\|_F^2 / \|R\|_F^2 = 1 - \|y\|^2`, no less than the rounding of an inner product.
+
+        Examples
+        --------
+        >>> R = torch.full((1, 1), 0.5)
+        >>> problem = fit_directions(R, R[None] / 4)
+        >>> problem.remainder() < 1e-5
+        tensor(True)
         """
         return (1 - self.coordinates.square().sum(dim=-1)).clamp_min(gram_ridge(self.coordinates.dtype))
 
@@ -72,6 +79,13 @@ class LeastSquares(NamedTuple):
         -------
         Tensor of shape (..., k)
             ``c = K z``.
+
+        Examples
+        --------
+        >>> R = torch.full((1, 1), 0.5)
+        >>> problem = fit_directions(R, R[None] / 4)
+        >>> problem.coefficients(problem.coordinates)
+        tensor([4.0000])
         """
         return (self.solution * z.unsqueeze(-2)).sum(dim=-1)
 

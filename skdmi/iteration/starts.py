@@ -51,6 +51,11 @@ class Start(NamedTuple):
         -------
         bool or Tensor of shape (n_matrices,)
             Not of diagonal matrices, as those of shape ``(n_matrices, m, 1)`` are.
+
+        Examples
+        --------
+        >>> TRANSPOSE.deflates(torch.ones(1, 3, 3)), IDENTITY.deflates(torch.ones(1, 3, 1))
+        (True, False)
         """
         return X.shape[-1] > 1
 
@@ -66,6 +71,11 @@ class Start(NamedTuple):
         -------
         int
             Multiplications and additions for one matrix.
+
+        Examples
+        --------
+        >>> TRANSPOSE.n_operations(4)
+        80
         """
         return 5 * m**2
 

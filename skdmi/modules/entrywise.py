@@ -84,6 +84,11 @@ class FeedbackInverse(nn.Module):
         -------
         int
             Two for each block, and one for the start.
+
+        Examples
+        --------
+        >>> FeedbackInverse(2, depth=3, width=4).n_products(2)
+        7
         """
         del m
         return 1 + 2 * len(self.read)
@@ -100,6 +105,12 @@ class FeedbackInverse(nn.Module):
         -------
         Tensor of shape (n_matrices, m, m)
             In the dtype of A; differentiable in A and in the weights.
+
+        Examples
+        --------
+        >>> A = torch.eye(2)[None]
+        >>> torch.allclose(FeedbackInverse(2, depth=1, width=4)(A), A)
+        True
         """
         X, R = best = TRANSPOSE.function(A)
         m = A.shape[-1]
@@ -176,6 +187,11 @@ class DenseInverse(nn.Module):
         -------
         int
             0.
+
+        Examples
+        --------
+        >>> DenseInverse(2, depth=1, width=4).n_products(2)
+        0
         """
         del m
         return 0
@@ -192,6 +208,11 @@ class DenseInverse(nn.Module):
         -------
         Tensor of shape (n_matrices, m, m)
             In the dtype of A; differentiable in A and in the weights.
+
+        Examples
+        --------
+        >>> DenseInverse(2, depth=1, width=4)(torch.eye(2)[None]).shape
+        torch.Size([1, 2, 2])
         """
         return self.layers(A.flatten(1)).reshape(A.shape)
 

@@ -48,6 +48,12 @@ class IdentityLoss(nn.Module):
         -------
         Tensor of shape ()
             Differentiable in both.
+
+        Examples
+        --------
+        >>> A = torch.eye(2)[None]
+        >>> IdentityLoss(log_weight=1.0)(A, A).item()
+        0.0
         """
         norms = residual_norms(A, X_pred)
         loss = norms.mean()

@@ -157,6 +157,11 @@ class InverterResNet(nn.Module):
         -------
         int
             For one matrix.
+
+        Examples
+        --------
+        >>> InverterResNet(depth=3).n_products(8)
+        11
         """
         return self.core.n_products(m)
 
@@ -177,6 +182,11 @@ class InverterResNet(nn.Module):
         ------
         ValueError
             If A does not hold square matrices.
+
+        Examples
+        --------
+        >>> InverterResNet(depth=2, width=4)(torch.eye(3, dtype=torch.float64).expand(2, 5, 3, 3)).shape
+        torch.Size([2, 5, 3, 3])
         """
         if A.ndim < 2 or A.shape[-1] != A.shape[-2]:
             raise ValueError(f"Expected square matrices, shape (..., m, m), got shape {tuple(A.shape)}.")
@@ -193,7 +203,13 @@ class InverterResNet(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """That of the parameters, in which all is computed."""
+        """That of the parameters, in which all is computed.
+
+        Examples
+        --------
+        >>> InverterResNet(precision="float64").dtype
+        torch.float64
+        """
         return next(self.parameters()).dtype
 
 

@@ -102,6 +102,16 @@ class Checkpoint:
         ------
         ValueError
             With the file's name, and what to do.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with Checkpoint(folder, {"seed": 0}).trusted():
+        ...         raise KeyError("weights")
+        Traceback (most recent call last):
+            ...
+        ValueError: ...safetensors is no checkpoint of this training (KeyError('weights')). Remove it to train anew.
         """
         try:
             yield
@@ -119,6 +129,14 @@ class Checkpoint:
             Of tensors, numbers, words, None, and lists and mappings of them.
         ended : str, optional
             How the training ended, if this is its end.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Checkpoint(folder, {"seed": 0}).write({"n": 1}, "finished")
+        ...     Checkpoint(folder, {"seed": 0}).found["ended"]
+        'finished'
         """
         arrays: dict[str, np.ndarray] = {}
         parts = {"given": self.given, "state": state, "ended": ended}

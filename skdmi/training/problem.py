@@ -71,6 +71,12 @@ class Problem:
         -------
         MatrixBatches
             The same ones for the same seed.
+
+        Examples
+        --------
+        >>> problem = pose_problem("auto", [3], None, scale_free=True, seed=0)
+        >>> len(problem.validation(2, 16, device=torch.device("cpu"), dtype=torch.float32))
+        2
         """
         if self.checks is not None:
             return MatrixBatches(self.checks.to(device, dtype).split(batch_size))
@@ -93,6 +99,11 @@ class Problem:
         -------
         Tensor of shape (n_matrices, m, m)
             Of the first of the sizes, float64 and on the CPU.
+
+        Examples
+        --------
+        >>> pose_problem("auto", [3], None, scale_free=True, seed=0).family(5).shape
+        torch.Size([5, 3, 3])
         """
         if self.members is not None:
             return self.members[:n_matrices]
@@ -115,6 +126,11 @@ class Problem:
         ------
         ValueError
             If a matrix is not finite.
+
+        Examples
+        --------
+        >>> pose_problem("auto", [2], torch.eye(2).expand(20, 2, 2), scale_free=True, seed=0).domain()["condition"]
+        [1.0, 1.0, 1.0, 1.0, 1.0]
         """
         stacks = self._sample()
         if self.members is not None and isinstance(self.distribution, Members | Resampled):

@@ -1,0 +1,34 @@
+"""The examples on what others solve with: each is right in what it claims."""
+
+import mpmath
+import numpy as np
+import pytest
+
+from tests.gallery import run_example
+
+
+def exact_likelihood(kernel, y):
+    """Return the profile log likelihood of a kernel as it is stored, to fifty digits."""
+    with mpmath.workdps(50):
+        C = mpmath.cholesky(mpmath.matrix(kernel.tolist()))
+        z = mpmath.matrix(y.tolist())
+        for i in range(len(y)):
+            z[i] = (z[i] - mpmath.fdot(C[i, :i], z[:i])) / C[i, i] if i else z[i] / C[i, i]
+        half_log_det = mpmath.fsum(mpmath.log(C[i, i]) for i in range(len(y)))
+        return -mpmath.mpf(len(y)) / 2 * mpmath.log(mpmath.fdot(z, z) / len(y)) - half_log_det
+
+
+@pytest.mark.slow
+def test_length_scales(monkeypatch, tmp_path, capsys):
+    names = run_example("neighbours/plot_4_length_scales.py", monkeypatch, tmp_path, capsys)
+    sound, cholesky, outside = names["sound"], names["cholesky"], names["outside"]
+    assert sound.argmin() == sound.sum() > 20  # The long ones are named, and no others.
+    exact = [exact_likelihood(kernel, names["y"]) for kernel in names["K"][sound]]
+    bounds = zip(names["lower"][sound].tolist(), exact, names["upper"][sound].tolist(), strict=True)
+    assert all(lower < value < upper for lower, value, upper in bounds)
+    assert np.nanmax(names["upper"] - names["lower"]) < 1e-7
+    assert np.nanmax(outside) > 1e-3
+    assert np.all(outside[names["length_scales"] < 3] <= 0)
+    assert np.isfinite(cholesky[~sound]).any()  # Answered, and without a warning.
+    assert np.isnan(cholesky[~sound]).any()
+    assert np.nanargmax(cholesky) == np.nanargmax(names["lower"])

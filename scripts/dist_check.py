@@ -22,6 +22,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 WORK = ROOT / "build" / "dist-check"
+FOLDER = WORK / "folder"
+"""Empty, so that nothing is imported from the repository."""
 LEFT_OUT = re.compile(r"\.(ci|github)/.*|\.gitignore|\.pre-commit-config\.yaml|\.readthedocs\.yaml")
 """Of the repository: what is of no use in a source distribution."""
 MADE = re.compile(r"PKG-INFO|skdmi\.egg-info/.*")
@@ -51,7 +53,7 @@ except ImportError as error:
     assert "skdmi[export]" in str(error)
 else:
     sys.exit("skdmi.export needs an extra that is not there")
-print(skdmi.__file__)
+assert skdmi.__file__.startswith(sys.prefix), "this is not what was installed"
 """
 
 
@@ -72,7 +74,7 @@ def main() -> None:
         print(f"  {size_of(WORK / 'wheel') / 1e9:.1f} GB")
     with step("its commands"):
         try_commands(python)
-        print(f"  {run(python, '-c', WITHOUT_EXTRAS).strip()}")
+        run(python, "-c", WITHOUT_EXTRAS, cwd=FOLDER)
     with step("source distribution into another environment"):
         python = environment("sdist", borrowing=True)
         pip(python, "--no-deps", "--no-index", "--no-build-isolation", sdist)
@@ -148,13 +150,12 @@ def pip(python: Path, *arguments: object) -> None:
 
 def try_commands(python: Path) -> None:
     """Run the commands of an environment in an empty directory."""
-    folder = WORK / "folder"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir()
     skdmi = python.with_name("skdmi")
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    assert version in run(skdmi, "--version", cwd=folder)
-    assert "uniform-3x3-short" in run(skdmi, "info", cwd=folder)
+    assert version in run(skdmi, "--version", cwd=FOLDER)
+    assert "uniform-3x3-short" in run(skdmi, "info", cwd=FOLDER)
     run(
         skdmi,
         "generate",
@@ -166,12 +167,12 @@ def try_commands(python: Path) -> None:
         "A.mx",
         "--inverses",
         "I.mx",
-        cwd=folder,
+        cwd=FOLDER,
     )
-    run(skdmi, "invert", "A.mx", "X.mx", "--report", "certificates.csv", cwd=folder)
-    run(skdmi, "invert", "A.mx", "Y.npy", "--model", "uniform-3x3-short", cwd=folder)
+    run(skdmi, "invert", "A.mx", "X.mx", "--report", "certificates.csv", cwd=FOLDER)
+    run(skdmi, "invert", "A.mx", "Y.npy", "--model", "uniform-3x3-short", cwd=FOLDER)
     for inverses in ("I.mx", "X.mx", "Y.npy"):
-        run(skdmi, "verify", "A.mx", inverses, cwd=folder)
+        run(skdmi, "verify", "A.mx", inverses, cwd=FOLDER)
 
 
 def run_tests(python: Path, sdist: Path, *, all_of_them: bool) -> None:

@@ -82,7 +82,7 @@ def test_it_needs_no_fit_and_learns_nothing():
     A = make_stack()
     np.testing.assert_array_equal(ExactInverter().transform(A), ExactInverter().fit(A).transform(A))
     np.testing.assert_array_equal(ExactInverter().fit_transform(A), ExactInverter().transform(A))
-    assert vars(ExactInverter().fit()) == {"singular": "warn"}
+    assert vars(ExactInverter().fit()) == {"singular": "warn", "verbose": 0}
 
 
 # Singular members
@@ -257,7 +257,7 @@ def test_parameters_are_checked_in_fit_and_before_any_use(value):
 
 def test_parameters_survive_clone_and_pickle():
     exact = ExactInverter(singular="pinv").fit(make_stack())
-    assert clone(exact).get_params() == {"singular": "pinv"}
+    assert clone(exact).get_params() == {"singular": "pinv", "verbose": 0}
     assert not hasattr(clone(exact), "matrix_size_")
     assert vars(pickle.loads(pickle.dumps(exact))).keys() == vars(exact).keys()
     assert repr(exact) == "ExactInverter(singular='pinv')"

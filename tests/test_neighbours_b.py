@@ -1,10 +1,12 @@
 """The examples on what others solve with: each is right in what it claims."""
 
-import mpmath
 import numpy as np
 import pytest
+from scipy.sparse.linalg import spsolve
 
 from tests.gallery import run_example
+
+mpmath = pytest.importorskip("mpmath", reason="it comes with torch")
 
 
 def exact_likelihood(kernel, y):
@@ -32,3 +34,19 @@ def test_length_scales(monkeypatch, tmp_path, capsys):
     assert np.isfinite(cholesky[~sound]).any()  # Answered, and without a warning.
     assert np.isnan(cholesky[~sound]).any()
     assert np.nanargmax(cholesky) == np.nanargmax(names["lower"])
+
+
+def test_block_jacobi(monkeypatch, tmp_path, capsys):
+    pytest.importorskip("pyamg", reason="it is in the extra test")
+    names = run_example("neighbours/plot_5_block_jacobi.py", monkeypatch, tmp_path, capsys)
+    n_iterations = {name: len(norms) - 1 for name, norms in names["curves"].items()}
+    assert n_iterations["Jacobi"] == pytest.approx(n_iterations["none"], rel=0.05)
+    assert n_iterations["blocks of 8"] < n_iterations["Jacobi"] / 2
+    assert n_iterations["blocks of 32"] < n_iterations["blocks of 8"] / 2
+    assert n_iterations["multigrid"] < n_iterations["blocks of 32"] / 2
+    assert names["against"]["blocks of 32"] > 0.9 * names["against"]["Jacobi"]
+    assert names["against"]["multigrid"] < names["against"]["Jacobi"] / 10
+    expected = spsolve(names["A"].tocsc(), names["b"])
+    for name, x in names["solutions"].items():
+        assert names["curves"][name][-1] <= 1e-8
+        assert np.linalg.norm(x - expected) < 1e-5 * np.linalg.norm(expected)

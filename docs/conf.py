@@ -83,6 +83,11 @@ def skip_sklearn(app, what, name, obj, skip, options):
     return True if str(getattr(obj, "__module__", "")).startswith("sklearn.") else None
 
 
+def skip_fields(app, what, name, obj, skip, options):
+    """Leave fields of named tuples to their class, which describes them; of their own they say but a number."""
+    return True if type(obj).__name__ == "_tuplegetter" else None
+
+
 def add_mathjax(app):
     """Copy MathJax into the site, so that formulas need no network to be read; without npm they do."""
     if app.builder.format != "html":
@@ -103,4 +108,5 @@ def add_mathjax(app):
 
 def setup(app):
     app.connect("autodoc-skip-member", skip_sklearn)
+    app.connect("autodoc-skip-member", skip_fields)
     app.connect("builder-inited", add_mathjax)

@@ -31,6 +31,7 @@ MODULES = [
     "skdmi.linalg",
     "skdmi.metrics",
     "skdmi.modules",
+    "skdmi.progress",
     "skdmi.training",
 ]
 

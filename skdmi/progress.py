@@ -149,6 +149,11 @@ def trainings(total: int | None = None) -> Iterator[None]:
     total : int, optional
         How many there will be: candidates times splits, and one to refit. None gives the rate alone.
 
+    Yields
+    ------
+    None
+        While trainings are counted.
+
     Examples
     --------
     >>> import numpy as np

@@ -9,7 +9,19 @@ import pytest
 import skdmi
 from skdmi.lanes.checks import CHECK
 
-HEAVY = ("onnx", "onnxruntime", "torch", "matplotlib", "pandas", "dask", "sklearn", "skorch", "scipy", "numpy")
+HEAVY = (
+    "huggingface_hub",
+    "onnx",
+    "onnxruntime",
+    "torch",
+    "matplotlib",
+    "pandas",
+    "dask",
+    "sklearn",
+    "skorch",
+    "scipy",
+    "numpy",
+)
 
 
 def run(code):

@@ -35,13 +35,13 @@ __all__ = [
 ]
 
 BlockName: TypeAlias = Literal["polynomial", "feedback", "dense"]
-"""A kind of network: the names of :data:`skdmi.modules.BLOCKS`."""
+"""A kind of network: the names of ``skdmi.modules.BLOCKS``."""
 Normalization: TypeAlias = Literal["frobenius", "none"]
-"""Whether the scale of a matrix is taken out: :data:`skdmi.modules.NORMALIZATIONS`."""
+"""Whether the scale of a matrix is taken out: ``skdmi.modules.NORMALIZATIONS``."""
 Precision: TypeAlias = Literal["float32", "float64"]
-"""Of the parameters of a network: the names of :data:`skdmi.modules.PRECISIONS`."""
+"""Of the parameters of a network: the names of ``skdmi.modules.PRECISIONS``."""
 StartName: TypeAlias = Literal["transpose", "identity"]
-"""Where an iteration begins: the names of :data:`skdmi.iteration.STARTS`."""
+"""Where an iteration begins: the names of ``skdmi.iteration.STARTS``."""
 SingularPolicy: TypeAlias = Literal["warn", "raise", "pinv"]
 """What becomes of matrices that are singular to working precision."""
 UncertifiedPolicy: TypeAlias = Literal["exact", "nan", "keep", "raise"]

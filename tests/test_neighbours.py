@@ -9,9 +9,8 @@ from tests.gallery import run_example
 def pyriemann(names):
     assert "positive definite" in names["refusal"]
     np.testing.assert_array_equal(np.flatnonzero(~names["report"].certified), names["bridged"])
-    assert (
-        names["RefinedInverter"]().report(names["Covariances"]("oas").fit_transform(names["signals"])).certified.all()
-    )
+    regularised = names["Covariances"]("oas").fit_transform(names["signals"])
+    assert names["RefinedInverter"]().report(regularised).certified.all()
     scores = names["scores"]
     np.testing.assert_allclose(scores["MDM of precisions"], scores["MDM"], atol=0.02)  # Ties may break by rounding.
     means = {name: score.mean() for name, score in scores.items()}
@@ -38,7 +37,23 @@ def nist(names):
     assert digits["Wampler 1"]["skdmi.inv"] > digits["Wampler 1"]["numpy.linalg.inv"] + 1
 
 
-CLAIMS = {"plot_1_pyriemann.py": pyriemann, "plot_2_nist.py": nist}
+def kalman_bank(names):
+    fault, broken, others = names["FAULT"], names["BROKEN"], names["others"]
+    assert [str(broken) in str(warning.message) for warning in names["caught"]] == [True]
+    np.testing.assert_array_equal(names["lost"], np.arange(fault, names["N_STEPS"]))
+    for bank in ("estimates", "pseudo"):  # Nobody else is touched, to the last bit.
+        np.testing.assert_array_equal(names[bank][:, others], names["intact"][:, others])
+    assert np.isfinite(names["intact"]).all()
+    assert names["bound"] < 1e-11
+    assert names["squares"][10:, others].mean() == pytest.approx(4, rel=0.02)
+    assert (np.linalg.matrix_rank(names["watched"][fault:]) == 3).all()
+    assert names["raised"] + sum(largest > 1e12 for largest in names["silent"]) == names["N_STEPS"] - fault
+    assert names["raised"] > 0
+    of_x = np.array(names["measured"])[fault:, broken][:, [0, 2]]
+    np.testing.assert_allclose(names["pseudo"][fault:, broken, 0], of_x.mean(axis=1), rtol=1e-6)
+
+
+CLAIMS = {"plot_1_pyriemann.py": pyriemann, "plot_2_nist.py": nist, "plot_3_kalman_bank.py": kalman_bank}
 
 
 @pytest.mark.parametrize("script", CLAIMS)

@@ -1,9 +1,11 @@
 """The examples beside other packages: each is right in what it claims."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from tests.gallery import run_example
+from tests.gallery import EXAMPLES, run_example
 
 
 def pyriemann(names):
@@ -61,3 +63,10 @@ def test_example(script, monkeypatch, tmp_path, capsys):
     if CLAIMS[script] is pyriemann:
         pytest.importorskip("pyriemann")
     CLAIMS[script](run_example(f"neighbours/{script}", monkeypatch, tmp_path, capsys))
+
+
+def test_every_example_is_tested():
+    tests = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_neighbours*.py"))
+    scripts = [path.name for path in (EXAMPLES / "neighbours").glob("*.py")]
+    assert scripts
+    assert [name for name in scripts if name not in tests] == []

@@ -1,5 +1,8 @@
 """The examples on what others solve with: each is right in what it claims."""
 
+import os
+import warnings
+
 import numpy as np
 import pytest
 from scipy.sparse.linalg import spsolve
@@ -50,3 +53,18 @@ def test_block_jacobi(monkeypatch, tmp_path, capsys):
     for name, x in names["solutions"].items():
         assert names["curves"][name][-1] <= 1e-8
         assert np.linalg.norm(x - expected) < 1e-5 * np.linalg.norm(expected)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="the workers are counted as on Linux")
+def test_dask_cluster(monkeypatch, tmp_path, capsys):
+    pytest.importorskip("distributed", reason="it is in the extra docs")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its own event loop
+        names = run_example("neighbours/plot_6_dask_cluster.py", monkeypatch, tmp_path, capsys)
+    assert names["TOTAL"] > 2 * names["LIMIT"]
+    assert max(names["peaks"]) < names["LIMIT"] / 1e6
+    assert names["before"].keys() == names["after"].keys()  # A nanny gives another address to what it starts anew.
+    assert names["residual"] < 1e-10
+    assert names["graph_residual"] < 1e-9
+    assert 0.1 < names["rms_left_out"] < 0.2

@@ -3,6 +3,7 @@ import shutil
 import sys
 from importlib.metadata import metadata
 from importlib.metadata import version as installed_version
+from importlib.util import find_spec
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -64,7 +65,7 @@ if shown := os.environ.get("SKDMI_DOCS_VERSION"):  # set where a release is publ
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
-    "filename_pattern": "plot_",
+    "filename_pattern": "plot_" if find_spec("distributed") else r"plot_(?!\d+_dask)",  # shown, and not run
     "subsection_order": [f"../examples/{section}" for section in ("learn", "trust", "deploy")] + ["*"],
     "within_subsection_order": "FileNameSortKey",
     "image_srcset": ["2x"],

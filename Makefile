@@ -86,7 +86,7 @@ tables: $(VENV)/.installed-test ## print the tables of docs and README anew; QUI
 	$(BIN)/python -m benchmarks.audit $(if $(QUICK),--quick) --json build/tables/audit.json > build/tables/audit.txt
 	set -e; for name in $(SPEED); do $(BIN)/python -m benchmarks.$$name $(if $(QUICK),--quick) --json build/tables/$$name.json > build/tables/$$name.txt; done
 	$(BIN)/python -m benchmarks.lib.speed_plots build/tables build/tables
-	$(BIN)/python -m benchmarks.lib.landing_plot build/tables build/tables/landing.png
+	$(BIN)/python -m benchmarks.lib.landing_plot build/tables build/tables
 	$(BIN)/python -m benchmarks.lib.readme build/tables/accuracy.json README.md --output build/tables/README.md
 	$(if $(QUICK),,cp build/tables/*.txt docs/tables && cp build/tables/*.png docs/images && cp $(patsubst %,build/tables/%.json,$(SPEED) families export certify audit) benchmarks/results && cp build/tables/README.md README.md)
 

@@ -46,7 +46,7 @@ html_copy_source = False
 html_show_sourcelink = False
 html_theme_options = {
     "github_url": ADDRESSES["Source"],
-    "header_links_before_dropdown": 5,
+    "header_links_before_dropdown": 6,
     "navbar_align": "left",
     "navigation_with_keys": False,
     "secondary_sidebar_items": ["page-toc"],

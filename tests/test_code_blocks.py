@@ -149,12 +149,6 @@ def save_fixed(folder):
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def front_page():
-    A = np.random.default_rng(0).normal(size=(100, 3, 3))
-    members = GaussianProcessKernel("grid").sample(100, 16, random_state=0)
-    return {"A": A, "numpy_or_anyones": np.linalg.inv(A), "members": members}
-
-
 def drift():
     family = GaussianProcessKernel("grid")
     network = skdmi.NeuralMatrixInverter(1, 4, start="family", n_atoms=8, max_epochs=0, random_state=0)
@@ -173,10 +167,8 @@ def small_network():
 
 
 SURROUNDINGS = {
-    "docs/index.rst": front_page,
     "docs/learning.rst": drift,
     "docs/migration.rst": predecessor,
-    "docs/guide/gpu.rst": lambda: {"torch": torch, "skdmi": skdmi},
     "docs/guide/persistence.rst": small_network,
 }
 """What the text around a block has introduced before."""

@@ -59,7 +59,7 @@ def draw_degree(rows: Mapping[str, Row], file: Path) -> None:
         axes.plot(untrained, y, "o", color="C6", markersize=9, label=None if y else "untrained")
         axes.plot(trained, y, "o", color="C0", label=None if y else "trained")
     axes.set_yticks(range(len(names)), [f"{name[8:]}: {rows[name][PRODUCTS]:.0f} products" for name in names])
-    axes.set(xscale="log", xlabel="matrices failing 5 %, %", title="16 x 16, U[-1,1]: degrees of the steps")
+    axes.set(xscale="log", xlabel="inverses off by more than 5 %, in %", title="16 x 16, U[-1,1]: degrees of the steps")
     _finish_rows(figure, axes, file)
 
 
@@ -74,7 +74,7 @@ def draw_memory(rows: Mapping[str, Row], file: Path) -> None:
     axes.plot(rows["untrained"][FAILING], len(names), "o", color="C6")
     axes.axvline(rows["as it is"][FAILING], color="C0", linewidth=1, linestyle=":", zorder=1)
     axes.set_yticks(range(len(names) + 1), [*names, "untrained"])
-    axes.set(xscale="log", xlabel="matrices failing 5 %, %", title="16 x 16, U[-1,1], 16 products")
+    axes.set(xscale="log", xlabel="inverses off by more than 5 %, in %", title="16 x 16, U[-1,1], 16 products")
     _finish_rows(figure, axes, file)
 
 

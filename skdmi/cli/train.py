@@ -29,7 +29,7 @@ from skdmi.io.atomic import is_stream
 def _check_tensorboard(ctx: click.Context, param: click.Parameter, directory: Path | None) -> Path | None:
     """Find out before the training that TensorBoard is not installed."""
     if directory and find_spec("tensorboard") is None:
-        raise click.UsageError("--logdir needs tensorboard. Try pip install skdmi[tensorboard].")
+        raise click.UsageError('--logdir needs tensorboard. Try pip install "skdmi[tensorboard]".')
     return directory
 
 

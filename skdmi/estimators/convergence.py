@@ -65,7 +65,7 @@ def describe_failure(
     return (
         f"Training gained nothing on these matrices beyond chance, so the inverter is the untrained {first}. "
         f"max_epochs=0 gives the same at once; there may be something to learn with fewer steps than "
-        f"depth={parameters['depth']}, or where the matrices are members of one family, given by fit(X)."
+        f"depth={parameters['depth']}, or, where fit(X) is given members of one family, in a start for them."
     )
 
 

@@ -1,6 +1,6 @@
 """Pictures of inverters, in the manner of scikit-learn's displays.
 
-They need matplotlib: ``pip install skdmi[plot]``. Figures can be saved by ``display.figure_.savefig``, and
+They need matplotlib: ``pip install "skdmi[plot]"``. Figures can be saved by ``display.figure_.savefig``, and
 ``plt.style.use("skdmi.inspection.paper")`` gives them the look of those in the documentation, in colours that can be
 told apart without red or green.
 """

@@ -14,7 +14,7 @@ def pyplot() -> Any:
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:
-        raise ImportError("Plotting needs matplotlib. Try pip install skdmi[plot].") from error
+        raise ImportError('Plotting needs matplotlib. Try pip install "skdmi[plot]".') from error
     return plt
 
 

@@ -33,6 +33,8 @@ LABELS = {
     "trained": "start and steps learned",
 }
 QUANTILES = ("median", "99 %")
+TARGET = 0.01
+"""The residual norm that tables count products to."""
 
 
 def save_plots(rows: Sequence[Record], directory: Path) -> None:
@@ -54,7 +56,8 @@ def _draw(rows: Sequence[Record], title: str, file: Path) -> None:
             label = "LAPACK, float32"
             panels[1].axhline(row["direct_p99"], color="black", linewidth=1, linestyle=":", label=label)
     for axes, quantile in zip(panels, QUANTILES, strict=True):
-        axes.axhline(1e-2, color="0.6", linewidth=0.8)
+        axes.axhline(TARGET, color="0.6", linewidth=0.8)
+        axes.text(22.2, 1.2 * TARGET, f"{TARGET}", color="0.4", ha="right", va="bottom")
         axes.set(yscale="log", xlim=(-0.5, 22.5), ylim=(1e-7, 20), xlabel="products, the last residual included")
         axes.set_title(f"{title}: {quantile}")
     panels[0].set_ylabel(r"$\|I - A X\|_F$")
@@ -69,7 +72,7 @@ def _draw_curve(panels: Sequence[plt.Axes], row: Record) -> None:
     products, *quantiles = zip(*(point for point in row["curve"] if None not in point), strict=True)
     style = STYLES["sketched" if row["method"].startswith("sketched") else row["method"]]
     for axes, norms in zip(panels, quantiles, strict=True):
-        axes.plot(products, norms, label=LABELS.get(row["method"], row["method"]), **{"linewidth": 1.2} | style)
+        axes.plot(products, norms, label=LABELS.get(row["method"], row["method"].replace("c A^T", "$c A^T$")), **{"linewidth": 1.2} | style)
 
 
 def main() -> None:

@@ -56,7 +56,7 @@ def test_a_picture_that_cannot_be_written_is_a_usage_error_before_the_work(name,
 def test_without_matplotlib_nothing_begins(matrices, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     line = fail(*command("invert", matrices), "--plot", tmp_path / "plot.png", exit_code=2)
-    assert "pip install skdmi[plot]" in line
+    assert 'pip install "skdmi[plot]"' in line
     assert [path.name for path in tmp_path.iterdir()] == ["M.mx"]
 
 
@@ -133,7 +133,7 @@ def test_logdir_holds_the_history(tmp_path):
 def test_without_tensorboard_nothing_begins(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     arguments = ("train", "--matrix-size", 2, "--output", tmp_path / "model", "--logdir", tmp_path / "runs")
-    assert "pip install skdmi[tensorboard]" in fail(*arguments, exit_code=2)
+    assert 'pip install "skdmi[tensorboard]"' in fail(*arguments, exit_code=2)
     assert list(tmp_path.iterdir()) == []
 
 

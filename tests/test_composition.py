@@ -287,9 +287,7 @@ def test_anything_with_fit_and_transform_can_stand_inside(name):
 )
 def test_what_takes_two_dimensions_inside_an_inverter_is_told_where_it_belongs(outer, inner):
     A = make_stack("well", 20, 2)
-    hint = (
-        r"dim <= 2 is required by StandardScaler. It is inside an inverter, so it is given stacks, here of shape \(20,"
-    )
+    hint = r"StandardScaler.*\. It is inside an inverter, so it is given stacks, here of shape \(20,"
     with pytest.raises(ValueError, match=hint) as caught:
         outer(inner).fit(A)
     assert str(caught.value).count("X.reshape(len(X), -1)") == 1

@@ -100,8 +100,8 @@ DRAWN = {
 }
 
 
+@plt.style.context("skdmi.inspection.paper")
 def save_plots(page: Path, images: Path) -> None:
-    plt.style.use("skdmi.inspection.paper")
     tables = read_tables(page)
     for name, draw in DRAWN.items():
         draw(tables[name], images / name)

@@ -37,10 +37,10 @@ TARGET = 0.01
 """The residual norm that tables count products to."""
 
 
+@plt.style.context("skdmi.inspection.paper")
 def save_plots(rows: Sequence[Record], directory: Path) -> None:
     """Draw a plot for each family among the rows."""
     directory.mkdir(parents=True, exist_ok=True)
-    plt.style.use("skdmi.inspection.paper")
     for family in FAMILIES:
         own = [row for row in rows if row["family"] == family.name and row["seed"] == 0]
         if own:
@@ -72,7 +72,12 @@ def _draw_curve(panels: Sequence[plt.Axes], row: Record) -> None:
     products, *quantiles = zip(*(point for point in row["curve"] if None not in point), strict=True)
     style = STYLES["sketched" if row["method"].startswith("sketched") else row["method"]]
     for axes, norms in zip(panels, quantiles, strict=True):
-        axes.plot(products, norms, label=LABELS.get(row["method"], row["method"].replace("c A^T", "$c A^T$")), **{"linewidth": 1.2} | style)
+        axes.plot(
+            products,
+            norms,
+            label=LABELS.get(row["method"], row["method"].replace("c A^T", "$c A^T$")),
+            **{"linewidth": 1.2} | style,
+        )
 
 
 def main() -> None:

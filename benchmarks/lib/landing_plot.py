@@ -75,8 +75,8 @@ def _is_taken(row: Record) -> bool:
     return bool(row["taken"])
 
 
+@plt.style.context("skdmi.inspection.paper")
 def draw(results: Path, images: Path) -> None:
-    plt.style.use("skdmi.inspection.paper")
     for name, draw_one, figures in (("learn", draw_gain, "families"), ("trust", draw_time, "routes")):
         figure, axes = plt.subplots(figsize=(4.8, 3.4))
         draw_one(axes, load_records(results / f"{figures}.json")[1])

@@ -31,9 +31,9 @@ SHOWN = ("Newton-Schulz", "MR-2", "MR-3, deflated", "Chebyshev, exact spectrum",
 QUANTILES = {"median": 0.5, "99 %": 0.99}
 
 
+@plt.style.context("skdmi.inspection.paper")
 def save_plot(networks: Sequence[Network], file: str, n_matrices: int) -> None:
     """Save the medians and 99th percentiles of four sizes, U[-1,1]: a row each."""
-    plt.style.use("skdmi.inspection.paper")
     figure, grid = plt.subplots(2, 4, figsize=(10.5, 6.0), sharex="col", sharey=True)
     for m, axes in zip(SIZES, grid.T, strict=True):
         _draw_size(axes, m, networks, n_matrices)

@@ -89,8 +89,8 @@ def _finish(figure: plt.Figure, panels: Iterable[plt.Axes], file: Path) -> None:
     plt.close(figure)
 
 
+@plt.style.context("skdmi.inspection.paper")
 def save_plots(results: Path, images: Path) -> None:
-    plt.style.use("skdmi.inspection.paper")
     draw_small(results, images / "speed.png")
     draw_large(results, images / "speed_large.png")
 

@@ -39,7 +39,7 @@ def test_the_module_imports_neither_matplotlib_nor_torch():
 
 def test_without_matplotlib_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
-    with pytest.raises(ImportError, match=r'^Plotting needs matplotlib\. Try pip install "skdmi\[plot\]"\.$\'):
+    with pytest.raises(ImportError, match=r'^Plotting needs matplotlib\. Try pip install "skdmi\[plot\]"\.$'):
         InversionDisplay.from_predictions(np.eye(2), np.eye(2))
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from sklearn.model_selection import GridSearchCV, ShuffleSplit
+from tqdm import tqdm
 
 import skdmi
 from skdmi import BlockInverter, EnsembleInverter, ExactInverter, NeuralMatrixInverter, RefinedInverter
@@ -51,11 +52,19 @@ class Terminal(io.StringIO):
         return [line.rstrip() for line in lines if line.strip()]
 
 
+class Immediate(tqdm):
+    """A bar that is drawn at every advance, however soon it comes after another."""
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, mininterval=0, miniters=1, **options)
+
+
 @pytest.fixture
 def terminal(monkeypatch):
     """Make stderr a terminal for bars, which are drawn at once; pytest puts its own back between fixture and test."""
     monkeypatch.setattr(module, "SECONDS_OF_SILENCE", 0)
     monkeypatch.setattr("skdmi.estimators.base.PARTS", 1)  # so that 1,100 matrices have two or more
+    monkeypatch.setattr("tqdm.tqdm", Immediate)
     found = Terminal()
     monkeypatch.setattr(module, "sys", SimpleNamespace(stderr=found, modules=sys.modules))
     return found

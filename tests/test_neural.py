@@ -206,6 +206,7 @@ class TestFit:
             A = make_stack("spd", 5, m)
             assert inverter.residual_norms(A).max() < 0.2
 
+    @pytest.mark.filterwarnings("ignore:Training gained nothing:sklearn.exceptions.ConvergenceWarning")
     def test_net_params_have_the_last_word(self):
         overruled = make_tiny(matrix_size=3, net_params={"module__precision": "float64"}).fit()
         assert overruled.module_.dtype == torch.float64

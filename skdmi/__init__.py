@@ -13,6 +13,8 @@ __all__ = [
     "InversionReport",
     "LogDeterminant",
     "NeuralMatrixInverter",
+    "PseudoInversionReport",
+    "PseudoInverter",
     "RefinedInverter",
     "certify",
     "datasets",
@@ -26,6 +28,7 @@ __all__ = [
     "load_pretrained",
     "metrics",
     "modules",
+    "pinv",
     "progress",
     "shipped_models",
     "slogdet",
@@ -41,10 +44,13 @@ _HOMES = {
     "InversionReport": "skdmi.estimators.report",
     "LogDeterminant": "skdmi.estimators.determinants",
     "NeuralMatrixInverter": "skdmi.estimators.neural",
+    "PseudoInversionReport": "skdmi.estimators.pseudo",
+    "PseudoInverter": "skdmi.estimators.pseudo",
     "RefinedInverter": "skdmi.estimators.refined",
     "certify": "skdmi.estimators.certification",
     "inv": "skdmi.api",
     "load_pretrained": "skdmi.api",
+    "pinv": "skdmi.estimators.pinv",
     "shipped_models": "skdmi.estimators.shipped",
     "slogdet": "skdmi.estimators.determinants",
 }
@@ -59,6 +65,8 @@ if TYPE_CHECKING:
     from skdmi.estimators.ensemble import EnsembleInverter
     from skdmi.estimators.exact import ExactInverter
     from skdmi.estimators.neural import NeuralMatrixInverter
+    from skdmi.estimators.pinv import pinv
+    from skdmi.estimators.pseudo import PseudoInversionReport, PseudoInverter
     from skdmi.estimators.refined import RefinedInverter
     from skdmi.estimators.report import InversionReport
     from skdmi.estimators.shipped import shipped_models

@@ -18,10 +18,13 @@ _TENSOR_DTYPES = {
     *("float16", "bfloat16", "float32", "float64"),
 }
 _HALF = ("torch.float16", "torch.bfloat16")
+_WIDEST = {"f": 8, "c": 16}
+"""Bytes of the numbers, real and complex, in which LAPACK computes."""
 _FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
+_COMPLEX = (np.dtype(np.complex128), np.dtype(np.complex64))
 
 
-def as_array(X: Any, *, name: str = "X", shape: str = STACK) -> Any:
+def as_array(X: Any, *, name: str = "X", shape: str = STACK, allows_complex: bool = False) -> Any:
     """Return X, or what it holds as a numpy array if it has no shape or holds objects; refuse what cannot be a stack.
 
     Numbers themselves are not looked at, but for objects and masks.
@@ -31,6 +34,8 @@ def as_array(X: Any, *, name: str = "X", shape: str = STACK) -> Any:
     X : object
     name, shape : str
         What messages call X, and the shape that they say is expected.
+    allows_complex : bool, default=False
+        Whether numbers may be complex.
 
     Raises
     ------
@@ -51,26 +56,26 @@ def as_array(X: Any, *, name: str = "X", shape: str = STACK) -> Any:
     """
     expected = _expected(shape)
     if is_tensor(X):
-        check_tensor(X, name=name, expected=expected)
+        check_tensor(X, name=name, expected=expected, allows_complex=allows_complex)
         return X
     _refuse_sparse(X, name)
     if not _has_shape(X):
         X = _read(X, name, shape)
         _refuse_sparse(X, name)
-    check_dtypes(X, name=name, expected=expected)
+    check_dtypes(X, name=name, expected=expected, allows_complex=allows_complex)
     if is_masked(X):
         X = _unmasked(X, name)
     if isinstance(X, np.ndarray):
         if X.dtype == object:
-            return object_numbers(X, name=name, shape=shape)
-        return _narrowed(X, name) if X.dtype.kind == "f" and X.dtype.itemsize > 8 else X
+            return object_numbers(X, name=name, shape=shape, allows_complex=allows_complex)
+        return _narrowed(X, name) if X.dtype.kind in "fc" and X.dtype.itemsize > _WIDEST[X.dtype.kind] else X
     if _holds_objects(X):
-        numbers = object_numbers(np.asarray(X), name=name, shape=shape)
+        numbers = object_numbers(np.asarray(X), name=name, shape=shape, allows_complex=allows_complex)
         return X if hasattr(X, "columns") else numbers
     return X
 
 
-def as_float_array(X: Any, *, name: str = "X", shape: str = STACK) -> np.ndarray:
+def as_float_array(X: Any, *, name: str = "X", shape: str = STACK, allows_complex: bool = False) -> np.ndarray:
     """Return an array-like as a C-contiguous, aligned numpy array of :func:`float_dtype`; X itself where it is that.
 
     What is read-only, as a memory map may be, stays so. Axes are not looked at, nor whether numbers are finite.
@@ -81,6 +86,8 @@ def as_float_array(X: Any, *, name: str = "X", shape: str = STACK) -> np.ndarray
         Anything but a tensor.
     name, shape : str
         What messages call X, and the shape that they say is expected.
+    allows_complex : bool, default=False
+        Whether numbers may be complex.
 
     Raises
     ------
@@ -93,9 +100,11 @@ def as_float_array(X: Any, *, name: str = "X", shape: str = STACK) -> np.ndarray
     array([[1., 2.],
            [3., 4.]])
     """
-    array = X if type(X) is np.ndarray and X.dtype in _FLOATS else np.asarray(as_array(X, name=name, shape=shape))
+    array = X
+    if type(X) is not np.ndarray or X.dtype not in _FLOATS:
+        array = np.asarray(as_array(X, name=name, shape=shape, allows_complex=allows_complex))
     if array.dtype == object:
-        array = object_numbers(array, name=name, shape=shape)
+        array = object_numbers(array, name=name, shape=shape, allows_complex=allows_complex)
     return as_contiguous(array, float_dtype(array.dtype))
 
 
@@ -111,16 +120,23 @@ def as_contiguous(array: np.ndarray, dtype: Any = None, *, writeable: bool = Fal
 
 
 def float_dtype(dtype: np.dtype) -> np.dtype:
-    """Return the dtype of the inverses of an array: its own, native, if that is float32 or float64, else float64.
+    """Return the dtype of the inverses of an array: its own, native, if that is one of LAPACK's, else float64.
 
     >>> float_dtype(np.dtype(">f4")), float_dtype(np.dtype("float16"))
     (dtype('float32'), dtype('float64'))
     """
     native: np.dtype = dtype.newbyteorder("=")
-    return native if native in _FLOATS else np.dtype(np.float64)
+    known = _COMPLEX if native.kind == "c" else _FLOATS
+    return native if native in known else known[0]
 
 
-def check_tensor(X: "Tensor", *, name: str = "X", expected: str = "Expected a dense tensor of real numbers.") -> None:
+def check_tensor(
+    X: "Tensor",
+    *,
+    name: str = "X",
+    expected: str = "Expected a dense tensor of real numbers.",
+    allows_complex: bool = False,
+) -> None:
     """Refuse a tensor that cannot be computed with: no plain dense one, without numbers, or of an unusual dtype.
 
     Raises
@@ -143,7 +159,7 @@ def check_tensor(X: "Tensor", *, name: str = "X", expected: str = "Expected a de
         if not X.is_nested:
             _refuse_sparse(X, name)
         raise TypeError(f"{name} is {fault[0]}. {expected} Try {fault[1]}.")
-    if X.is_complex():
+    if X.is_complex() and not (allows_complex and X.dtype.itemsize > 4):
         raise ValueError(_complex_refusal(X.dtype))
 
 
@@ -169,7 +185,9 @@ def tensor_fault(X: "Tensor", name: str = "X") -> tuple[str, str] | None:
     return None
 
 
-def check_dtypes(X: Any, *, name: str = "X", expected: str = "Expected real numbers.") -> None:
+def check_dtypes(
+    X: Any, *, name: str = "X", expected: str = "Expected real numbers.", allows_complex: bool = False
+) -> None:
     """Refuse an array or table of a dtype that is not real: complex, strings, dates, records, sparse columns.
 
     Raises
@@ -189,7 +207,7 @@ def check_dtypes(X: Any, *, name: str = "X", expected: str = "Expected real numb
     dtypes = getattr(X, "dtypes", None)
     for dtype in [X.dtype] if hasattr(X, "dtype") else [] if dtypes is None else list(dtypes):
         kind = getattr(dtype, "kind", None)
-        if kind == "c" or getattr(dtype, "is_complex", False):
+        if not allows_complex and (kind == "c" or getattr(dtype, "is_complex", False)):
             raise ValueError(_complex_refusal(dtype))
         if hasattr(dtype, "fill_value") and hasattr(dtype, "subtype"):
             raise TypeError(_sparse_refusal(name))
@@ -208,8 +226,10 @@ def check_dtypes(X: Any, *, name: str = "X", expected: str = "Expected real numb
             raise TypeError(f"{name} holds {what}. {expected} Try {advice}.")
 
 
-def object_numbers(X: np.ndarray, *, name: str = "X", shape: str = STACK) -> np.ndarray:
-    """Return an array of objects that are real numbers, fractions and decimals too, as float64.
+def object_numbers(
+    X: np.ndarray, *, name: str = "X", shape: str = STACK, allows_complex: bool = False
+) -> np.ndarray:
+    """Return an array of objects that are numbers, fractions and decimals too, as float64, or complex128 if need be.
 
     Raises
     ------
@@ -223,12 +243,14 @@ def object_numbers(X: np.ndarray, *, name: str = "X", shape: str = STACK) -> np.
     >>> object_numbers(np.array([[1, 0.5]], dtype=object))
     array([[1. , 0.5]])
     """
-    expected = _expected(shape)
+    expected, dtype = _expected(shape), np.dtype(np.float64)
     for entry in X.flat:
         if isinstance(entry, str | bytes):
             raise ValueError(_string_refusal(name, f"such as {entry!r:.40}", expected))
         if isinstance(entry, complex | np.complexfloating):
-            raise ValueError(_complex_refusal(np.asarray(entry).dtype))
+            if not allows_complex:
+                raise ValueError(_complex_refusal(np.asarray(entry).dtype))
+            dtype = np.dtype(np.complex128)
         if is_sparse(entry):
             raise TypeError(_sparse_refusal(name))
         if getattr(entry, "ndim", 0) or isinstance(entry, list | tuple):
@@ -240,7 +262,7 @@ def object_numbers(X: np.ndarray, *, name: str = "X", shape: str = STACK) -> np.
                 f"{shapes.pop()}. {expected} Try numpy.stack({name if X.ndim == 1 else f'{name}.ravel()'})."
             )
     try:
-        return X.astype(np.float64)
+        return X.astype(dtype)
     except OverflowError as error:
         raise ValueError(f"{name} holds a number beyond the range of float64: {error}. Scale it.") from error
     except (TypeError, ValueError) as error:
@@ -339,11 +361,11 @@ def _unmasked(X: "np.ma.MaskedArray", name: str) -> np.ndarray:
 
 
 def _narrowed(X: np.ndarray, name: str) -> np.ndarray:
-    """Return an array of long doubles as float64, if it can hold them."""
+    """Return an array of long doubles as float64 or complex128, if those can hold them."""
     with np.errstate(over="ignore"):
-        narrow = X.astype(np.float64)
+        narrow = X.astype(float_dtype(X.dtype))
     if (np.isinf(narrow) & np.isfinite(X)).any():
-        raise ValueError(f"{name}, of dtype {X.dtype}, holds a number beyond the range of float64. Scale it.")
+        raise ValueError(f"{name}, of dtype {X.dtype}, holds a number beyond the range of {narrow.dtype}. Scale it.")
     return narrow
 
 

@@ -8,6 +8,7 @@ from numpy.linalg import LinAlgError
 __all__ = [
     "DeviceFallbackWarning",
     "InaccurateInverseWarning",
+    "RankDeficientWarning",
     "SingularMatrixError",
     "SingularMatrixWarning",
     "UncertifiedError",
@@ -66,6 +67,23 @@ class InaccurateInverseWarning(UserWarning):
     ...     skdmi.inv(np.diag([2.0, 4.0]))
     array([[0.5 , 0.  ],
            [0.  , 0.25]])
+    """
+
+
+class RankDeficientWarning(UserWarning):
+    """Some matrices have no proof of full rank; their pseudo-inverses are by singular values.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> import numpy as np
+    >>> import skdmi
+    >>> with warnings.catch_warnings(record=True, action="always") as caught:
+    ...     X = skdmi.pinv(np.array([[1.0, 2.0, 2.0], [2.0, 4.0, 4.0]]))
+    >>> caught[0].category.__name__, (45 * X).round(12)
+    ('RankDeficientWarning', array([[1., 2.],
+           [2., 4.],
+           [2., 4.]]))
     """
 
 

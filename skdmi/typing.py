@@ -25,6 +25,7 @@ __all__ = [
     "FloatArray",
     "FloatT",
     "FrozenInverter",
+    "InexactT",
     "Net",
     "Normalization",
     "Precision",
@@ -60,6 +61,8 @@ Float64Array: TypeAlias = NDArray[np.float64]
 BoolArray: TypeAlias = NDArray[np.bool_]
 """A numpy array of truth values."""
 FloatT = TypeVar("FloatT", np.float32, np.float64)
+"""Of a numpy array that keeps its dtype."""
+InexactT = TypeVar("InexactT", np.float32, np.float64, np.complex64, np.complex128)
 """The dtype of a numpy array that is kept."""
 
 

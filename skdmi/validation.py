@@ -1,12 +1,13 @@
 """What a stack may be: its layout, its size, its numbers. A size is a number here; inverters are not known."""
 
+import cmath
 import math
 from typing import Any
 
 import numpy as np
 
 RECTANGULAR_ADVICE = (
-    "A rectangular matrix has no inverse: see numpy.linalg.pinv, or damped least squares, (A^T A + l^2 I)^-1 A^T."
+    "A rectangular matrix has no inverse: see skdmi.pinv, with its damping for damped least squares."
 )
 
 
@@ -33,6 +34,27 @@ def check_square(name: str, A: Any, *, nonempty: bool = False) -> None:
     if len(shape) > 1:
         advice = "An empty matrix has nothing to invert." if shape[-1] == shape[-2] else RECTANGULAR_ADVICE
     raise ValueError(f"Expected {name} of square matrices, shape (..., m, m), got shape {shape}. {advice}")
+
+
+def check_matrices(name: str, A: Any) -> None:
+    """Refuse an array that does not hold matrices, ``(..., p, q)``.
+
+    Raises
+    ------
+    ValueError
+        Naming the array and its shape.
+
+    Examples
+    --------
+    >>> check_matrices("A", np.zeros(3))
+    Traceback (most recent call last):
+        ...
+    ValueError: Expected A of matrices, shape (..., p, q), got shape (3,). One row is a matrix as A.reshape(1, -1).
+    """
+    shape = tuple(A.shape)
+    if len(shape) < 2:
+        advice = f"One row is a matrix as {name}.reshape(1, -1)."
+        raise ValueError(f"Expected {name} of matrices, shape (..., p, q), got shape {shape}. {advice}")
 
 
 def check_layout(shape: tuple[int, ...], size: int | None, name: str, *, table: str | None = None) -> None:
@@ -174,7 +196,7 @@ def refuse_non_finite(stack: Any, start: int = 0) -> None:
     """
     with np.errstate(over="ignore", invalid="ignore"):
         total = stack.sum()  # at the speed of memory, and finite where all is, but for overflow
-    if math.isfinite(total):
+    if cmath.isfinite(total):
         return
     finite = np.isfinite(stack) if isinstance(stack, np.ndarray) else stack.isfinite()
     if finite.all():

@@ -10,7 +10,7 @@ from typing import Any
 
 from sklearn.exceptions import ConvergenceWarning
 
-from skdmi.estimators.policies import _users_stacklevel
+from skdmi.estimators.policies import users_stacklevel
 from skdmi.training import Outcome
 from skdmi.training.starting import ENOUGH_MEMBERS
 
@@ -94,14 +94,14 @@ def warn_of_checkpoint(path: Path, error: Exception) -> None:
     'The checkpoint C cannot be written: [Errno 28] No space left on device. Training goes on, and tries again.'
     """
     text = f"The checkpoint {path} cannot be written: {str(error).removesuffix('.')}. "
-    warnings.warn(f"{text}Training goes on, and tries again.", RuntimeWarning, stacklevel=_users_stacklevel())
+    warnings.warn(f"{text}Training goes on, and tries again.", RuntimeWarning, stacklevel=users_stacklevel())
 
 
 def warn_once(text: str) -> None:
     """Warn at the user's line, or inside `collected` leave it to whoever collects."""
     collector = _COLLECTOR.get()
     if collector is None:
-        warnings.warn(text, ConvergenceWarning, stacklevel=_users_stacklevel())
+        warnings.warn(text, ConvergenceWarning, stacklevel=users_stacklevel())
     else:
         collector.append(text)
 

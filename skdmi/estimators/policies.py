@@ -100,7 +100,7 @@ def warn_singular(absent: Any, start: int, advice: str, reason: str = SINGULAR) 
     absent = to_numpy(absent)
     if absent.any() and not _IS_LEFT_TO_ANOTHER.get():
         message = f"{_name_missing(absent, start, reason)} {advice}"
-        warnings.warn(message, SingularMatrixWarning, stacklevel=_users_stacklevel())
+        warnings.warn(message, SingularMatrixWarning, stacklevel=users_stacklevel())
 
 
 def warn_beyond_range(absent: Any, start: int) -> None:
@@ -119,7 +119,7 @@ def warn_inaccurate(chosen: Any, dtype: Any, start: int, what: str) -> None:
             f"of their entries; RefinedInverter().report(A).error_bound has bounds.{advice} Scale or pose the problem "
             f"so that it is better conditioned.",
             InaccurateInverseWarning,
-            stacklevel=_users_stacklevel(),
+            stacklevel=users_stacklevel(),
         )
 
 
@@ -179,7 +179,7 @@ def _name_missing(absent: np.ndarray, start: int, reason: str) -> str:
     return f"{len(indices)} of {len(absent)} matrices {reason}, at index {name_indices(indices, start)}."
 
 
-def _users_stacklevel() -> int:
+def users_stacklevel() -> int:
     """Return the ``stacklevel`` at which a warning of the calling function points to the user's line.
 
     That is neither in this package nor in scikit-learn, whose wrappers lie between ``transform`` and its caller.

@@ -92,18 +92,24 @@ def _store_across(context: Any, X: Any, order: Any, entry: Any, powers: Any, sta
 @njit(**OPTIONS)
 def pack(stack, is_wide, bases, powers, order, A, lanes, m):
     """Bring the matrices that begin at ``bases`` into lanes, ``A[j m + i]`` entry (i, j)."""
-    square, entry = m * m, 0
-    if square < lanes:
-        for entry in range(square):
+    pack_entries(stack, is_wide, bases, powers, order, A, lanes, m * m)
+
+
+@njit(**OPTIONS)
+def pack_entries(stack, is_wide, bases, powers, order, A, lanes, n_entries):
+    """Bring matrices of so many entries into lanes, each entry to its place in the order."""
+    entry = 0
+    if n_entries < lanes:
+        for entry in range(n_entries):
             for lane in range(lanes):
                 a = stack[bases[lane] + entry]
                 A[order[entry] * lanes + lane] = a * powers[lane] if is_wide else a
         return
-    while entry + lanes <= square:
+    while entry + lanes <= n_entries:
         _load_across(stack, bases, powers, entry, order, A)
         entry += lanes
-    if entry < square:
-        _load_across(stack, bases, powers, square - lanes, order, A)
+    if entry < n_entries:
+        _load_across(stack, bases, powers, n_entries - lanes, order, A)
 
 
 @njit(**OPTIONS)
@@ -118,18 +124,24 @@ def pack_either(double, single, is_single, bases, powers, order, A, m):
 @njit(**OPTIONS)
 def unpack(X, order, stack, is_wide, bases, powers, lanes, m):
     """Bring matrices in lanes back into a stack."""
-    square, entry = m * m, 0
-    if square < lanes:
-        for entry in range(square):
+    unpack_entries(X, order, stack, is_wide, bases, powers, lanes, m * m)
+
+
+@njit(**OPTIONS)
+def unpack_entries(X, order, stack, is_wide, bases, powers, lanes, n_entries):
+    """Bring matrices of so many entries in lanes back into a stack, each entry from its place in the order."""
+    entry = 0
+    if n_entries < lanes:
+        for entry in range(n_entries):
             for lane in range(lanes):
                 x = float(X[order[entry] * lanes + lane])
                 stack[bases[lane] + entry] = x * powers[lane] if is_wide else x
         return
-    while entry + lanes <= square:
+    while entry + lanes <= n_entries:
         _store_across(X, order, entry, powers, stack, bases)
         entry += lanes
-    if entry < square:
-        _store_across(X, order, square - lanes, powers, stack, bases)
+    if entry < n_entries:
+        _store_across(X, order, n_entries - lanes, powers, stack, bases)
 
 
 @njit(**OPTIONS)

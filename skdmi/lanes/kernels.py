@@ -7,6 +7,7 @@ from skdmi.lanes.compiler import Kernel, count_lanes, processor
 from skdmi.lanes.determinants import DETERMINANT
 from skdmi.lanes.network import ITERATION
 from skdmi.lanes.passes import LARGE
+from skdmi.lanes.pseudo_inverses import PSEUDO_INVERSE
 from skdmi.lanes.stack import INVERSE
 
 KERNELS: dict[str, Kernel] = {
@@ -15,6 +16,7 @@ KERNELS: dict[str, Kernel] = {
     "networks": ITERATION,
     "certificates": CHECK,
     "determinants": DETERMINANT,
+    "pseudo-inverses": PSEUDO_INVERSE,
 }
 """By what they compute."""
 

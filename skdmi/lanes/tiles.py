@@ -127,6 +127,18 @@ def multiply(A, X, C, n_columns, m):
 
 
 @njit(**OPTIONS)
+def multiply_rectangles(A, X, C, n_rows, n_columns, n_inner):
+    """Form ``C = A X`` of small matrices, all column-major."""
+    _plain(A, n_rows, X, n_inner, A, C, n_rows, n_columns, n_inner)
+
+
+@njit(**OPTIONS)
+def add_rectangles(B, A, X, C, n_rows, n_columns, n_inner):
+    """Form ``C = B + A X`` of small matrices, all column-major; C is neither A nor X."""
+    _added(A, n_rows, X, n_inner, B, C, n_rows, n_columns, n_inner)
+
+
+@njit(**OPTIONS)
 def add_product(X, P, C, m):
     """Form ``C = X + X P``, of shape (m, m)."""
     n_inner = min(m, max(4, NEAR // m))

@@ -14,6 +14,7 @@ from skdmi.linalg.complex import complex_to_real, real_to_complex
 from skdmi.linalg.determinant import LogDeterminant, slogdet
 from skdmi.linalg.exact import PseudoInverse, exact_inverse, pseudo_inverse
 from skdmi.linalg.fixed import FixedInverse, fixed_inverse
+from skdmi.linalg.full_rank import PinvCertificate, certify_pinv, full_rank_pinv
 from skdmi.linalg.gradient import with_exact_gradient
 from skdmi.linalg.orthogonal import haar_orthogonal
 from skdmi.linalg.positive_definite import PositiveDefinite, certify_positive_definite
@@ -28,12 +29,14 @@ __all__ = [
     "Certificate",
     "FixedInverse",
     "LogDeterminant",
+    "PinvCertificate",
     "PositiveDefinite",
     "PseudoInverse",
     "TightCertificate",
     "UnitLowerCertificate",
     "block_inverse",
     "certify",
+    "certify_pinv",
     "certify_positive_definite",
     "certify_tightly",
     "certify_unit_lower",
@@ -42,6 +45,7 @@ __all__ = [
     "equilibrate",
     "exact_inverse",
     "fixed_inverse",
+    "full_rank_pinv",
     "haar_orthogonal",
     "missing",
     "pseudo_inverse",

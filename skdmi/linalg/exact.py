@@ -9,7 +9,7 @@ from torch.linalg import matrix_norm
 from skdmi.linalg.gradient import with_exact_gradient
 from skdmi.linalg.residuals import double, identity_like, missing, residual
 from skdmi.linalg.scaling import equilibrate, near_one, scale_both, scale_by_power_of_two
-from skdmi.validation import check_square
+from skdmi.validation import check_matrices, check_square
 
 
 def exact_inverse(A: Tensor) -> Tensor:
@@ -80,7 +80,7 @@ class PseudoInverse(NamedTuple):
     Parameters
     ----------
     inverse : Tensor
-        X, shape (..., m, m), float64.
+        X, shape (..., q, p), float64.
     rank : Tensor of int64
         The number of singular values that count.
     error_bound : Tensor
@@ -99,11 +99,11 @@ class PseudoInverse(NamedTuple):
 
 
 @torch.no_grad()
-def pseudo_inverse(A: Tensor) -> PseudoInverse:
-    r"""Return Moore-Penrose pseudo-inverses, where singular values at the level of rounding count as zero.
+def pseudo_inverse(A: Tensor, *, rtol: float | None = None) -> PseudoInverse:
+    r"""Return Moore-Penrose pseudo-inverses, where small singular values, at the level of rounding, count as zero.
 
     .. math:: A = U \Sigma V^T, \quad X = V_r \Sigma_r^{-1} U_r^T, \quad
-       \sigma_r > \tau \ge \sigma_{r+1}, \quad \tau = m\, \epsilon\, \sigma_1
+       \sigma_r > \tau \ge \sigma_{r+1}, \quad \tau = \max(p, q)\, \epsilon\, \sigma_1
 
     with the machine epsilon of *A's own dtype*: about the level at which a certificate finds A singular, too.
 
@@ -119,8 +119,10 @@ def pseudo_inverse(A: Tensor) -> PseudoInverse:
 
     Parameters
     ----------
-    A : Tensor of shape (..., m, m)
+    A : Tensor of shape (..., p, q)
         Finite, of real floating dtype. Computed in float64.
+    rtol : float, optional
+        :math:`\tau / \sigma_1`, if it is to be another.
 
     Returns
     -------
@@ -130,7 +132,7 @@ def pseudo_inverse(A: Tensor) -> PseudoInverse:
     Raises
     ------
     ValueError
-        If A does not hold square matrices.
+        If A does not hold matrices.
 
     References
     ----------
@@ -145,18 +147,19 @@ def pseudo_inverse(A: Tensor) -> PseudoInverse:
     >>> found.rank.item(), found.error_bound.item() < 1e-13
     (1, True)
     """
-    check_square("A", A)
+    check_matrices("A", A)
     B, exponent = near_one(double(A))
-    m = B.shape[-1]
-    U, sigma, Vh = torch.linalg.svd(B)
-    counts = sigma > m * torch.finfo(A.dtype).eps * sigma[..., :1]
+    m = max(B.shape[-2:])
+    U, sigma, Vh = torch.linalg.svd(B, full_matrices=False)
+    counts = sigma > (m * torch.finfo(A.dtype).eps if rtol is None else rtol) * sigma[..., :1]
     rank = counts.sum(dim=-1)
     reciprocals = torch.where(counts, 1 / sigma, 0.0)
     X = (Vh.mT * reciprocals.unsqueeze(-2)) @ U.mT
 
-    last, first_beyond = (sigma.gather(-1, index.unsqueeze(-1)).squeeze(-1) for index in _beside(rank, m))
-    first_beyond = torch.where(rank < m, first_beyond, 0.0)
-    orthogonality = sum(matrix_norm(identity_like(B) - Q @ Q.mT) for Q in (U, Vh))
+    n_values = sigma.shape[-1]
+    last, first_beyond = (sigma.gather(-1, index.unsqueeze(-1)).squeeze(-1) for index in _beside(rank, n_values))
+    first_beyond = torch.where(rank < n_values, first_beyond, 0.0)
+    orthogonality = sum(matrix_norm(identity_like(gram) - gram) for gram in (U.mT @ U, Vh @ Vh.mT))
     rounding = 4 * (m + 4) * m * 2.0**-53 * sigma[..., 0]
     eta = matrix_norm(B - (U * sigma.unsqueeze(-2)) @ Vh) + 2 * orthogonality * sigma[..., 0] + rounding
     delta = 2 * (eta + first_beyond)
@@ -164,6 +167,6 @@ def pseudo_inverse(A: Tensor) -> PseudoInverse:
     return PseudoInverse(scale_by_power_of_two(X, -exponent), rank, error_bound)
 
 
-def _beside(rank: Tensor, m: int) -> tuple[Tensor, Tensor]:
+def _beside(rank: Tensor, n_values: int) -> tuple[Tensor, Tensor]:
     """Return the indices of the last singular value that counts, and of the first that does not, within the range."""
-    return (rank - 1).clamp_min(0), rank.clamp_max(m - 1)
+    return (rank - 1).clamp_min(0), rank.clamp_max(n_values - 1)

@@ -14,7 +14,7 @@ from skdmi.validation import check_square
 def with_exact_gradient(A: Tensor, solve: Callable[[Tensor], Tensor]) -> Tensor:
     r"""Return ``X = solve(A)`` with the derivatives of the true inverse, of every order, backward and forward.
 
-    .. math:: \frac{\partial}{\partial A} \langle G, A^{-1} \rangle = -X^T G X^T, \qquad
+    .. math:: \frac{\partial}{\partial A} \langle G, A^{-1} \rangle = -X^H G X^H, \qquad
        \mathrm{d} X = -X \, \mathrm{d} A \, X
 
     Members that are not finite get the gradient 0 and spoil no other one. Under :mod:`torch.func` too: what ``vmap``
@@ -23,9 +23,9 @@ def with_exact_gradient(A: Tensor, solve: Callable[[Tensor], Tensor]) -> Tensor:
     Parameters
     ----------
     A : Tensor of shape (n_matrices, m, m)
-        Of real floating dtype.
+        Of floating or complex dtype.
     solve : callable
-        Maps A, detached, to its inverses, of any floating dtype.
+        Maps A, detached, to its inverses, of any such dtype.
 
     Returns
     -------
@@ -67,7 +67,7 @@ class _ExactGradient(torch.autograd.Function):
         (X,) = ctx.saved_tensors
         found = _found(X)
         # In place of a missing inverse zeros, lest its NaN reach the gradient of another function.
-        X_t = _double(torch.where(found, X, 0.0)).mT
+        X_t = _double(torch.where(found, X, 0.0)).mH
         return -(X_t @ _double(torch.where(found, G, 0.0)) @ X_t).to(**ctx.where), None
 
     @staticmethod
@@ -89,5 +89,6 @@ def _found(X: Tensor) -> Tensor:
 
 
 def _double(A: Tensor) -> Tensor:
-    """Return A in float64, on the CPU where its device has none; no branch on numbers, which ``vmap`` forbids."""
-    return (A.cpu() if A.device.type == "mps" else A).double()
+    """Return A in double precision, on the CPU where its device has none; no branch on numbers: ``vmap`` forbids it."""
+    A = A.cpu() if A.device.type == "mps" else A
+    return A.to(torch.complex128) if A.is_complex() else A.double()

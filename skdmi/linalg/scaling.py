@@ -188,7 +188,18 @@ def near_one(A: Tensor) -> tuple[Tensor, Tensor]:
     """
     row_exponent = exponents(A).amax(dim=-1)
     exponent = -_negated_where_any(row_exponent.amax(dim=-1))
-    return scale_both(A, -exponent.unsqueeze(-1).expand_as(row_exponent), torch.zeros_like(row_exponent)), exponent
+    columns = torch.zeros_like(A[..., 0, :], dtype=torch.int32)
+    return scale_both(A, -exponent.unsqueeze(-1).expand_as(row_exponent), columns), exponent
+
+
+def equilibrate_rows(A: Tensor) -> tuple[Tensor, Tensor]:
+    """Bring the largest entry of every row of float64 matrices to [1/2, 1); return the powers of two, too.
+
+    >>> equilibrate_rows(torch.tensor([[6.0, 1.0, 0.0]], dtype=torch.float64))
+    (tensor([[0.7500, 0.1250, 0.0000]], dtype=torch.float64), tensor([-3], dtype=torch.int32))
+    """
+    exponent = _negated_where_any(exponents(A).amax(dim=-1))
+    return scale_both(A, exponent, torch.zeros_like(A[..., 0, :], dtype=torch.int32)), exponent
 
 
 class Equilibrated(NamedTuple):

@@ -1,0 +1,36 @@
+"""Complex matrices as real ones of twice the size, in numpy, and back."""
+
+import numpy as np
+
+
+def embed(A: np.ndarray) -> np.ndarray:
+    r"""Return ``[[B, -C], [C, B]]`` of matrices ``B + i C``, (..., p, q) to (..., 2 p, 2 q).
+
+    >>> embed(np.array([[1 + 2j]]))
+    array([[ 1., -2.],
+           [ 2.,  1.]])
+    """
+    *leading, p, q = A.shape
+    real = np.empty((*leading, 2 * p, 2 * q), A.real.dtype)
+    real[..., :p, :q] = real[..., p:, q:] = A.real
+    real[..., p:, :q] = A.imag
+    np.negative(A.imag, out=real[..., :p, q:])
+    return real
+
+
+def unembed(X: np.ndarray) -> np.ndarray:
+    r"""Return the complex matrices whose embedding is nearest to X: the mean of what is written twice.
+
+    That is a projection, the mean of X and of ``J^T X J`` with an orthogonal J, so that no unitarily invariant norm of
+    a distance to an embedding grows.
+
+    >>> unembed(np.array([[1.0, -2.0], [2.0, 1.0]]))
+    array([[1.+2.j]])
+    """
+    *leading, p, q = X.shape
+    p, q = p // 2, q // 2
+    Z = np.empty((*leading, p, q), np.result_type(X.dtype, np.complex64))
+    np.add(X[..., :p, :q], X[..., p:, q:], out=Z.real)
+    np.subtract(X[..., p:, :q], X[..., :p, q:], out=Z.imag)
+    Z /= 2
+    return Z

@@ -44,7 +44,7 @@ _HOMES = {
     "InversionReport": "skdmi.estimators.report",
     "LogDeterminant": "skdmi.estimators.determinants",
     "NeuralMatrixInverter": "skdmi.estimators.neural",
-    "PseudoInversionReport": "skdmi.estimators.pseudo",
+    "PseudoInversionReport": "skdmi.estimators.pseudo_report",
     "PseudoInverter": "skdmi.estimators.pseudo",
     "RefinedInverter": "skdmi.estimators.refined",
     "certify": "skdmi.estimators.certification",
@@ -66,7 +66,8 @@ if TYPE_CHECKING:
     from skdmi.estimators.exact import ExactInverter
     from skdmi.estimators.neural import NeuralMatrixInverter
     from skdmi.estimators.pinv import pinv
-    from skdmi.estimators.pseudo import PseudoInversionReport, PseudoInverter
+    from skdmi.estimators.pseudo import PseudoInverter
+    from skdmi.estimators.pseudo_report import PseudoInversionReport
     from skdmi.estimators.refined import RefinedInverter
     from skdmi.estimators.report import InversionReport
     from skdmi.estimators.shipped import shipped_models

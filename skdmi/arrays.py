@@ -226,9 +226,7 @@ def check_dtypes(
             raise TypeError(f"{name} holds {what}. {expected} Try {advice}.")
 
 
-def object_numbers(
-    X: np.ndarray, *, name: str = "X", shape: str = STACK, allows_complex: bool = False
-) -> np.ndarray:
+def object_numbers(X: np.ndarray, *, name: str = "X", shape: str = STACK, allows_complex: bool = False) -> np.ndarray:
     """Return an array of objects that are numbers, fractions and decimals too, as float64, or complex128 if need be.
 
     Raises
@@ -243,14 +241,14 @@ def object_numbers(
     >>> object_numbers(np.array([[1, 0.5]], dtype=object))
     array([[1. , 0.5]])
     """
-    expected, dtype = _expected(shape), np.dtype(np.float64)
+    expected, kind = _expected(shape), float
     for entry in X.flat:
         if isinstance(entry, str | bytes):
             raise ValueError(_string_refusal(name, f"such as {entry!r:.40}", expected))
         if isinstance(entry, complex | np.complexfloating):
             if not allows_complex:
                 raise ValueError(_complex_refusal(np.asarray(entry).dtype))
-            dtype = np.dtype(np.complex128)
+            kind = complex
         if is_sparse(entry):
             raise TypeError(_sparse_refusal(name))
         if getattr(entry, "ndim", 0) or isinstance(entry, list | tuple):
@@ -262,7 +260,7 @@ def object_numbers(
                 f"{shapes.pop()}. {expected} Try numpy.stack({name if X.ndim == 1 else f'{name}.ravel()'})."
             )
     try:
-        return X.astype(dtype)
+        return X.astype(kind)
     except OverflowError as error:
         raise ValueError(f"{name} holds a number beyond the range of float64: {error}. Scale it.") from error
     except (TypeError, ValueError) as error:

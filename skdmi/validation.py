@@ -6,9 +6,7 @@ from typing import Any
 
 import numpy as np
 
-RECTANGULAR_ADVICE = (
-    "A rectangular matrix has no inverse: see skdmi.pinv, with its damping for damped least squares."
-)
+RECTANGULAR_ADVICE = "A rectangular matrix has no inverse: see skdmi.pinv, with its damping for damped least squares."
 
 
 def check_square(name: str, A: Any, *, nonempty: bool = False) -> None:

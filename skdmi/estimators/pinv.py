@@ -186,7 +186,7 @@ def _find_real(A: np.ndarray, rtol: float) -> Pseudo:
     n, p, q = A.shape
     X = np.empty((n, q, p), A.dtype)
     certified, bound, rank = np.zeros(n, bool), np.full(n, np.nan), np.full(n, min(p, q))
-    if lanes.is_ready(*sorted((p, q)), n):
+    if lanes.is_ready(min(p, q), max(p, q), n):
         status, bound, rcond = lanes.pseudo_invert(A, X)
         certified = ((status.astype(np.uint8) & _SOUND) == _SOUND) & (rcond > rtol)
     left = np.flatnonzero(~certified)
@@ -235,7 +235,8 @@ def _unembedded(found: Pseudo) -> Pseudo:
 
 def _added(bound: np.ndarray, distance: Any, n: int) -> np.ndarray:
     """Return a bound on the relative error of what is so far from what has another one, relative to its norm."""
-    return np.asarray((bound + (1 + bound) * distance) * (1 + 64 * n * _UNIT))
+    with np.errstate(invalid="ignore"):
+        return np.asarray((bound + (1 + bound) * distance) * (1 + 64 * n * _UNIT))
 
 
 def _norm(X: np.ndarray) -> np.ndarray:

@@ -2,13 +2,11 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils._set_output import _get_output_config
@@ -19,14 +17,13 @@ from skdmi.arrays import as_array, as_contiguous, as_float_array, described
 from skdmi.containers import computable
 from skdmi.estimators.base import BaseInverter, unchanged_on_error
 from skdmi.estimators.pinv import Pseudo, find, warn_rank_deficient
-from skdmi.estimators.report import largest_of
+from skdmi.estimators.pseudo_report import PseudoInversionReport
 from skdmi.kinds import is_dask, is_tensor
 from skdmi.linalg.exact import pseudo_inverse
 from skdmi.linalg.full_rank import certify_pinv, full_rank_pinv
 from skdmi.linalg.gradient import with_exact_gradient
 from skdmi.linalg.residuals import identity_like, missing
 from skdmi.metrics import with_missing_as_zero
-from skdmi.typing import BoolArray, Float64Array
 from skdmi.validation import refuse_empty
 
 
@@ -52,72 +49,7 @@ def find_of_tensor(A: Tensor, rtol: Any, damping: float | None) -> Any:
     """Return what :func:`skdmi.estimators.pinv.find` does, on the CPU, of a tensor; the inverses are on its device."""
     given = A if A.is_floating_point() or A.is_complex() else A.double()
     found = find(as_contiguous(computable(given).cpu().resolve_conj().numpy(), writeable=True), rtol, damping)
-    return found._replace(inverse=torch.from_numpy(found.inverse).to(given))
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class PseudoInversionReport:
-    r"""The pseudo-inverses of a stack, and for each what was measured and proved; all fields but one numpy arrays.
-
-    Parameters
-    ----------
-    pseudo_inverse : array of shape (n_matrices, q, p) or (n_matrices, q * p)
-        What ``transform`` returns, in the container of the stack.
-    residual_norm : ndarray of shape (n_matrices,)
-        :math:`\|I - A X\|_F` where p is at most q, else :math:`\|I - X A\|_F`, in float64. With damping
-        :math:`\|A^T - (A^T A + \lambda^2 I) X\|_F / \|A\|_F`.
-    error_bound : ndarray of shape (n_matrices,)
-        Proved upper bound on the relative error of X in the spectral norm. Of what is not certified that of
-        :func:`skdmi.linalg.pseudo_inverse`, from the matrix without the singular values that do not count; infinite
-        where it has none.
-    certified : ndarray of bool, shape (n_matrices,)
-        Whether it is proved that A, with damping :math:`[A, \lambda I]`, has full rank, and X is close.
-    rank : ndarray of int, shape (n_matrices,)
-        Proved where certified, else the number of singular values that count.
-
-    Examples
-    --------
-    >>> import warnings
-    >>> import numpy as np
-    >>> from skdmi import PseudoInverter
-    >>> A = np.array([[[3.0, 0.0, 4.0], [0.0, 2.0, 0.0]], [[1.0, 0.0, 1.0], [1.0, 0.0, 1.0]]])
-    >>> report = PseudoInverter(matrix_shape=(2, 3)).report(A)
-    >>> report.certified, report.rank
-    (array([ True, False]), array([2, 1]))
-    """
-
-    pseudo_inverse: Any
-    residual_norm: Float64Array
-    error_bound: Float64Array
-    certified: BoolArray
-    rank: NDArray[np.integer[Any]]
-
-    def __len__(self) -> int:
-        return len(self.rank)
-
-    def __repr__(self) -> str:
-        return f"<PseudoInversionReport: {self.summary()}>"
-
-    def summary(self) -> str:
-        """Return the report in a sentence.
-
-        Returns
-        -------
-        str
-            How many are certified, the ranks, and the largest norm and bound.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from skdmi import PseudoInverter
-        >>> print(PseudoInverter(matrix_shape=(1, 2)).report(np.ones((3, 1, 2))).summary())
-        3 of 3 certified; 3 of rank 1; largest residual norm ...; largest error bound ...
-        """
-        ranks, counts = np.unique(self.rank, return_counts=True)
-        of_ranks = [f"{n} of rank {rank}" for rank, n in zip(ranks, counts, strict=True)]
-        figures = largest_of({"residual norm": self.residual_norm, "error bound": self.error_bound})
-        proved = f"{np.count_nonzero(self.certified)} of {len(self)} certified"
-        return "; ".join([proved, ", ".join(of_ranks), *figures])
+    return Pseudo(torch.from_numpy(found.inverse).to(given), *found[1:])  # type: ignore[arg-type]
 
 
 class PseudoInverter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -389,9 +321,9 @@ class PseudoInverter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     def _validated(self, X: Any, reset: bool) -> np.ndarray:
         """Return X flat, in float or complex dtype; column names are those of the fit."""
-        if len(X.shape) == 2 and (reset or hasattr(self, "n_features_in_")):
-            if hasattr(X, "columns") or hasattr(self, "feature_names_in_"):
-                validate_data(self, X, reset=reset, skip_check_array=True)
+        is_named = hasattr(X, "columns") or hasattr(self, "feature_names_in_")
+        if is_named and len(X.shape) == 2 and (reset or hasattr(self, "n_features_in_")):
+            validate_data(self, X, reset=reset, skip_check_array=True)
         array = as_float_array(X, allows_complex=True)
         return array.reshape(len(array), -1)
 

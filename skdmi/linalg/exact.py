@@ -9,7 +9,7 @@ from torch.linalg import matrix_norm
 from skdmi.linalg.gradient import with_exact_gradient
 from skdmi.linalg.residuals import double, identity_like, missing, residual
 from skdmi.linalg.scaling import equilibrate, near_one, scale_both, scale_by_power_of_two
-from skdmi.validation import check_matrices, check_square
+from skdmi.validation import check_matrices
 
 
 def exact_inverse(A: Tensor) -> Tensor:

@@ -144,7 +144,8 @@ def inv(
            [ 0.  ,  0.  ,  0.25]])
     """
     if not is_dask(A):
-        A = (as_array if is_tensor(A) else as_float_array)(A, name="A", shape="(..., m, m)")
+        read = as_array if is_tensor(A) else as_float_array
+        A = read(A, name="A", shape="(..., m, m)", allows_complex=True)
     check_square("A", A)
     m = A.shape[-1]
     policies = {"tol": tol, "uncertified": uncertified, "singular": singular, "tight": tight}

@@ -241,7 +241,8 @@ def object_numbers(X: np.ndarray, *, name: str = "X", shape: str = STACK, allows
     >>> object_numbers(np.array([[1, 0.5]], dtype=object))
     array([[1. , 0.5]])
     """
-    expected, kind = _expected(shape), float
+    expected = _expected(shape)
+    kind: type[complex] = float
     for entry in X.flat:
         if isinstance(entry, str | bytes):
             raise ValueError(_string_refusal(name, f"such as {entry!r:.40}", expected))

@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from skdmi import lapack
+from skdmi.chunks import chunk_size
+from skdmi.embedding import embed, unembed
 from skdmi.figures import OUTSIDE, Figures
-from skdmi.lanes import passes
+from skdmi.lanes import complex_stack, passes
 from skdmi.lanes import stack as lanes
 from skdmi.validation import refuse_non_finite
 
@@ -78,7 +80,7 @@ def invert_directly(
     Parameters
     ----------
     A : ndarray of shape (n_matrices, m, m)
-        float32 or float64, contiguous.
+        Real or complex, in single or double precision, contiguous.
     corrects : bool, default=True
         Whether delicate inverses are made exact to about their last bit.
     tol : float, default=0.0
@@ -101,6 +103,8 @@ def invert_directly(
     (array([[0.5 , 0.  ],
            [0.  , 0.25]]), array([ True, False]))
     """
+    if A.dtype.kind == "c":
+        return _invert_complex(A, {"corrects": corrects, "tol": tol, "keeps": keeps, "details": details})
     X = np.empty_like(A)
     figures = route_for(A.shape[-1], len(A)).invert(A, X, corrects=corrects, tol=tol, details=details)
     outside = figures.has(OUTSIDE)
@@ -115,3 +119,33 @@ def invert_directly(
             if kept is not None:
                 kept[outside] = np.nan if theirs is None else theirs
     return X, figures
+
+
+def _invert_complex(A: np.ndarray, options: dict[str, Any]) -> tuple[np.ndarray, Figures]:
+    """Invert complex matrices by a kernel of their own, and what that does not settle in the embedding."""
+    n, m, _ = A.shape
+    X, left = np.empty_like(A), np.arange(n)
+    figures = Figures(np.zeros(n, np.uint8), *np.empty((3, n)))
+    if complex_stack.is_ready(m, n):
+        figures = complex_stack.invert(A, X, tol=options["tol"])
+        left = np.flatnonzero(figures.has(OUTSIDE))
+    if len(left):
+        refuse_non_finite(A)
+    size = chunk_size(2 * m)
+    for first in range(0, len(left), size):
+        members = left[first : first + size]
+        inverse, found = invert_directly(embed(A[members]), **options)
+        X[members] = unembed(inverse)
+        for kept, theirs in zip(figures, _of_complex(found, X[members]), strict=True):
+            if kept is not None and theirs is not None:
+                kept[members] = theirs
+    return X, figures if options["details"] else Figures(figures.status)
+
+
+def _of_complex(found: Figures, X: np.ndarray) -> Figures:
+    """Return what is found of complex inverses, the means of what an embedding holds twice."""
+    status, bound, norm = found[:3]
+    if bound is not None:
+        distance = np.finfo(X.dtype).eps / 2 * X.shape[-1] ** 0.5
+        bound = (bound + (1 + bound) * distance) * (1 + 2.0**-40)
+    return found._replace(error_bound=bound, residual_norm=None if norm is None else norm / 2**0.5)

@@ -303,8 +303,8 @@ class PseudoInverter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         table = _get_output_config("transform", self)["dense"]
         if table != "default" and len(shape) == 3:
             raise ValueError(
-                f"A stack of shape {shape} cannot become a {table} table. Pass it flat, X.reshape({shape[0]}, {p * q}), "
-                f"or set transform_output to 'default'."
+                f"A stack of shape {shape} cannot become a {table} table. Pass it flat, "
+                f"X.reshape({shape[0]}, {p * q}), or set transform_output to 'default'."
             )
         if is_tensor(X):
             tensor = X.detach()

@@ -25,7 +25,8 @@ def eliminate(W, X, pivots, t, rows, m):
             if j != k + 1:
                 store(pivots, j, _eliminate_column(W, pivots, t, row, next_row, j, k, m))
         row = next_row
-    _exchange_columns(W, X, rows, t, m)
+    find_places(rows, t, m)
+    exchange_columns(W, X, t, m)
 
 
 @njit(**OPTIONS)
@@ -80,18 +81,23 @@ def _eliminate_column(W, pivots, t, row, next_row, j, k, m):
 
 
 @njit(**OPTIONS)
-def _exchange_columns(W, X, rows, places, m):
-    """Exchange the columns of W as rows were exchanged, in reverse, into X."""
+def find_places(rows, places, m):
+    """Find where columns come from when they are exchanged as rows were, in reverse."""
     for j in range(m):
-        store(places, j, splat(W, float(j)))
+        store(places, j, splat(rows, float(j)))
     for k in range(m - 1, -1, -1):
         row, place = load(rows, k), load(places, k)
         found = place
         for j in range(k + 1, m):
-            is_other, other = row == splat(W, float(j)), load(places, j)
+            is_other, other = row == splat(rows, float(j)), load(places, j)
             found = select(is_other, other, found)
             store(places, j, select(is_other, place, other))
         store(places, k, found)
+
+
+@njit(**OPTIONS)
+def exchange_columns(W, X, places, m):
+    """Bring the columns of W from their places into X."""
     for j in range(m):
         place = load(places, j)
         for i in range(0, m, 2):

@@ -3,6 +3,7 @@
 from importlib.util import find_spec
 
 from skdmi.lanes.checks import CHECK
+from skdmi.lanes.complex_stack import COMPLEX_INVERSE
 from skdmi.lanes.compiler import Kernel, count_lanes, processor
 from skdmi.lanes.determinants import DETERMINANT
 from skdmi.lanes.network import ITERATION
@@ -17,6 +18,7 @@ KERNELS: dict[str, Kernel] = {
     "certificates": CHECK,
     "determinants": DETERMINANT,
     "pseudo-inverses": PSEUDO_INVERSE,
+    "complex inverses": COMPLEX_INVERSE,
 }
 """By what they compute."""
 

@@ -121,39 +121,39 @@ _plain, _added = _product(is_added=False), _product(is_added=True)
 @njit(**OPTIONS)
 def multiply(A, X, C, n_columns, m):
     """Form ``C = A X``, A of shape (m, m), X and C of shape (m, n_columns), all column-major."""
-    n_inner = min(m, max(4, NEAR // m))
-    _plain(A, m, X, m, A, C, m, n_columns, n_inner)
-    _add_rest(A, X, C, n_inner, n_columns, m)
-
-
-@njit(**OPTIONS)
-def multiply_rectangles(A, X, C, n_rows, n_columns, n_inner):
-    """Form ``C = A X`` of small matrices, all column-major."""
-    _plain(A, n_rows, X, n_inner, A, C, n_rows, n_columns, n_inner)
-
-
-@njit(**OPTIONS)
-def add_rectangles(B, A, X, C, n_rows, n_columns, n_inner):
-    """Form ``C = B + A X`` of small matrices, all column-major; C is neither A nor X."""
-    _added(A, n_rows, X, n_inner, B, C, n_rows, n_columns, n_inner)
+    multiply_rectangles(A, X, C, m, n_columns, m)
 
 
 @njit(**OPTIONS)
 def add_product(X, P, C, m):
     """Form ``C = X + X P``, of shape (m, m)."""
-    n_inner = min(m, max(4, NEAR // m))
-    _added(X, m, P, m, X, C, m, m, n_inner)
-    _add_rest(X, P, C, n_inner, m, m)
+    add_rectangles(X, X, P, C, m, m, m)
 
 
 @njit(**OPTIONS)
-def _add_rest(A, X, C, done, n_columns, m):
+def multiply_rectangles(A, X, C, n_rows, n_columns, n_inner):
+    """Form ``C = A X``, A of shape (n_rows, n_inner), X of shape (n_inner, n_columns), all column-major."""
+    done = min(n_inner, max(4, NEAR // n_rows))
+    _plain(A, n_rows, X, n_inner, A, C, n_rows, n_columns, done)
+    _add_rest(A, X, C, done, n_rows, n_columns, n_inner)
+
+
+@njit(**OPTIONS)
+def add_rectangles(B, A, X, C, n_rows, n_columns, n_inner):
+    """Form ``C = B + A X``, of such shapes; C may be B, but neither A nor X."""
+    done = min(n_inner, max(4, NEAR // n_rows))
+    _added(A, n_rows, X, n_inner, B, C, n_rows, n_columns, done)
+    _add_rest(A, X, C, done, n_rows, n_columns, n_inner)
+
+
+@njit(**OPTIONS)
+def _add_rest(A, X, C, done, n_rows, n_columns, n_inner):
     """Add to C what the columns of A from ``done`` on contribute, as many at a time."""
     k = done
-    while k < m:
-        n_inner = min(done, m - k)
-        _added(part(A, k * m), m, part(X, k), m, C, C, m, n_columns, n_inner)
-        k += n_inner
+    while k < n_inner:
+        count = min(done, n_inner - k)
+        _added(part(A, k * n_rows), n_rows, part(X, k), n_inner, C, C, n_rows, n_columns, count)
+        k += count
 
 
 @njit(**OPTIONS)

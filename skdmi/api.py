@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skdmi.arrays import as_array, as_float_array, float_dtype
+from skdmi.embedding import embed, unembed
 from skdmi.estimators.direct import ROUTES, invert_directly
 from skdmi.estimators.policies import SINGULAR_POLICIES, UNCERTIFIED_POLICIES, settle_status
 from skdmi.estimators.tight import invert_tightly
 from skdmi.figures import CERTIFIED, is_sound
 from skdmi.kinds import is_dask, is_tensor
 from skdmi.progress import is_watched
-from skdmi.typing import ArrayLike, DaskT, Float64Array, FloatT, FrozenInverter, SingularPolicy, UncertifiedPolicy
+from skdmi.typing import ArrayLike, DaskT, Float64Array, FrozenInverter, InexactT, SingularPolicy, UncertifiedPolicy
 from skdmi.validation import check_square, refuse_non_finite
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def inv(
 ) -> "Tensor": ...
 @overload
 def inv(
-    A: NDArray[FloatT],
+    A: NDArray[InexactT],
     *,
     tol: float | Literal["auto"] = "auto",
     uncertified: UncertifiedPolicy = "exact",
@@ -46,7 +47,7 @@ def inv(
     model: Any = "auto",
     tight: bool = False,
     verbose: int = 0,
-) -> NDArray[FloatT]: ...
+) -> NDArray[InexactT]: ...
 @overload
 def inv(
     A: DaskT,
@@ -92,8 +93,9 @@ def inv(
     Parameters
     ----------
     A : array-like of shape (..., m, m)
-        One matrix or any stack of them, numpy array, torch tensor or dask array; a 2-D A is one matrix. Integers and
-        long doubles that float64 cannot hold are rounded first, and the proof is of what they are then. A stack without
+        One matrix or any stack of them, real or complex, numpy array, torch tensor or dask array; a 2-D A is one
+        matrix. Integers and long doubles that float64 cannot hold are rounded first, and the proof is of what they are
+        then. A stack without
         matrices, or of 0 x 0 matrices, is its own inverse, as of :func:`numpy.linalg.inv`.
     tol : "auto" or float, default="auto"
         Residual norm that is small enough, see :class:`~skdmi.RefinedInverter`.
@@ -119,7 +121,7 @@ def inv(
     Raises
     ------
     ValueError
-        If A is complex, not finite, or not made of square matrices.
+        If A is not finite, or not made of square matrices.
     UncertifiedError, SingularMatrixError
         If asked for.
 
@@ -154,8 +156,11 @@ def inv(
         if not is_direct:
             certified_inverter(max(m, 1), model=model, **policies)._check_ready()
         return _as_float_copy(A)
-    if isinstance(A, np.ndarray) and is_direct and not is_watched(verbose):
-        return _inv_directly(A.reshape(-1, m, m), **policies).reshape(A.shape)
+    if is_direct and not is_watched(verbose):
+        if isinstance(A, np.ndarray):
+            return _inv_directly(A.reshape(-1, m, m), **policies).reshape(A.shape)
+        if is_tensor(A) and A.is_complex() and A.device.type == "cpu":
+            return _inv_of_tensor(A, policies)
     return _inv_by_estimator(A, model, policies | {"verbose": verbose})
 
 
@@ -173,10 +178,10 @@ def _are_allowed(*, tol: Any, uncertified: Any, singular: Any, tight: Any) -> bo
 def _as_float_copy(A: Any) -> Any:
     """Return a stack without entries in the dtype of its inverses."""
     if is_dask(A):
-        as_array(A._meta, name="A", shape="(..., m, m)")
+        as_array(A._meta, name="A", shape="(..., m, m)", allows_complex=True)
         return A.astype(float_dtype(A.dtype))
     if is_tensor(A):
-        return A.detach().clone() if A.is_floating_point() else A.double()
+        return A.detach().clone() if A.is_floating_point() or A.is_complex() else A.double()
     return A.copy()
 
 
@@ -184,7 +189,9 @@ def _inv_directly(A: np.ndarray, *, tol: Any, uncertified: Any, singular: Any, t
     """Return what a RefinedInverter would, without importing what it needs."""
     if tight:
         refuse_non_finite(A)
-        X, found, _ = invert_tightly(A)
+        is_complex = A.dtype.kind == "c"
+        X, found, _ = invert_tightly(embed(A) if is_complex else A)
+        X = unembed(X) if is_complex else X
     else:
         X, found = invert_directly(A, tol=0.0 if isinstance(tol, str) else float(tol), keeps=uncertified == "keep")
     if is_sound(found.status).all():
@@ -196,6 +203,14 @@ def _inv_directly(A: np.ndarray, *, tol: Any, uncertified: Any, singular: Any, t
 
         put_pseudo_inverses(A, X, absent)
     return X
+
+
+def _inv_of_tensor(A: "Tensor", policies: dict[str, Any]) -> "Tensor":
+    """Invert a complex tensor on the CPU as an array: estimators know only its embedding."""
+    import torch
+
+    stack = np.ascontiguousarray(A.detach().resolve_conj().numpy())
+    return torch.from_numpy(_inv_directly(stack.reshape(-1, *A.shape[-2:]), **policies)).reshape(A.shape)
 
 
 def _inv_by_estimator(A: Any, model: Any, policies: dict[str, Any]) -> Any:

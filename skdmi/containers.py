@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skdmi.arrays import STACK, as_array, as_contiguous, check_dtypes, float_dtype, to_numpy
+from skdmi.arrays import STACK, as_array, as_contiguous, as_float_array, check_dtypes, float_dtype, to_numpy
 from skdmi.chunks import chunk_size
 from skdmi.kinds import is_dask, is_tensor
 from skdmi.validation import refuse_empty, side_of
@@ -24,12 +24,13 @@ class Container(NamedTuple):
 
     holds: Callable[[Any], bool]
     """Whether an object is of this kind."""
-    check: Callable[[Any], Any]
-    """Returns X, or what it holds as an array; refuses what cannot be a stack. Numbers need not be looked at."""
-    compute: Callable[[Any], Any]
-    """Returns X, checked, as an array whose numbers are there."""
+    check: Callable[..., Any]
+    """``check(X, allows_complex=...)`` returns X, or what it holds as an array; refuses what cannot be a stack. Numbers
+    need not be looked at."""
+    compute: Callable[..., Any]
+    """``compute(X, allows_complex=...)`` returns X, checked, as an array whose numbers are there."""
     read: Callable[[Any, Validate], Tensor]
-    """Returns a computed X as a tensor of float dtype, ``(n_matrices, m * m)``, validated on the way."""
+    """Returns a computed X as a tensor of float or complex dtype, ``(n_matrices, m * m)``, validated on the way."""
     give: Callable[[Tensor], Any]
     """Returns a tensor as such a container."""
     apply: Callable[[Answer, Any, bool], Any]
@@ -97,7 +98,11 @@ def _read_numpy(X: Any, validate: Validate) -> Tensor:
         X = np.asarray(X).reshape(X.shape[0], X.shape[1] * X.shape[2])
     if isinstance(X, np.ndarray):
         X = X.astype(X.dtype.newbyteorder("="), copy=False)
-    array = validate(X, dtype=[np.float64, np.float32], ensure_all_finite=False)
+    if is_complex(X):  # scikit-learn refuses it
+        validate(X, skip_check_array=True)
+        array = as_float_array(X, allows_complex=True)
+    else:
+        array = validate(X, dtype=[np.float64, np.float32], ensure_all_finite=False)
     return torch.from_numpy(as_contiguous(array, writeable=True))
 
 
@@ -105,18 +110,29 @@ def _read_torch(X: Tensor, validate: Validate) -> Tensor:
     refuse_empty(X.shape)
     flat = X.detach().flatten(1)
     validate(flat, skip_check_array=True)
-    return flat if flat.is_floating_point() else flat.double()
+    return flat if flat.is_floating_point() or flat.is_complex() else flat.double()
 
 
-def _check_dask(X: Any) -> Any:
+def is_complex(X: Any) -> bool:
+    """Return whether an array, a tensor or some column of a table is complex.
+
+    >>> is_complex(np.zeros(1, complex)), is_complex(torch.zeros(1))
+    (True, False)
+    """
+    dtypes = getattr(X, "dtypes", None)
+    kinds = [X.dtype] if dtypes is None else list(dtypes)
+    return any(getattr(dtype, "kind", "") == "c" or getattr(dtype, "is_complex", False) for dtype in kinds)
+
+
+def _check_dask(X: Any, *, allows_complex: bool = False) -> Any:
     """Check all of a dask array that is known before it is computed."""
-    check_dtypes(X)
+    check_dtypes(X, allows_complex=allows_complex)
     if isinstance(X._meta, np.ma.MaskedArray):
         raise ValueError(
             "X is a dask array of masked arrays, whose masks are not known before it is computed. Expected every entry "
             "to be known: dask.array.ma.filled(X, value), or dask.array.ma.getdata(X) if nothing is masked."
         )
-    as_array(X._meta)
+    as_array(X._meta, allows_complex=allows_complex)
     if X.shape[0] == 0:
         refuse_empty(X.shape)
     return X
@@ -130,7 +146,8 @@ def _apply_dask(answer: Answer, X: Any, keeps_shape: bool) -> Any:
         if len(block) == 0:
             return block.astype(dtype) if keeps_shape else np.empty(0)
         start = first_index(block_info) if block_info else 0
-        return to_numpy(_shaped(answer(as_array(block), start), block, keeps_shape))
+        block = as_array(block, allows_complex=True)  # The whole array was asked.
+        return to_numpy(_shaped(answer(block, start), block, keeps_shape))
 
     whole = X.rechunk(dict.fromkeys(range(1, X.ndim), -1))
     dropped = [] if keeps_shape else list(range(1, X.ndim))
@@ -150,7 +167,7 @@ CONTAINERS = {
     "dask": Container(
         holds=is_dask,
         check=_check_dask,
-        compute=lambda X: as_array(X.compute()),
+        compute=lambda X, **options: as_array(X.compute(), **options),
         read=_read_numpy,
         give=to_numpy,
         apply=_apply_dask,

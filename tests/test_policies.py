@@ -68,8 +68,8 @@ def test_float64_is_advised_where_it_helps(mask, library):
     with_advice, without = (str(warning.message) for warning in caught)
     assert [warning.category for warning in caught] == [InaccurateInverseWarning] * 2
     assert "2 of 4 inverses are certified, but their relative error may exceed 0.01, at index 1, 3." in without
-    assert with_advice.replace(" Try A.astype(float64), which holds the same numbers.", "") == without != with_advice
-    assert float64_hint(single, 2) == " In float64, 2 of them would have an inverse: try A.astype(float64)."
+    assert with_advice.replace(" Try double precision, which holds the same numbers.", "") == without != with_advice
+    assert float64_hint(single, 2) == " In double precision, 2 of them would have an inverse: try that."
     assert float64_hint(single, 0) == float64_hint(double, 2) == ""
 
 

@@ -23,7 +23,7 @@ from skdmi.distributions.ranges import (
 class KroneckerChannel(Distribution):
     r"""What a linear detector inverts: regularised Gram matrices of correlated channels, symmetric positive definite.
 
-    .. math:: A = H^T H / n + \sigma^2 I, \qquad H = R_r^{1/2} G R_t^{1/2}, \;
+    .. math:: A = H^H H / n + \sigma^2 I, \qquad H = R_r^{1/2} G R_t^{1/2}, \;
               G \in R^{n \times m}, \; g_{ij} \sim N(0, 1)
 
     with m transmit and n receive antennas, the Kronecker model of correlation (Kermoal et al. 2002), and at both ends
@@ -32,7 +32,7 @@ class KroneckerChannel(Distribution):
     .. math:: (R_t)_{ij} = \rho_t^{|i - j|}, \qquad (R_r)_{ij} = \rho_r^{|i - j|}
 
     The correlations are uniform and the noise :math:`\sigma^2` is log-uniform in their ranges, for each matrix anew.
-    Channels here are real.
+    Channels are real, or complex, with :math:`g_{ij} \sim CN(0, 1)`, as those of antennas are (Rayleigh fading).
 
     Parameters
     ----------
@@ -44,6 +44,8 @@ class KroneckerChannel(Distribution):
         The range of :math:`\rho_r`.
     noise : float or (low, high), default=(1e-3, 1e-1)
         The range of :math:`\sigma^2`, the noise in units of the power received from one antenna.
+    is_complex : bool, default=False
+        Whether channels are complex: matrices are Hermitian then.
 
     Raises
     ------
@@ -73,12 +75,14 @@ class KroneckerChannel(Distribution):
     transmit_correlation: Range = (0.0, 0.7)
     receive_correlation: Range = (0.0, 0.7)
     noise: Range = (1e-3, 1e-1)
+    is_complex: bool = False
 
     def _check(self) -> None:
         require_number(self, "n_receive", Integral, optional=True, at_least=1)
         require_correlation(self, "transmit_correlation")
         require_correlation(self, "receive_correlation")
         require_variance(self, "noise")
+        require(self, "is_complex", isinstance(self.is_complex, bool), "True or False")
 
     def _draw(self, n_matrices: int, matrix_size: int, **where: Any) -> Tensor:
         n_receive = self.n_receive or 2 * matrix_size
@@ -88,8 +92,13 @@ class KroneckerChannel(Distribution):
         transmit = exponential_correlation_root(uniform_in(self.transmit_correlation, n_matrices, **where), matrix_size)
         receive = exponential_correlation_root(uniform_in(self.receive_correlation, n_matrices, **where), n_receive)
         # Any roots will do: they differ by rotations, and a rotated normal matrix is another one.
-        channel = receive @ torch.randn(n_matrices, n_receive, matrix_size, **where) @ transmit.mT
-        stack = channel.mT @ channel
-        stack = (stack + stack.mT) / (2 * n_receive)  # the product alone need not be symmetric in its last bits
+        fading = self._fading(n_matrices, n_receive, matrix_size, **where)
+        channel = receive.to(fading.dtype) @ fading @ transmit.mT.to(fading.dtype)
+        stack = channel.mH @ channel
+        stack = (stack + stack.mH) / (2 * n_receive)  # the product alone need not be symmetric in its last bits
         stack.diagonal(dim1=1, dim2=2).add_(log_uniform_in(self.noise, n_matrices, 1, **where))
         return stack
+
+    def _fading(self, *shape: int, **where: Any) -> Tensor:
+        real = torch.randn(*shape, **where)
+        return torch.complex(real, torch.randn(*shape, **where)) / 2**0.5 if self.is_complex else real

@@ -1,8 +1,7 @@
 """``BaseInverter``, the one shape of every inverter."""
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib.metadata import metadata
 from numbers import Integral
 from typing import Any, NamedTuple, overload
@@ -19,7 +18,8 @@ from torch import Tensor
 
 from skdmi.arrays import described, tensor_fault, to_numpy
 from skdmi.chunks import chunk_size
-from skdmi.containers import Container, computable, container_of
+from skdmi.containers import Container, computable, container_of, is_complex
+from skdmi.linalg.complex import as_it_came, embedded
 from skdmi.linalg.gradient import with_exact_gradient
 from skdmi.linalg.residuals import missing
 from skdmi.metrics import frobenius_residuals, with_missing_as_zero
@@ -45,7 +45,8 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     keeps to a size that ``fit`` has not seen :meth:`_size`. Stacks come as ``(n_matrices, m, m)`` or flat,
     ``(n_matrices, m * m)``, row-major; numpy, torch and dask containers go out as they came in, other array-likes as
     numpy; float32 and float64 are kept, other real dtypes become float64, and torch's half precisions are computed in
-    float32 and returned as given.
+    float32 and returned as given. An inverter that :meth:`_takes_complex` stacks, complex64 or complex128, sees them
+    as real ones of size 2 m (:func:`skdmi.linalg.complex_to_real`), and knows nothing of it.
 
     Attributes
     ----------
@@ -96,7 +97,8 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If X is empty, complex, not finite, not made of square matrices, or of a size that was not fitted.
+            If X is empty, not finite, not made of square matrices, or of a size that was not fitted; or complex, and
+            the inverter is for real matrices.
 
         Examples
         --------
@@ -119,7 +121,7 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Parameters
         ----------
         A : Tensor of shape (..., m, m)
-            Of real floating dtype.
+            Of floating dtype, or, if the inverter takes them, complex64 or complex128.
 
         Returns
         -------
@@ -130,7 +132,7 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Raises
         ------
         TypeError
-            If A is not a dense tensor of real floating dtype.
+            If A is not a dense tensor of such a dtype.
         ValueError
             If the last two axes of A are not square, or of a size that the inverter cannot take.
 
@@ -148,7 +150,7 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
                 f"invert takes a dense torch tensor of real floating dtype, got {described(A)}; transform takes arrays."
             )
         fault = tensor_fault(A, "A")
-        if fault is None and not A.is_floating_point():
+        if fault is None and not (A.is_floating_point() or (A.is_complex() and self._takes_complex())):
             advice = "skdmi.linalg.complex_to_real" if A.is_complex() else "A.double()"
             fault = f"a tensor of {A.dtype}", advice
         if fault is not None:
@@ -159,7 +161,8 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         check_square("A", A, nonempty=True)
         stack = A.reshape(-1, *A.shape[-2:])
         finite = ~missing(stack)[:, None, None]
-        X = self._inverse(torch.where(finite, stack, 0.0))
+        stack = torch.where(finite, stack, 0.0)
+        X = as_it_came(stack, self._inverse(embedded(stack))) if self._embeds(A) else self._inverse(stack)
         return torch.where(finite, X, torch.nan).reshape(A.shape)
 
     @overload
@@ -240,6 +243,15 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         inverse: Tensor = answer.inverse
         return inverse
 
+    def _takes_complex(self, *, anew: bool = False) -> bool:
+        """Return whether the inverter, or with ``anew`` one that is fitted anew, takes complex stacks."""
+        del anew
+        return False
+
+    def _embeds(self, A: Any) -> bool:
+        """Return whether a stack that it takes is to be embedded: a complex one."""
+        return is_complex(A)
+
     def _size(self) -> int | None:
         """Return the size that the inverter keeps to; None where it takes any, or is not fitted."""
         return getattr(self, "matrix_size_", None)
@@ -271,7 +283,12 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         def answer(part: Any, start: int) -> Tensor:
             stack = self._read(container, part, start=start)
             with torch.no_grad():
-                return function(stack, start)
+                if not self._embeds(stack):
+                    return function(stack, start)
+                found = function(embedded(stack), start)
+                if keeps_shape:
+                    return as_it_came(stack, found)
+                return found / 2**0.5 if found.is_floating_point() else found
 
         return container.apply(answer, X, keeps_shape)
 
@@ -280,14 +297,14 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self._check_ready()
         size, table = self._size(), self._table() if keeps_shape else None
         container = container_of(X)
-        X = container.check(X)
+        X = container.check(X, allows_complex=self._takes_complex())
         check_layout(X.shape, size, type(self).__name__, table=table)
         return container, X
 
     def _open(self, X: Any, *, reset: bool) -> tuple[Tensor, Container, tuple[int, ...]]:
         """Check a whole X and return it as a tensor ``(n_matrices, m, m)``, with its container and shape."""
         container = container_of(X)
-        X = container.compute(X)
+        X = container.compute(X, allows_complex=self._takes_complex(anew=reset))
         size = self._size()
         if reset:  # A fit takes any size; a size that is named tells one square matrix from a flat stack.
             named = self._named_size()
@@ -310,7 +327,8 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         def validate(X: Any, **options: Any) -> Any:
             is_tensor = isinstance(X, Tensor)
             if not (reset or hasattr(self, "n_features_in_")):
-                return X if is_tensor else check_array(X, estimator=self, input_name="X", **options)
+                is_checked = options.get("skip_check_array", False)
+                return X if is_checked else check_array(X, estimator=self, input_name="X", **options)
             if not is_tensor and not reset and getattr(self, "_size_is_named", False):
                 X = np.asarray(X)  # The fit saw no column names, so none can be missed.
             return validate_data(self, X, reset=reset, **options)
@@ -371,18 +389,6 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         tags.input_tags.three_d_array = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
-
-
-@contextmanager
-def unchanged_on_error(estimator: BaseEstimator) -> Iterator[None]:
-    """Leave the estimator exactly as it was if the block raises."""
-    before = dict(vars(estimator))
-    try:
-        yield
-    except BaseException:
-        vars(estimator).clear()
-        vars(estimator).update(before)
-        raise
 
 
 def in_dtype_of(A: Tensor, X: Tensor) -> Tensor:

@@ -144,7 +144,7 @@ def _invert_complex(A: np.ndarray, options: dict[str, Any]) -> tuple[np.ndarray,
 
 def _of_complex(found: Figures, X: np.ndarray) -> Figures:
     """Return what is found of complex inverses, the means of what an embedding holds twice."""
-    status, bound, norm = found[:3]
+    bound, norm = found.error_bound, found.residual_norm
     if bound is not None:
         distance = np.finfo(X.dtype).eps / 2 * X.shape[-1] ** 0.5
         bound = (bound + (1 + bound) * distance) * (1 + 2.0**-40)

@@ -8,11 +8,12 @@ from sklearn.utils._param_validation import StrOptions
 from torch import Tensor
 
 from skdmi.containers import computable, is_for_routes
-from skdmi.estimators.base import BaseInverter, in_dtype_of, unchanged_on_error
+from skdmi.estimators.base import BaseInverter, in_dtype_of
 from skdmi.estimators.direct import route_for
 from skdmi.estimators.policies import SINGULAR_POLICIES, float64_hint, warn_inaccurate
 from skdmi.estimators.report import INACCURATE
 from skdmi.estimators.singular import settle_singular
+from skdmi.estimators.undo import unchanged_on_error
 from skdmi.figures import is_sound
 from skdmi.linalg.exact import lu_inverse
 from skdmi.linalg.residuals import missing
@@ -140,6 +141,9 @@ class ExactInverter(BaseInverter):
 
     def _check_ready(self) -> None:
         self._validate_params()
+
+    def _takes_complex(self, *, anew: bool = False) -> bool:
+        return True
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -15,8 +15,9 @@ from sklearn.utils._param_validation import HasMethods
 from torch import Tensor
 
 from skdmi.arrays import to_numpy
-from skdmi.estimators.base import BaseInverter, unchanged_on_error
+from skdmi.estimators.base import BaseInverter
 from skdmi.estimators.policies import left_to_another, pinv_advice, warn_singular
+from skdmi.estimators.undo import unchanged_on_error
 from skdmi.linalg.residuals import missing
 
 INSIDE = "It is inside an inverter"
@@ -94,6 +95,14 @@ class MetaInverter(BaseInverter):
     def _settle(self, A: Tensor, answer: Any, start: int) -> Tensor:
         warn_singular(missing(answer.inverse), start, pinv_advice(self))
         return super()._settle(A, answer, start)
+
+    def _takes_complex(self, *, anew: bool = False) -> bool:
+        inside = map(unfrozen, self._given() if anew else self._wrapped())
+        return all(isinstance(one, BaseInverter) and one._takes_complex(anew=anew) for one in inside)
+
+    def _embeds(self, A: Any) -> bool:
+        inside = map(unfrozen, self._wrapped())
+        return super()._embeds(A) or any(isinstance(one, BaseInverter) and one._embeds(A) for one in inside)
 
     def _given(self) -> list[Any]:
         """Return the inverters that are parameters."""

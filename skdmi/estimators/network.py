@@ -42,6 +42,8 @@ class NetworkInverter(Storable, Exportable, BaseInverter):
         The network.
     device_ : torch.device or None
         Where it runs; None in a loaded model until it is used.
+    is_complex_ : bool
+        Whether it was trained on complex matrices; of models of earlier versions there is none.
     """
 
     _derives_itself = True
@@ -50,6 +52,7 @@ class NetworkInverter(Storable, Exportable, BaseInverter):
     net_: Net
     module_: InverterResNet
     device_: torch.device | None
+    is_complex_: bool
     _architecture: dict[str, Any]
 
     def _stored(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -68,6 +71,16 @@ class NetworkInverter(Storable, Exportable, BaseInverter):
         inverter.__dict__.update(fitted_from_config(model.card))
         inverter._rebuild(model.weights)
         return inverter
+
+    def _takes_complex(self, *, anew: bool = False) -> bool:
+        return anew or self._is_complex()
+
+    def _embeds(self, A: Any) -> bool:
+        return self._is_complex() or super()._embeds(A)
+
+    def _is_complex(self) -> bool:
+        """Return whether the network was trained on complex matrices, as their embeddings."""
+        return getattr(self, "is_complex_", False)
 
     def _source(self) -> InverterResNet:
         return self.module_

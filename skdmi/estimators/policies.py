@@ -112,7 +112,7 @@ def warn_inaccurate(chosen: Any, dtype: Any, start: int, what: str) -> None:
     """Warn once, at the user's line, of inverses, in a dtype of numpy or torch, whose error may be large."""
     chosen = to_numpy(chosen)
     if chosen.any() and not _IS_LEFT_TO_ANOTHER.get():
-        advice = " Try A.astype(float64), which holds the same numbers." if dtype.itemsize < 8 else ""
+        advice = "" if _is_double(dtype) else " Try double precision, which holds the same numbers."
         warnings.warn(
             f"{chosen.sum()} of {len(chosen)} inverses {what} their relative error may exceed {INACCURATE:g}, at "
             f"index {name_indices(np.flatnonzero(chosen), start)}. These matrices are singular but for the last digits "
@@ -157,14 +157,19 @@ def refuse_uncertified(absent: Any, start: int = 0) -> None:
 
 
 def float64_hint(dtype: Any, n_rescued: int) -> str:
-    """Say, at the end of a message, how many inverses missing in a dtype there would be in float64; or nothing.
+    """Say, at the end of a message, how many inverses missing in a dtype double precision would have; or nothing.
 
     >>> float64_hint(np.dtype("float32"), 3)
-    ' In float64, 3 of them would have an inverse: try A.astype(float64).'
+    ' In double precision, 3 of them would have an inverse: try that.'
     """
-    if dtype.itemsize == 8 or n_rescued == 0:
+    if _is_double(dtype) or n_rescued == 0:
         return ""
-    return f" In float64, {n_rescued} of them would have an inverse: try A.astype(float64)."
+    return f" In double precision, {n_rescued} of them would have an inverse: try that."
+
+
+def _is_double(dtype: Any) -> bool:
+    is_complex = getattr(dtype, "kind", "") == "c" or getattr(dtype, "is_complex", False)
+    return bool(dtype.itemsize >= (16 if is_complex else 8))
 
 
 def pinv_advice(meta: object) -> str:

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from skdmi.arrays import as_array, as_contiguous, as_float_array, described
 from skdmi.containers import computable
-from skdmi.estimators.base import BaseInverter, unchanged_on_error
+from skdmi.estimators.base import BaseInverter
 from skdmi.estimators.pinv import Pseudo, find, warn_rank_deficient
 from skdmi.estimators.pseudo_report import PseudoInversionReport
+from skdmi.estimators.undo import unchanged_on_error
 from skdmi.kinds import is_dask, is_tensor
 from skdmi.linalg.exact import pseudo_inverse
 from skdmi.linalg.full_rank import certify_pinv, full_rank_pinv

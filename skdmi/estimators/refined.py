@@ -32,6 +32,7 @@ from skdmi.estimators.tight import invert_tightly
 from skdmi.figures import CERTIFIED, CONVERGED, LOOSE, Figures
 from skdmi.io.format import PathLike
 from skdmi.linalg.certificate import rounded_error_bound
+from skdmi.linalg.complex import embedded, of_embedding
 from skdmi.linalg.exact import pseudo_inverse
 from skdmi.linalg.residuals import missing
 from skdmi.metrics import frobenius_residuals
@@ -175,7 +176,11 @@ class RefinedInverter(MetaInverter):
         (array([ True]), array([2.079442]))
         """
         self._check_ready()
-        A, container, shape = self._open(X, reset=False)
+        given, container, shape = self._open(X, reset=False)
+        is_embedded = self._embeds(given)
+        if is_embedded and log_det:
+            raise ValueError("log_det=True is for real matrices; see numpy.linalg.slogdet for complex ones.")
+        A = embedded(given) if is_embedded else given
         with torch.no_grad():
             is_direct = self._is_direct(A)
             bound = None
@@ -203,12 +208,15 @@ class RefinedInverter(MetaInverter):
                 converged = ~unknown & ~absent
                 goal = rounding_goal(A[unknown], inverse[unknown], left=left)
                 converged[unknown] = (norm[unknown] <= goal) & (goal < 1)
+            converged = converged & (norm < 1) & ~is_pinv
+            if is_embedded:
+                inverse, norm, error_bound, bound = of_embedding(given, inverse, norm, error_bound, bound)
             return InversionReport(
                 inverse=container.give(inverse.reshape(shape)),
                 residual_norm=to_numpy(norm),
                 error_bound=to_numpy(error_bound),
                 certified=to_numpy(solution.has(CERTIFIED)),
-                converged=to_numpy(converged & (norm < 1) & ~is_pinv),
+                converged=to_numpy(converged),
                 n_steps=to_numpy(solution.n_steps),
                 source=_names(to_numpy(torch.where(is_pinv, PINV, solution.source))),
                 entry_bound=None if bound is None else container.give(_where_known(bound, absent).reshape(shape)),

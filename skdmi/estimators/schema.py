@@ -143,6 +143,7 @@ FITTED_PERHAPS = {
     "first_loss_": optional(measured()),
     "gain_": optional(GAIN),
     "_size_is_named": flag(),
+    "is_complex_": flag(),
 }
 
 FIGURES = record(

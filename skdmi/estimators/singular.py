@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from skdmi.estimators.policies import SINGULAR, settle_missing, warn_beyond_range
+from skdmi.linalg.complex import complex_to_real, nearest_complex
 from skdmi.linalg.exact import pseudo_inverse
 from skdmi.linalg.residuals import missing
 
@@ -42,5 +43,7 @@ def put_pseudo_inverses(A: np.ndarray, X: np.ndarray, absent: np.ndarray) -> Non
 
 
 def _pseudo_inverses(A: Tensor, dtype: torch.dtype) -> Tensor:
+    if A.is_complex():
+        return nearest_complex(_pseudo_inverses(complex_to_real(A), A.real.dtype))
     found = pseudo_inverse(A).inverse.to(dtype)
     return torch.where(missing(found)[:, None, None], torch.nan, found)

@@ -1,7 +1,7 @@
 """Gauss-Jordan elimination of complex matrices with partial pivoting, each lane with pivots of its own.
 
-A matrix is two planes, the real and the imaginary parts, m^2 vectors each, one behind the other. The size of an entry is
-``|b| + |c|``.
+A matrix is two planes, the real and the imaginary parts, m^2 vectors each, one behind the other. The size of an entry
+is ``|b| + |c|``.
 """
 
 from skdmi.lanes.elimination import exchange_columns, find_places

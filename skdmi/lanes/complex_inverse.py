@@ -198,7 +198,7 @@ def _judge(task, rooms, units):
     settled = (rho < one) & (bound <= splat(A, LOOSE)) & (bound <= splat(A, 16.0) * rho_of_A)
 
     spare_bits = 2.0**20 if task.is_single else 1.0
-    settled = settled & (norms.A * norms.X <= splat(A, 2.0**16 * spare_bits**0.5 * m))
+    settled = settled & (splat(A, 2.0**16 * spare_bits**0.5 * m) >= norms.A * norms.X)
     wide = widest(units, m) > splat(A, 2.0**10)
     if some(wide):
         leans = leans_on_small_entries(rooms.Y, units, 2.0**10 * spare_bits, m)

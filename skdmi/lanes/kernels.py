@@ -3,8 +3,8 @@
 from importlib.util import find_spec
 
 from skdmi.lanes.checks import CHECK
-from skdmi.lanes.complex_stack import COMPLEX_INVERSE
 from skdmi.lanes.compiler import Kernel, count_lanes, processor
+from skdmi.lanes.complex_stack import COMPLEX_INVERSE
 from skdmi.lanes.determinants import DETERMINANT
 from skdmi.lanes.network import ITERATION
 from skdmi.lanes.passes import LARGE

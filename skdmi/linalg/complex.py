@@ -101,6 +101,61 @@ def real_to_complex(A: Any) -> Any:
     return image
 
 
+def nearest_complex(A: Tensor) -> Tensor:
+    """Return the complex matrices whose embedding is nearest to A: the mean of what is written twice.
+
+    See :func:`skdmi.embedding.unembed`.
+
+    >>> nearest_complex(torch.tensor([[1.0, -2.0], [2.0, 1.0]]))
+    tensor([[1.+2.j]])
+    """
+    m = A.shape[-1] // 2
+    upper, lower = A[..., :m, :], A[..., m:, :]
+    return torch.complex((upper[..., :m] + lower[..., m:]) / 2, (lower[..., :m] - upper[..., m:]) / 2)
+
+
+def embedded(A: Tensor) -> Tensor:
+    """Return a stack, complex or real, as its embedding.
+
+    >>> embedded(torch.ones(1, 1, 1))
+    tensor([[[1., -0.],
+             [0., 1.]]])
+    """
+    return complex_to_real(A if A.is_complex() else torch.complex(A, torch.zeros_like(A)))
+
+
+def as_it_came(A: Tensor, X: Tensor) -> Tensor:
+    """Return inverses of an embedding as those of the stack, complex or real."""
+    inverse = nearest_complex(X)
+    return inverse if A.is_complex() else inverse.real
+
+
+def of_embedding(
+    A: Tensor, X: Tensor, residual_norm: Tensor, error_bound: Tensor, entry_bound: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """Return inverses of an embedding as those of the stack, and what is said of them, as it holds there.
+
+    Norms of residuals are those of the embedding over the root of two; relative errors are the same. Bounds allow for
+    the rounding of the mean; those of entries are bounds of moduli.
+
+    >>> A = torch.tensor([[[2j]]])
+    >>> one = torch.ones(1)
+    >>> of_embedding(A, torch.tensor([[[0.0, 0.5], [-0.5, 0.0]]]), one, one, None)[0]
+    tensor([[[0.-0.5000j]]])
+    """
+    inverse = as_it_came(A, X)
+    unit = torch.finfo(X.dtype).eps / 2
+    distance = unit * A.shape[-1] ** 0.5
+    error_bound = (error_bound + (1 + error_bound) * distance) * (1 + 2.0**-40)
+    if entry_bound is not None:
+        m = A.shape[-1]
+        upper, lower = entry_bound[..., :m, :], entry_bound[..., m:, :]
+        parts = (upper[..., :m] + lower[..., m:]) / 2, (lower[..., :m] + upper[..., m:]) / 2
+        entry_bound = (torch.hypot(*parts) + unit * inverse.abs()) * (1 + 2.0**-40)
+        entry_bound = torch.where(entry_bound.isnan(), torch.inf, entry_bound)
+    return inverse, residual_norm / 2**0.5, error_bound, entry_bound
+
+
 def _checked(function: str, A: Any, dtypes: tuple[str, ...], advice: str) -> Any:
     """Return A as a tensor or a numpy array in native byte order, of one of the dtypes, or refuse it."""
     if np.ma.is_masked(A):

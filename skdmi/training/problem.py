@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.linalg import matrix_norm
 
 from skdmi.distributions import Distribution, Members, Resampled, Uniform
+from skdmi.linalg.complex import embedded
 from skdmi.linalg.scaling import split_exponent
 from skdmi.training.stream import Draw, MatrixBatches, draw_stack, stream_seed
 
@@ -175,7 +176,8 @@ def pose_problem(
     sizes : sequence of int
         The sizes to train for.
     stack : Tensor of shape (n_matrices, m, m) or None
-        X, checked.
+        X, checked; of complex matrices the embeddings, and their size in ``sizes``, as where a distribution
+        ``is_complex``.
     scale_free : bool
         Whether the network takes out the scale of A. If so, members are first brought near 1 by powers of two, so that
         float32 can hold them.
@@ -204,20 +206,27 @@ def pose_problem(
     if stack is None:
         if uses_data:
             raise ValueError(f"{distribution!r} makes training matrices from X, which was not given: call fit(X).")
-        return Problem(distribution, distribution, sizes, seed)
+        return Problem(distribution, _real(distribution), sizes, seed)
     stack = stack.double().cpu()
     scaled = split_exponent(stack)[0] if scale_free else stack
     bind = getattr(distribution, "bind", None)
     if bind is None or not uses_data:
         draw = distribution if bind is None else bind(stack.numpy())
         described = draw if isinstance(draw, Distribution) else distribution
-        return Problem(described, draw, sizes, seed, checks=scaled)
+        return Problem(described, _real(draw), sizes, seed, checks=scaled)
     n_held_out = min(max(1, round(VALIDATION_FRACTION * len(stack))), len(stack) - 1)
     order = np.random.default_rng(stream_seed("held out", seed)).permutation(len(stack))
     held_out, kept = torch.from_numpy(order[:n_held_out]), torch.from_numpy(order[n_held_out:])
     draw = bind(scaled[kept].numpy())
     checks = scaled[held_out] if n_held_out else None
     return Problem(distribution, draw, (stack.shape[-1],), seed, members=stack[kept], checks=checks)
+
+
+def _real(draw: Draw) -> Draw:
+    """Return what draws the embeddings of complex matrices, or what draws real ones as it is."""
+    if not getattr(draw, "is_complex", False):
+        return draw
+    return lambda n_matrices, size, **where: embedded(draw(n_matrices, size // 2, **where))
 
 
 def resolve_seed(random_state: Any) -> int:

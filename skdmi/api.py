@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from skdmi.arrays import as_array, as_float_array, float_dtype
+from skdmi.arrays import as_array, as_float_array
+from skdmi.dtypes import float_dtype
 from skdmi.embedding import embed, unembed
 from skdmi.estimators.direct import ROUTES, invert_directly
 from skdmi.estimators.policies import SINGULAR_POLICIES, UNCERTIFIED_POLICIES, settle_status

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from skdmi.dtypes import FLOATS, float_dtype
 from skdmi.kinds import is_masked, is_sparse, is_tensor, is_torch_data
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ _TENSOR_DTYPES = {
 _HALF = ("torch.float16", "torch.bfloat16")
 _WIDEST = {"f": 8, "c": 16}
 """Bytes of the numbers, real and complex, in which LAPACK computes."""
-_FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
-_COMPLEX = (np.dtype(np.complex128), np.dtype(np.complex64))
 
 
 def as_array(X: Any, *, name: str = "X", shape: str = STACK, allows_complex: bool = False) -> Any:
@@ -84,10 +83,8 @@ def as_float_array(X: Any, *, name: str = "X", shape: str = STACK, allows_comple
     ----------
     X : array-like
         Anything but a tensor.
-    name, shape : str
-        What messages call X, and the shape that they say is expected.
-    allows_complex : bool, default=False
-        Whether numbers may be complex.
+    name, shape, allows_complex
+        As for :func:`as_array`.
 
     Raises
     ------
@@ -100,9 +97,8 @@ def as_float_array(X: Any, *, name: str = "X", shape: str = STACK, allows_comple
     array([[1., 2.],
            [3., 4.]])
     """
-    array = X
-    if type(X) is not np.ndarray or X.dtype not in _FLOATS:
-        array = np.asarray(as_array(X, name=name, shape=shape, allows_complex=allows_complex))
+    is_float = type(X) is np.ndarray and X.dtype in FLOATS
+    array = X if is_float else np.asarray(as_array(X, name=name, shape=shape, allows_complex=allows_complex))
     if array.dtype == object:
         array = object_numbers(array, name=name, shape=shape, allows_complex=allows_complex)
     return as_contiguous(array, float_dtype(array.dtype))
@@ -117,17 +113,6 @@ def as_contiguous(array: np.ndarray, dtype: Any = None, *, writeable: bool = Fal
     if not is_so or (dtype is not None and array.dtype != dtype):
         array = np.require(array, dtype, ["C", "A", "W"] if writeable else ["C", "A"])
     return array.copy() if min(array.strides, default=0) < 0 else array
-
-
-def float_dtype(dtype: np.dtype) -> np.dtype:
-    """Return the dtype of the inverses of an array: its own, native, if that is one of LAPACK's, else float64.
-
-    >>> float_dtype(np.dtype(">f4")), float_dtype(np.dtype("float16"))
-    (dtype('float32'), dtype('float64'))
-    """
-    native: np.dtype = dtype.newbyteorder("=")
-    known = _COMPLEX if native.kind == "c" else _FLOATS
-    return native if native in known else known[0]
 
 
 def check_tensor(
@@ -159,7 +144,7 @@ def check_tensor(
         if not X.is_nested:
             _refuse_sparse(X, name)
         raise TypeError(f"{name} is {fault[0]}. {expected} Try {fault[1]}.")
-    if X.is_complex() and not (allows_complex and X.dtype.itemsize > 4):
+    if X.is_complex() and not allows_complex:
         raise ValueError(_complex_refusal(X.dtype))
 
 
@@ -180,6 +165,8 @@ def tensor_fault(X: "Tensor", name: str = "X") -> tuple[str, str] | None:
         return f"a {X.layout} tensor of {X.dtype}", f"{name}.to_dense()"
     if X.is_meta:
         return "a tensor on the meta device, which has a shape but no numbers", "one that has been computed or loaded"
+    if str(X.dtype) == "torch.complex32":
+        return f"a tensor of {X.dtype}, in which nothing can be computed", f"{name}.to(torch.complex64)"
     if not X.is_complex() and str(X.dtype).removeprefix("torch.") not in _TENSOR_DTYPES:
         return f"a tensor of {X.dtype}, in which nothing can be computed", f"{name}.float()"
     return None

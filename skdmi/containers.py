@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skdmi.arrays import STACK, as_array, as_contiguous, as_float_array, check_dtypes, float_dtype, to_numpy
+from skdmi.arrays import STACK, as_array, as_contiguous, as_float_array, check_dtypes, to_numpy
 from skdmi.chunks import chunk_size
+from skdmi.dtypes import float_dtype, is_complex
 from skdmi.kinds import is_dask, is_tensor
 from skdmi.validation import refuse_empty, side_of
 
@@ -111,17 +112,6 @@ def _read_torch(X: Tensor, validate: Validate) -> Tensor:
     flat = X.detach().flatten(1)
     validate(flat, skip_check_array=True)
     return flat if flat.is_floating_point() or flat.is_complex() else flat.double()
-
-
-def is_complex(X: Any) -> bool:
-    """Return whether an array, a tensor or some column of a table is complex.
-
-    >>> is_complex(np.zeros(1, complex)), is_complex(torch.zeros(1))
-    (True, False)
-    """
-    dtypes = getattr(X, "dtypes", None)
-    kinds = [X.dtype] if dtypes is None else list(dtypes)
-    return any(getattr(dtype, "kind", "") == "c" or getattr(dtype, "is_complex", False) for dtype in kinds)
 
 
 def _check_dask(X: Any, *, allows_complex: bool = False) -> Any:

@@ -25,7 +25,7 @@ ORDER = [
     {"arrays", "persistence", "validation"},
     {"datasets", "io", "processes"},
     {"figures", "kinds", "progress"},
-    {"chunks", "exceptions", "typing"},
+    {"chunks", "dtypes", "embedding", "exceptions", "typing"},
 ]
 """From above: a module imports from rows below its own, from its own room, and from ``skdmi`` itself."""
 LEVELS = {room: level for level, rooms in enumerate(ORDER) for room in rooms}

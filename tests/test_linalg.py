@@ -154,7 +154,7 @@ OF_SQUARES = {
 @pytest.mark.parametrize("shape", [(2, 3, 4), (2, 3, 1), (2, 1, 3), (3,)], ids=str)
 @pytest.mark.parametrize("function", OF_SQUARES.values(), ids=OF_SQUARES)
 def test_what_is_not_square_is_refused(function, shape):
-    advice = r"pinv.*\(A\^T A \+ l\^2 I\)\^-1 A\^T" if len(shape) > 1 else r"reshape\(1, 1\)"
+    advice = r"skdmi\.pinv" if len(shape) > 1 else r"reshape\(1, 1\)"
     message = rf"square matrices, shape \(\.\.\., m, m\), got shape {re.escape(str(shape))}\. .*{advice}"
     with pytest.raises(ValueError, match=message):
         function(torch.rand(shape))

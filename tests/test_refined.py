@@ -259,7 +259,7 @@ def test_what_is_certified_and_inaccurate_comes_with_its_bound_and_one_warning()
 def test_float32_that_float64_would_certify_is_said_to_be():
     A = np.stack([make_stack("condition", 1, 3, condition=1e9)[0], COUNTING, np.eye(3)]).astype(np.float32)
     with pytest.warns(
-        SingularMatrixWarning, match=r"2 of 3 .* index 0, 1\. .*In float64, 1 of them would have an inverse"
+        SingularMatrixWarning, match=r"2 of 3 .* index 0, 1\. .*In double precision, 1 of them would have an inverse"
     ):
         RefinedInverter().transform(A)
     with pytest.warns(SingularMatrixWarning, match=r"1 of 3 .* at index 1\. [^6]*$"):

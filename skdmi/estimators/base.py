@@ -18,7 +18,8 @@ from torch import Tensor
 
 from skdmi.arrays import described, tensor_fault, to_numpy
 from skdmi.chunks import chunk_size
-from skdmi.containers import Container, computable, container_of, is_complex
+from skdmi.containers import Container, computable, container_of
+from skdmi.dtypes import is_complex
 from skdmi.linalg.complex import as_it_came, embedded
 from skdmi.linalg.gradient import with_exact_gradient
 from skdmi.linalg.residuals import missing
@@ -29,6 +30,7 @@ from skdmi.validation import check_layout, check_square, refuse_non_finite, side
 
 PARTS = 8
 """Chunks between two steps of a bar."""
+_TAKES = "invert takes a dense torch tensor of real floating dtype"
 
 
 class Answer(NamedTuple):
@@ -146,18 +148,13 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         """
         self._check_ready()
         if not isinstance(A, Tensor):
-            raise TypeError(
-                f"invert takes a dense torch tensor of real floating dtype, got {described(A)}; transform takes arrays."
-            )
+            raise TypeError(f"{_TAKES}, got {described(A)}; transform takes arrays.")
         fault = tensor_fault(A, "A")
         if fault is None and not (A.is_floating_point() or (A.is_complex() and self._takes_complex())):
             advice = "skdmi.linalg.complex_to_real" if A.is_complex() else "A.double()"
             fault = f"a tensor of {A.dtype}", advice
         if fault is not None:
-            raise TypeError(
-                f"invert takes a dense torch tensor of real floating dtype, got {fault[0]}. Try {fault[1]}; "
-                f"transform takes arrays."
-            )
+            raise TypeError(f"{_TAKES}, got {fault[0]}. Try {fault[1]}; transform takes arrays.")
         check_square("A", A, nonempty=True)
         stack = A.reshape(-1, *A.shape[-2:])
         finite = ~missing(stack)[:, None, None]
@@ -245,7 +242,6 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     def _takes_complex(self, *, anew: bool = False) -> bool:
         """Return whether the inverter, or with ``anew`` one that is fitted anew, takes complex stacks."""
-        del anew
         return False
 
     def _embeds(self, A: Any) -> bool:

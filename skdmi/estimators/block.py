@@ -11,7 +11,8 @@ from sklearn.base import clone
 from sklearn.utils._param_validation import HasMethods, Interval
 from torch import Tensor
 
-from skdmi.arrays import float_dtype, to_numpy
+from skdmi.arrays import to_numpy
+from skdmi.dtypes import float_dtype
 from skdmi.estimators.base import BaseInverter
 from skdmi.estimators.dask_blocks import invert_chunked
 from skdmi.estimators.exact import ExactInverter

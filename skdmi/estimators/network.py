@@ -21,7 +21,7 @@ from skdmi.modules import InverterResNet
 from skdmi.modules.lanes import forward_in_lanes
 from skdmi.modules.network import normalized
 from skdmi.persistence import Model
-from skdmi.training import prediction_net
+from skdmi.training import draws_complex, prediction_net, real_stack
 from skdmi.typing import ArrayLike, BoolArray, DaskT, Net
 
 CHUNK_ENTRIES = 2**17
@@ -81,6 +81,13 @@ class NetworkInverter(Storable, Exportable, BaseInverter):
     def _is_complex(self) -> bool:
         """Return whether the network was trained on complex matrices, as their embeddings."""
         return getattr(self, "is_complex_", False)
+
+    def _open_to_learn(self, X: Any, *, reset: bool) -> Tensor | None:
+        """Return the X of a fit as real matrices, or embeddings of complex ones; with ``reset`` settle which."""
+        stack = None if X is None else self._open_stack(X, reset=reset)
+        if reset:
+            self.is_complex_ = draws_complex(self.distribution) or (stack is not None and stack.is_complex())
+        return real_stack(stack, self.distribution, is_complex=self._is_complex())
 
     def _source(self) -> InverterResNet:
         return self.module_

@@ -16,7 +16,6 @@ from skdmi.estimators.network import NetworkInverter, to_arrays
 from skdmi.estimators.schema import MAX_DEPTH, MAX_WIDTH
 from skdmi.estimators.undo import unchanged_on_error
 from skdmi.estimators.with_callbacks import WithCallbacks
-from skdmi.linalg.complex import embedded
 from skdmi.modules import BLOCKS
 from skdmi.modules.network import FAMILY
 from skdmi.progress import one_training_ended
@@ -302,7 +301,7 @@ class NeuralMatrixInverter(WithCallbacks, NetworkInverter):
             self._validate_params()
             resuming = self.warm_start and self.__sklearn_is_fitted__()
             from_trained = resuming and self.best_epoch_ != 0
-            stack = self._learnt_from(X, reset=True)
+            stack = self._open_to_learn(X, reset=True)
             schedule = cosine(self.max_epochs * self.batches_per_epoch)
             outcome = self._learn(stack, schedule, resuming=resuming)
         one_training_ended()
@@ -338,26 +337,12 @@ class NeuralMatrixInverter(WithCallbacks, NetworkInverter):
         with unchanged_on_error(self):
             self._validate_params()
             resuming = self.__sklearn_is_fitted__()
-            stack = self._learnt_from(X, reset=not resuming)
+            stack = self._open_to_learn(X, reset=not resuming)
             schedule = constant(self.batches_per_epoch)
             changes = {"max_epochs": 1, "checkpoint_dir": None}
             outcome = self._learn(stack, schedule, resuming=resuming, keep_last=True, **changes)
         conclude(outcome, self.get_params(deep=False), from_trained=resuming, is_fitted=self.start_ == FAMILY)
         return self
-
-    def _learnt_from(self, X: Any, *, reset: bool) -> Tensor | None:
-        """Return X as a stack of real matrices, embeddings of complex ones, and say whether it is of those."""
-        stack = None if X is None else self._open_stack(X, reset=reset)
-        draws_complex = bool(getattr(self.distribution, "is_complex", False))
-        if reset:
-            self.is_complex_ = draws_complex or (stack is not None and stack.is_complex())
-        makes_its_own = self.distribution != "auto" and not getattr(self.distribution, "uses_data", False)
-        if self._is_complex() and makes_its_own and not draws_complex:
-            raise ValueError(
-                f"X is complex, and distribution={self.distribution!r} draws real matrices. Expected one that draws "
-                f"complex ones, such as KroneckerChannel(is_complex=True), or 'auto', which learns from X."
-            )
-        return embedded(stack) if stack is not None and self._is_complex() else stack
 
     def _learn(
         self,
@@ -377,8 +362,7 @@ class NeuralMatrixInverter(WithCallbacks, NetworkInverter):
         if resuming:
             before = Before(self.module_, self._architecture, self.distribution_, self._seed, self.n_matrices_seen_)
         parameters = self.get_params(deep=False) | changes
-        if self._is_complex():
-            sizes = tuple(2 * m for m in sizes)
+        sizes = tuple(m * (1 + self._is_complex()) for m in sizes)
         with plain_modes(resolve_device(self.device, loaded=False)):
             learned = learn(parameters, sizes, stack, before, schedule, keep_last=keep_last)
         outcome = learned.outcome

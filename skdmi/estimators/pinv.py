@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from skdmi.arrays import as_array, as_float_array, described
+from skdmi.arrays import as_array, as_contiguous, as_float_array, described
 from skdmi.chunks import CHUNK_ENTRIES
 from skdmi.embedding import embed, unembed
 from skdmi.estimators.policies import users_stacklevel
@@ -126,13 +126,13 @@ def pinv(A: Any, *, rtol: float | Literal["auto"] = "auto", damping: float | Non
     check_matrices("A", A)
     *leading, p, q = A.shape
     if is_tensor(A):
-        from skdmi.estimators.pseudo import find_of_tensor
-
-        found = find_of_tensor(A.detach().reshape(math.prod(leading), p, q), rtol, damping)
+        X: Any
+        X, found = find_of_tensor(A.detach().reshape(math.prod(leading), p, q), rtol, damping)
     else:
         found = find(A.reshape(math.prod(leading), p, q), rtol, damping)
+        X = found.inverse
     warn_rank_deficient(found)
-    return found.inverse.reshape(*leading, q, p)
+    return X.reshape(*leading, q, p)
 
 
 def check_settings(rtol: Any, damping: Any) -> None:
@@ -178,6 +178,17 @@ def find(A: np.ndarray, rtol: Any = "auto", damping: float | None = None) -> Pse
     return _rounded(_first_block(found, A), A.dtype)
 
 
+def find_of_tensor(A: "Tensor", rtol: Any, damping: float | None) -> tuple["Tensor", Pseudo]:
+    """Return pseudo-inverses of a tensor, on its device but computed on the CPU, and what `find` does."""
+    import torch
+
+    from skdmi.containers import computable
+
+    given = A if A.is_floating_point() or A.is_complex() else A.double()
+    found = find(as_contiguous(computable(given).cpu().resolve_conj().numpy(), writeable=True), rtol, damping)
+    return torch.from_numpy(found.inverse).to(given), found
+
+
 def _rtol(A: np.ndarray, rtol: Any) -> float:
     return float(max(A.shape[1:]) * np.finfo(A.dtype).eps if isinstance(rtol, str) else rtol)
 
@@ -193,10 +204,10 @@ def _find_real(A: np.ndarray, rtol: float) -> Pseudo:
     found = Pseudo(X, certified, bound, rank)
     size = max(1, CHUNK_ENTRIES // (p * q))
     for first in range(0, len(left), size):
-        from skdmi.estimators.pseudo import find_by_reference  # imports torch
+        from skdmi.linalg.pinv_reference import find_by_reference  # imports torch
 
         members = left[first : first + size]
-        theirs = _rounded(find_by_reference(A[members], rtol), A.dtype)
+        theirs = _rounded(Pseudo(*find_by_reference(A[members], rtol)), A.dtype)
         for kept, new in zip(found, theirs, strict=True):
             kept[members] = new
     return found

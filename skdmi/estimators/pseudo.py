@@ -16,41 +16,14 @@ from torch import Tensor
 from skdmi.arrays import as_array, as_contiguous, as_float_array, described
 from skdmi.containers import computable
 from skdmi.estimators.base import BaseInverter
-from skdmi.estimators.pinv import Pseudo, find, warn_rank_deficient
+from skdmi.estimators.pinv import find, find_of_tensor, warn_rank_deficient
 from skdmi.estimators.pseudo_report import PseudoInversionReport
 from skdmi.estimators.undo import unchanged_on_error
 from skdmi.kinds import is_dask, is_tensor
-from skdmi.linalg.exact import pseudo_inverse
-from skdmi.linalg.full_rank import certify_pinv, full_rank_pinv
 from skdmi.linalg.gradient import with_exact_gradient
 from skdmi.linalg.residuals import identity_like, missing
 from skdmi.metrics import with_missing_as_zero
 from skdmi.validation import refuse_empty
-
-
-def find_by_reference(A: np.ndarray, rtol: float) -> Pseudo:
-    """Return pseudo-inverses of real matrices, in float64, by QR factorisations, else by singular values.
-
-    >>> find_by_reference(np.array([[[2.0, 0.0]], [[0.0, 0.0]]]), 1e-15).certified
-    array([ True, False])
-    """
-    stack = torch.from_numpy(A)
-    X = full_rank_pinv(stack)
-    proof = certify_pinv(stack, X)
-    certified, bound = proof.certified & (proof.rcond > rtol), proof.error_bound
-    rank = torch.full(bound.shape, min(A.shape[1:]))
-    if not certified.all():
-        theirs = pseudo_inverse(stack[~certified], rtol=rtol)
-        for kept, found in zip((X, bound, rank), (theirs.inverse, theirs.error_bound, theirs.rank), strict=True):
-            kept[~certified] = found
-    return Pseudo(X.numpy(), certified.numpy(), bound.numpy(), rank.numpy())
-
-
-def find_of_tensor(A: Tensor, rtol: Any, damping: float | None) -> Any:
-    """Return what :func:`skdmi.estimators.pinv.find` does, on the CPU, of a tensor; the inverses are on its device."""
-    given = A if A.is_floating_point() or A.is_complex() else A.double()
-    found = find(as_contiguous(computable(given).cpu().resolve_conj().numpy(), writeable=True), rtol, damping)
-    return Pseudo(torch.from_numpy(found.inverse).to(given), *found[1:])  # type: ignore[arg-type]
 
 
 class PseudoInverter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -273,9 +246,9 @@ class PseudoInverter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         finite = ~missing(stack)[:, None, None]
         stack = torch.where(finite, stack, 0.0)
         with torch.no_grad():
-            found = find_of_tensor(stack, self.rtol, self.damping)
+            X, found = find_of_tensor(stack, self.rtol, self.damping)
         proved = torch.from_numpy(found.certified).to(A.device)[:, None, None]
-        X = _with_derivatives(stack, found.inverse, float(self.damping or 0.0), proved)
+        X = _with_derivatives(stack, X, float(self.damping or 0.0), proved)
         return torch.where(finite, X, torch.nan).reshape(*A.shape[:-2], q, p)
 
     def _shape(self) -> tuple[int, int]:

@@ -183,10 +183,9 @@ def full_rank_pinv(A: Tensor) -> Tensor:
 
     Examples
     --------
-    >>> full_rank_pinv(torch.tensor([[1.0, 2.0, 2.0]])) * 9
-    tensor([[1.],
-            [2.],
-            [2.]], dtype=torch.float64)
+    >>> (25 * full_rank_pinv(torch.tensor([[3.0, 4.0]]))).round(decimals=9)
+    tensor([[3.],
+            [4.]], dtype=torch.float64)
     """
     check_matrices("A", A)
     A = double(A)

@@ -3,7 +3,14 @@
 from skdmi.training.checkpoint import Checkpoint
 from skdmi.training.gain import describe_gain, measure_gain
 from skdmi.training.loop import Outcome, prediction_net, train
-from skdmi.training.problem import Problem, pose_problem, resolve_seed, resolve_sizes
+from skdmi.training.problem import (
+    Problem,
+    draws_complex,
+    pose_problem,
+    real_stack,
+    resolve_seed,
+    resolve_sizes,
+)
 from skdmi.training.settings import OPTIMIZERS, Settings, constant, cosine
 from skdmi.training.starting import Beginning, begin
 from skdmi.training.stream import MatrixBatches, MatrixStream, stream_seed
@@ -21,9 +28,11 @@ __all__ = [
     "constant",
     "cosine",
     "describe_gain",
+    "draws_complex",
     "measure_gain",
     "pose_problem",
     "prediction_net",
+    "real_stack",
     "resolve_seed",
     "resolve_sizes",
     "stream_seed",

@@ -222,9 +222,37 @@ def pose_problem(
     return Problem(distribution, draw, (stack.shape[-1],), seed, members=stack[kept], checks=checks)
 
 
+def draws_complex(distribution: Any) -> bool:
+    """Return whether a distribution says that it draws complex matrices.
+
+    >>> draws_complex("auto")
+    False
+    """
+    return bool(getattr(distribution, "is_complex", False))
+
+
+def real_stack(stack: Tensor | None, distribution: Any, *, is_complex: bool) -> Tensor | None:
+    """Return the stack of a fit as it is, or the embeddings of complex matrices.
+
+    Raises
+    ------
+    ValueError
+        If the distribution would draw real matrices beside complex ones.
+    """
+    if not is_complex:
+        return stack
+    from_X = isinstance(distribution, str) or getattr(distribution, "uses_data", False)
+    if not (from_X or draws_complex(distribution)):
+        raise ValueError(
+            f"X is complex, and distribution={distribution!r} draws real matrices. Expected one that draws complex "
+            f"ones, such as KroneckerChannel(is_complex=True), or 'auto', which learns from X."
+        )
+    return None if stack is None else embedded(stack)
+
+
 def _real(draw: Draw) -> Draw:
     """Return what draws the embeddings of complex matrices, or what draws real ones as it is."""
-    if not getattr(draw, "is_complex", False):
+    if not draws_complex(draw):
         return draw
     return lambda n_matrices, size, **where: embedded(draw(n_matrices, size // 2, **where))
 

@@ -9,6 +9,7 @@ from skdmi.lanes.determinants import DETERMINANT
 from skdmi.lanes.network import ITERATION
 from skdmi.lanes.passes import LARGE
 from skdmi.lanes.pseudo_inverses import PSEUDO_INVERSE
+from skdmi.lanes.roots import ROOT
 from skdmi.lanes.stack import INVERSE
 
 KERNELS: dict[str, Kernel] = {
@@ -19,6 +20,7 @@ KERNELS: dict[str, Kernel] = {
     "determinants": DETERMINANT,
     "pseudo-inverses": PSEUDO_INVERSE,
     "complex inverses": COMPLEX_INVERSE,
+    "inverse roots": ROOT,
 }
 """By what they compute."""
 

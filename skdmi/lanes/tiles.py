@@ -96,9 +96,10 @@ def _generate_loop(builder: Any, vector: Vector, n_rows: int, n_columns: int, op
         builder.store(total.incomings[1][0], address(C, c, *place, C_step), align=alignment)
 
 
-def _product(is_added: bool) -> Any:
-    tile = _tile(is_added)
+_tile_alone, _tile_added = _tile(is_added=False), _tile(is_added=True)
 
+
+def _product(tile: Any) -> Any:
     @njit(**OPTIONS)
     def product(A, A_step, X, X_step, B, C, n_rows, n_columns, n_inner):
         column = 0
@@ -115,7 +116,7 @@ def _product(is_added: bool) -> Any:
     return product
 
 
-_plain, _added = _product(is_added=False), _product(is_added=True)
+_plain, _added = _product(_tile_alone), _product(_tile_added)
 
 
 @njit(**OPTIONS)
@@ -154,6 +155,27 @@ def _add_rest(A, X, C, done, n_rows, n_columns, n_inner):
         count = min(done, n_inner - k)
         _added(part(A, k * n_rows), n_rows, part(X, k), n_inner, C, C, n_rows, n_columns, count)
         k += count
+
+
+@njit(**OPTIONS)
+def multiply_symmetric(A, X, C, m):
+    """Form ``C = A X`` of shape (m, m), where that is symmetric: the lower triangle is computed, the other copied."""
+    done, column = min(m, max(4, NEAR // m)), 0
+    while column < m:
+        columns, row = min(COLUMNS, m - column), column
+        while row < m:
+            rows, c = min(ROWS, m - row), column * m + row
+            _tile_alone(rows, columns, A, row, m, X, column * m, m, A, C, c, m, done)
+            k = done
+            while k < m:
+                count = min(done, m - k)
+                _tile_added(rows, columns, A, k * m + row, m, X, column * m + k, m, C, C, c, m, count)
+                k += count
+            row += rows
+        for j in range(column, column + columns):
+            for i in range(j + 1, m):
+                store(C, i * m + j, load(C, j * m + i))
+        column += columns
 
 
 @njit(**OPTIONS)

@@ -10,6 +10,8 @@ __all__ = [
     "CertificateReport",
     "EnsembleInverter",
     "ExactInverter",
+    "InverseRootReport",
+    "InverseSquareRoot",
     "InversionReport",
     "LogDeterminant",
     "NeuralMatrixInverter",
@@ -22,6 +24,7 @@ __all__ = [
     "exceptions",
     "inspection",
     "inv",
+    "inv_sqrt",
     "io",
     "iteration",
     "linalg",
@@ -41,6 +44,8 @@ _HOMES = {
     "CertificateReport": "skdmi.estimators.certification",
     "EnsembleInverter": "skdmi.estimators.ensemble",
     "ExactInverter": "skdmi.estimators.exact",
+    "InverseRootReport": "skdmi.estimators.inverse_root",
+    "InverseSquareRoot": "skdmi.estimators.inverse_root",
     "InversionReport": "skdmi.estimators.report",
     "LogDeterminant": "skdmi.estimators.determinants",
     "NeuralMatrixInverter": "skdmi.estimators.neural",
@@ -49,6 +54,7 @@ _HOMES = {
     "RefinedInverter": "skdmi.estimators.refined",
     "certify": "skdmi.estimators.certification",
     "inv": "skdmi.api",
+    "inv_sqrt": "skdmi.estimators.inv_sqrt",
     "load_pretrained": "skdmi.api",
     "pinv": "skdmi.estimators.pinv",
     "shipped_models": "skdmi.estimators.shipped",
@@ -64,6 +70,8 @@ if TYPE_CHECKING:
     from skdmi.estimators.determinants import LogDeterminant, slogdet
     from skdmi.estimators.ensemble import EnsembleInverter
     from skdmi.estimators.exact import ExactInverter
+    from skdmi.estimators.inv_sqrt import inv_sqrt
+    from skdmi.estimators.inverse_root import InverseRootReport, InverseSquareRoot
     from skdmi.estimators.neural import NeuralMatrixInverter
     from skdmi.estimators.pinv import pinv
     from skdmi.estimators.pseudo import PseudoInverter

@@ -8,6 +8,8 @@ from numpy.linalg import LinAlgError
 __all__ = [
     "DeviceFallbackWarning",
     "InaccurateInverseWarning",
+    "IndefiniteMatrixError",
+    "IndefiniteMatrixWarning",
     "RankDeficientWarning",
     "SingularMatrixError",
     "SingularMatrixWarning",
@@ -67,6 +69,39 @@ class InaccurateInverseWarning(UserWarning):
     ...     skdmi.inv(np.diag([2.0, 4.0]))
     array([[0.5 , 0.  ],
            [0.  , 0.25]])
+    """
+
+
+class IndefiniteMatrixWarning(UserWarning):
+    """Some matrices are not proved to be positive definite; their inverse square roots are NaN.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> import numpy as np
+    >>> import skdmi
+    >>> with warnings.catch_warnings(record=True, action="always") as caught:
+    ...     Z = skdmi.inv_sqrt(np.array([[[4.0]], [[-4.0]]]))
+    >>> caught[0].category.__name__, Z.ravel()
+    ('IndefiniteMatrixWarning', array([0.5, nan]))
+    """
+
+
+class IndefiniteMatrixError(LinAlgError):
+    """Some matrices are not proved to be positive definite, and ``indefinite="raise"`` was asked for.
+
+    A :class:`numpy.linalg.LinAlgError`, which :func:`numpy.linalg.cholesky` raises, too.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import skdmi
+    >>> from skdmi.exceptions import IndefiniteMatrixError
+    >>> try:
+    ...     skdmi.inv_sqrt(-np.eye(2), indefinite="raise")
+    ... except IndefiniteMatrixError:
+    ...     print("not positive definite")
+    not positive definite
     """
 
 

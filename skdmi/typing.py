@@ -25,6 +25,7 @@ __all__ = [
     "FloatArray",
     "FloatT",
     "FrozenInverter",
+    "IndefinitePolicy",
     "InexactT",
     "Net",
     "Normalization",
@@ -45,6 +46,8 @@ StartName: TypeAlias = Literal["transpose", "identity"]
 """Where an iteration begins: the names of ``skdmi.iteration.STARTS``."""
 SingularPolicy: TypeAlias = Literal["warn", "raise", "pinv"]
 """What becomes of matrices that are singular to working precision."""
+IndefinitePolicy: TypeAlias = Literal["warn", "raise"]
+"""What becomes of matrices that are not proved to be positive definite."""
 UncertifiedPolicy: TypeAlias = Literal["exact", "nan", "keep", "raise"]
 """What becomes of inverses that have no certificate."""
 ExportPolicy: TypeAlias = Literal["keep", "nan", "mask"]

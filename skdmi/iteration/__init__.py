@@ -15,6 +15,7 @@ from skdmi.iteration.loop import (
     newton_schulz,
 )
 from skdmi.iteration.refinement import Refinement, refine
+from skdmi.iteration.roots import inverse_root
 from skdmi.iteration.starts import IDENTITY, STARTS, TRANSPOSE, Start
 from skdmi.iteration.steps import least_residual, take_step
 
@@ -29,6 +30,7 @@ __all__ = [
     "count_operations",
     "count_products",
     "deflate",
+    "inverse_root",
     "iterate",
     "keep_better",
     "least_residual",

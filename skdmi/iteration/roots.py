@@ -28,8 +28,8 @@ def inverse_root(A: Tensor, coefficients: Sequence[Sequence[float]] = (), *, max
     .. math:: a = \tfrac32 s, \quad b = \tfrac12 s^3, \quad s^2 = \frac{3}{1 + l + l^2},
 
     it is 6.75 times while l, the root of the smallest eigenvalue, is small, and the residual left after the step is the
-    smallest that such a step can leave on :math:`[l^2, 1]`. Here :math:`l^2 = 1 - \|(I - M) v\| / \|v\|` is found by one
-    power step a step, on a vector v that goes along: its eigenvectors are those of A in every step.
+    smallest that such a step can leave on :math:`[l^2, 1]`. Here :math:`l^2 = 1 - \|(I - M) v\| / \|v\|` is found by
+    one power step a step, on a vector v that goes along: its eigenvectors are those of A in every step.
 
     Parameters
     ----------
@@ -62,17 +62,17 @@ def inverse_root(A: Tensor, coefficients: Sequence[Sequence[float]] = (), *, max
             [0.0000, 2.0000]])
     """
     check_square("A", A)
-    m, I = A.shape[-1], identity_like(A)
+    m, eye = A.shape[-1], identity_like(A)
     c = matrix_norm(A)[..., None, None].rsqrt()
-    Y, Z = c * A, c * I
+    Y, Z = c * A, c * eye
     v = torch.linspace(1.0, 2.0, m, dtype=A.dtype, device=A.device).expand(A.shape[:-1]).unsqueeze(-1)
     nearly = torch.finfo(A.dtype).eps ** 0.5
     for k in range(max_steps):
         M = Z @ Y
         a, b, v = (*_given(coefficients[k], M), v) if k < len(coefficients) else scaled_step(M, v)
-        P = a * I - b * M
+        P = a * eye - b * M
         Y, Z = Y @ P, P @ Z
-        if not (matrix_norm(I - M) > nearly).any():
+        if not (matrix_norm(eye - M) > nearly).any():
             break
     return (Z + Z.mT) / 2
 
@@ -93,34 +93,3 @@ def scaled_step(M: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     least = (1 - after / before).clamp_min(_LEAST).sqrt()
     scale = (3 / (1 + least + least * least)).sqrt()
     return 1.5 * scale, 0.5 * scale**3, torch.where(after > 0, w / after, v)
-
-
-def lyapunov(H: Tensor, C: Tensor) -> Tensor:
-    r"""Solve ``H X + X H = C`` by products, H symmetric positive definite; differentiable.
-
-    .. math:: B_{k+1} = \tfrac12 B_k (3 I - B_k^2), \qquad
-       C_{k+1} = \tfrac12 (C_k (3 I - B_k^2) - B_k^2 C_k + B_k C_k B_k), \qquad X = \tfrac12 C_\infty
-
-    from H and C over the norm of H: the sign of a matrix of twice the size, by blocks.
-
-    References
-    ----------
-    Song, Sebe and Wang, "Fast differentiable matrix square root", ICLR 2022.
-
-    Examples
-    --------
-    >>> lyapunov(torch.tensor([[2.0]]), torch.tensor([[8.0]]))
-    tensor([[2.]])
-    """
-    I = identity_like(H)
-    norm = matrix_norm(H.detach())[..., None, None]
-    B, C = H / norm, C / norm
-    nearly = torch.finfo(H.dtype).eps ** 0.5
-    for _ in range(MAX_STEPS):
-        S = B @ B
-        distance = matrix_norm(I - S.detach())
-        T = 3 * I - S
-        B, C = B @ T / 2, (C @ T - S @ C + B @ C @ B) / 2
-        if not (distance > nearly).any():
-            break
-    return C / 2

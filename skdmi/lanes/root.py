@@ -279,7 +279,7 @@ def _sum_rows(A, x, out, is_first, m):
 @njit(**OPTIONS)
 def _is_positive_definite(Z, L, m):
     """Return where Z is proved positive definite: where Z less a shift has a Cholesky factor (Rump 2006)."""
-    zero, trace = splat(Z, 0.0), splat(Z, 0.0)
+    trace = splat(Z, 0.0)
     for i in range(m):
         trace = trace + absolute(load(Z, i * (m + 1)))
     shift = trace * splat(Z, 4.0 * (m + 2) * UNIT) + splat(Z, 2.0**-500)

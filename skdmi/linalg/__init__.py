@@ -16,6 +16,7 @@ from skdmi.linalg.exact import PseudoInverse, exact_inverse, pseudo_inverse
 from skdmi.linalg.fixed import FixedInverse, fixed_inverse
 from skdmi.linalg.full_rank import PinvCertificate, certify_pinv, full_rank_pinv
 from skdmi.linalg.gradient import with_exact_gradient
+from skdmi.linalg.inverse_root import InverseRootCertificate, certify_inv_sqrt
 from skdmi.linalg.orthogonal import haar_orthogonal
 from skdmi.linalg.positive_definite import PositiveDefinite, certify_positive_definite
 from skdmi.linalg.recursion import block_inverse
@@ -28,6 +29,7 @@ from skdmi.linalg.unit_lower_certificate import UnitLowerCertificate, certify_un
 __all__ = [
     "Certificate",
     "FixedInverse",
+    "InverseRootCertificate",
     "LogDeterminant",
     "PinvCertificate",
     "PositiveDefinite",
@@ -36,6 +38,7 @@ __all__ = [
     "UnitLowerCertificate",
     "block_inverse",
     "certify",
+    "certify_inv_sqrt",
     "certify_pinv",
     "certify_positive_definite",
     "certify_tightly",

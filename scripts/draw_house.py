@@ -20,6 +20,7 @@ WORDS = {
     "api": "inv, load_pretrained",
     "export": "graphs for other runtimes",
     "estimators": "all inverters",
+    "preconditioners": "of sparse systems",
     "metrics": "norms, scorers",
     "training": "problem, stream, loop",
     "modules": "networks, loss",

@@ -32,6 +32,7 @@ __all__ = [
     "metrics",
     "modules",
     "pinv",
+    "preconditioners",
     "progress",
     "shipped_models",
     "slogdet",
@@ -62,8 +63,10 @@ _HOMES = {
 }
 
 if TYPE_CHECKING:
-    from skdmi import datasets, distributions, exceptions, inspection, io, iteration, linalg, metrics, modules, progress
+    from skdmi import datasets, distributions, exceptions, inspection, io, iteration, linalg, metrics, modules
     from skdmi import export as export
+    from skdmi import preconditioners as preconditioners
+    from skdmi import progress as progress
     from skdmi.api import inv, load_pretrained
     from skdmi.estimators.block import BlockInverter
     from skdmi.estimators.certification import CertificateReport, certify

@@ -12,7 +12,7 @@ ROOT = Path(skdmi.__file__).parent
 ORDER = [
     {"cli"},
     {"inspection"},
-    {"api"},
+    {"api", "preconditioners"},
     {"estimators"},
     {"export"},
     {"metrics", "training"},

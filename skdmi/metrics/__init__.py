@@ -13,6 +13,7 @@ from skdmi.metrics.errors import (
     with_missing_as_zero,
     within_tolerance_share,
 )
+from skdmi.metrics.iterations import neg_mean_iterations
 from skdmi.metrics.scorers import (
     certified_share,
     neg_mean_frobenius_residual,
@@ -26,6 +27,7 @@ __all__ = [
     "half_norm_share",
     "mean_frobenius_residual",
     "neg_mean_frobenius_residual",
+    "neg_mean_iterations",
     "neg_mean_operations",
     "neg_mean_refinement_steps",
     "relative_inverse_errors",

@@ -189,6 +189,7 @@ class InverseSquareRoot(BaseInverter):
         Returns
         -------
         InverseRootReport
+            What is measured and proved of each.
 
         Examples
         --------

@@ -21,7 +21,8 @@ from skdmi.modules import InverterResNet
 from skdmi.modules.lanes import forward_in_lanes
 from skdmi.modules.network import normalized
 from skdmi.persistence import Model
-from skdmi.training import draws_complex, prediction_net, real_stack
+from skdmi.training import prediction_net
+from skdmi.training.problem import draws_complex, real_stack
 from skdmi.typing import ArrayLike, BoolArray, DaskT, Net
 
 CHUNK_ENTRIES = 2**17

@@ -36,7 +36,7 @@ class PseudoInverter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     Parameters
     ----------
     matrix_shape : (int, int)
-        p and q: flat rows do not tell them.
+        The p and q: flat rows do not tell them.
     rtol : "auto" or float, default="auto"
         Singular values that are at most ``rtol`` times the largest count as zero. "auto" is ``max(p, q)`` times the
         machine epsilon of the dtype.
@@ -88,6 +88,7 @@ class PseudoInverter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         Parameters
         ----------
         X : array-like of shape (n_matrices, p, q) or (n_matrices, p * q), optional
+            Such matrices, or their rows; column names are kept.
         y : ignored
             Present for scikit-learn.
 
@@ -160,6 +161,7 @@ class PseudoInverter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         Returns
         -------
         PseudoInversionReport
+            What is measured and proved of each.
 
         Examples
         --------

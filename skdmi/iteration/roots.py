@@ -36,7 +36,7 @@ def inverse_root(A: Tensor, coefficients: Sequence[Sequence[float]] = (), *, max
     A : Tensor of shape (..., m, m)
         Symmetric positive definite, float32 or float64.
     coefficients : sequence of pairs, optional
-        a and b of the first steps, where they are known beforehand: those of a family.
+        The a and b of the first steps, where they are known beforehand: those of a family.
     max_steps : int, default=40
         Steps at most; fewer where all residuals are small.
 

@@ -175,7 +175,7 @@ def full_rank_pinv(A: Tensor) -> Tensor:
     Returns
     -------
     Tensor of shape (..., q, p)
-        float64. Of a member without full rank it is anything, not finite as a rule: see :func:`certify_pinv`.
+        In float64. Of a member without full rank it is anything, not finite as a rule: see :func:`certify_pinv`.
 
     References
     ----------

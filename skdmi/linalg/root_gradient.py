@@ -17,8 +17,9 @@ def with_root_gradient(A: Tensor, solve: Callable[[Tensor], Tensor]) -> Tensor:
 
     .. math:: \mathrm{d} Z = -Z\, X Z, \qquad Z X + X Z = Z\, \mathrm{d} A\, Z
 
-    with X the derivative of :math:`Z^{-1}`, for symmetric :math:`\mathrm{d} A`; the map is its own adjoint. The equation is solved by products
-    (:func:`skdmi.linalg.lyapunov.lyapunov`). Members that are not finite get the gradient 0 and spoil no other one.
+    with X the derivative of :math:`Z^{-1}`, for symmetric :math:`\mathrm{d} A`; the map is its own adjoint. It is
+    solved by products (:func:`skdmi.linalg.lyapunov.lyapunov`). Members that are not finite get the gradient 0 and
+    spoil no other one.
 
     Parameters
     ----------

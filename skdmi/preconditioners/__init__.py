@@ -1,4 +1,4 @@
-"""Preconditioners of large sparse systems, made of small inverses or learned from a family, for ``scipy.sparse.linalg``.
+"""Preconditioners of large sparse systems, made of small inverses or learned from a family, for scipy's solvers.
 
 An estimator is fitted on example matrices, and its ``transform`` makes the preconditioner of a matrix.
 """

@@ -183,7 +183,7 @@ class BlockJacobi(TransformerMixin, BaseEstimator):
         return sp.csr_array((inverses[kept], (rows[kept], columns[kept])), shape=A.shape)
 
     def _blocks(self, A: sp.csr_array) -> tuple[np.ndarray, np.ndarray]:
-        """Return the unknowns of every block, -1 where it has fewer, and the stack of blocks, filled up by identities."""
+        """Return the unknowns of every block, -1 where it has fewer, and the blocks, filled up by identities."""
         n, width = A.shape[0], self.block_size + 2 * self.overlap
         order = self._order(A)
         first = np.arange(0, n, self.block_size) - self.overlap

@@ -187,7 +187,7 @@ def _scaled(A: sp.csr_array) -> tuple[sp.csr_array, np.ndarray]:
     if not root.all():
         first = int(np.flatnonzero(root == 0)[0])
         raise ValueError(
-            f"A system has a zero on its diagonal, in row {first}. Expected none: systems are scaled by their diagonals."
+            f"A system has a zero on its diagonal, in row {first}. Expected none: systems are scaled by them."
         )
     inverse = sp.diags_array(1 / root)
     return (inverse @ A.astype(np.float64) @ inverse).tocsr(), root

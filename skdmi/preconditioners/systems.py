@@ -52,7 +52,7 @@ def _as_system(A: Any, k: int, n_unknowns: int | None) -> sp.csr_array:
         raise ValueError(f"System {k} has shape {tuple(A.shape)}. {_EXPECTED}.")
     if n_unknowns not in (None, A.shape[0]):
         raise ValueError(
-            f"System {k} has {A.shape[0]} unknowns, the fit was for {n_unknowns}. Expected as many: fit again for others."
+            f"System {k} has {A.shape[0]} unknowns, the fit was for {n_unknowns}. Expected as many; fit again."
         )
     dtype = A.dtype if A.dtype in (np.float32, np.float64, np.complex64, np.complex128) else np.float64
     system = sp.csr_array(A, dtype=dtype, copy=True)

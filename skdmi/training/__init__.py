@@ -5,9 +5,7 @@ from skdmi.training.gain import describe_gain, measure_gain
 from skdmi.training.loop import Outcome, prediction_net, train
 from skdmi.training.problem import (
     Problem,
-    draws_complex,
     pose_problem,
-    real_stack,
     resolve_seed,
     resolve_sizes,
 )
@@ -28,11 +26,9 @@ __all__ = [
     "constant",
     "cosine",
     "describe_gain",
-    "draws_complex",
     "measure_gain",
     "pose_problem",
     "prediction_net",
-    "real_stack",
     "resolve_seed",
     "resolve_sizes",
     "stream_seed",

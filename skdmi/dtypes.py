@@ -26,5 +26,5 @@ def is_complex(X: Any) -> bool:
     (True, False)
     """
     dtypes = getattr(X, "dtypes", None)
-    kinds = [X.dtype] if dtypes is None else list(dtypes)
+    kinds = [getattr(X, "dtype", None)] if dtypes is None else list(dtypes)
     return any(getattr(dtype, "kind", "") == "c" or getattr(dtype, "is_complex", False) for dtype in kinds)

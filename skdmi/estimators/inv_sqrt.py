@@ -108,11 +108,13 @@ def inv_sqrt(A: Any, *, indefinite: IndefinitePolicy = "warn") -> Any:
         found = find(A.reshape(n_matrices, m, m))
         settle_indefinite(found.certified, indefinite)
         return found.root.reshape(A.shape)
-    from skdmi.estimators.inverse_root import InverseSquareRoot  # imports torch
+    import torch
 
-    if A.numel() == 0:
-        return A.detach().clone()
-    return InverseSquareRoot(indefinite=indefinite).transform(A.detach().reshape(n_matrices, m, m)).reshape(A.shape)
+    given = A.detach() if A.is_floating_point() or A.is_complex() else A.detach().double()
+    stack = (given.float() if given.dtype in (torch.float16, torch.bfloat16) else given).cpu().resolve_conj().numpy()
+    found = find(as_contiguous(stack.reshape(n_matrices, m, m), writeable=True))
+    settle_indefinite(found.certified, indefinite)
+    return torch.from_numpy(found.root).to(given).reshape(A.shape)
 
 
 def check_indefinite(policy: Any) -> None:

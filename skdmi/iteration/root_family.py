@@ -39,7 +39,7 @@ def learn_coefficients(stack: Tensor) -> np.ndarray:
     >>> t = torch.rand(100, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     >>> family = torch.diag_embed(torch.cat([1 + t, 4 + t, 100 + 10 * t], dim=1))
     >>> len(learn_coefficients(family))
-    3
+    5
     """
     A = stack.double().cpu()
     values = torch.linalg.eigvalsh((A + A.mT) / 2) / matrix_norm(A)[:, None]

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 from scipy.sparse.linalg import LinearOperator, bicgstab, cg
 
 _RTOL = 1e-8
@@ -49,13 +50,12 @@ def neg_mean_iterations(estimator: Any, X: Any, y: Any = None) -> float:
 def count_iterations(A: Any, M: LinearOperator | None, b: np.ndarray | None = None) -> int:
     """Return how many iterations a system needs with a preconditioner, or None without.
 
-    >>> import scipy.sparse as sp
     >>> count_iterations(sp.eye_array(5), None)
     1
     """
     if b is None:
         b = np.random.default_rng(0).standard_normal(A.shape[0])
-    is_hermitian = abs(A - A.conj().T).max() == 0
+    is_hermitian = abs(sp.csr_array(A - A.conj().T)).max() == 0
     count = 0
 
     def note(_: Any) -> None:

@@ -99,7 +99,7 @@ class FamilyPreconditioner(TransformerMixin, BaseEstimator):
         Examples
         --------
         >>> import scipy.sparse as sp
-        >>> len(FamilyPreconditioner(n_atoms=2, random_state=0).fit([sp.eye_array(5), 2 * sp.eye_array(5)]).atoms_)
+        >>> len(FamilyPreconditioner(n_atoms=2, random_state=0).fit([sp.eye_array(5), 4 * sp.eye_array(5)]).atoms_)
         1
         """
         del y

@@ -71,8 +71,8 @@ def pinv(A: Any, *, rtol: float | Literal["auto"] = "auto", damping: float | Non
         One matrix or any stack of them, real or complex, numpy array or torch tensor. Integers and long doubles are
         rounded to float64 first.
     rtol : "auto" or float, default="auto"
-        Singular values that are at most ``rtol`` times the largest count as zero. "auto" is ``max(p, q)`` times the
-        machine epsilon of the dtype of A.
+        Singular values that are at most ``rtol`` times the largest count as zero. With "auto" none does where full rank
+        is proved; else it is ``max(p, q)`` times the machine epsilon of the dtype of A.
     damping : float, default=None
         :math:`\lambda`, at least 0, in the units of A.
 
@@ -169,12 +169,12 @@ def find(A: np.ndarray, rtol: Any = "auto", damping: float | None = None) -> Pse
         return Pseudo(nothing, np.ones(n, bool), np.zeros(n), np.zeros(n, np.int64))
     refuse_non_finite(A)
     if A.dtype.kind == "c":
-        return _unembedded(find(embed(A), _rtol(A, rtol), damping))
+        return _unembedded(find(embed(A), rtol, damping))
     if damping is None:
-        return _find_real(A, _rtol(A, rtol))
+        return _find_real(A, _Cut.of(rtol, A))
     identity = np.broadcast_to(float(damping) * np.eye(min(p, q)), (n, min(p, q), min(p, q)))
     axis = 1 if p > q else 2
-    found = _find_real(np.concatenate([A, identity], axis=axis), _rtol(A, rtol))
+    found = _find_real(np.concatenate([A, identity], axis=axis), _Cut.of(rtol, A))
     return _rounded(_first_block(found, A), A.dtype)
 
 
@@ -189,17 +189,29 @@ def find_of_tensor(A: "Tensor", rtol: Any, damping: float | None) -> tuple["Tens
     return torch.from_numpy(found.inverse).to(given), found
 
 
-def _rtol(A: np.ndarray, rtol: Any) -> float:
-    return float(max(A.shape[1:]) * np.finfo(A.dtype).eps if isinstance(rtol, str) else rtol)
+class _Cut(NamedTuple):
+    """Ratios of singular values to the largest."""
+
+    proved: float
+    """What is proved to be above has full rank."""
+    counted: float
+    """What is at most so large counts as zero, where nothing is proved."""
+
+    @classmethod
+    def of(cls, rtol: Any, A: np.ndarray) -> "_Cut":
+        """Return those for an ``rtol`` of matrices."""
+        if isinstance(rtol, str):
+            return cls(0.0, float(max(A.shape[1:]) * np.finfo(A.dtype).eps))
+        return cls(float(rtol), float(rtol))
 
 
-def _find_real(A: np.ndarray, rtol: float) -> Pseudo:
+def _find_real(A: np.ndarray, cut: _Cut) -> Pseudo:
     n, p, q = A.shape
     X = np.empty((n, q, p), A.dtype)
     certified, bound, rank = np.zeros(n, bool), np.full(n, np.nan), np.full(n, min(p, q))
     if lanes.is_ready(min(p, q), max(p, q), n):
         status, bound, rcond = lanes.pseudo_invert(A, X)
-        certified = ((status.astype(np.uint8) & _SOUND) == _SOUND) & (rcond > rtol)
+        certified = ((status.astype(np.uint8) & _SOUND) == _SOUND) & (rcond > cut.proved)
     left = np.flatnonzero(~certified)
     found = Pseudo(X, certified, bound, rank)
     size = max(1, CHUNK_ENTRIES // (p * q))
@@ -207,7 +219,7 @@ def _find_real(A: np.ndarray, rtol: float) -> Pseudo:
         from skdmi.linalg.pinv_reference import find_by_reference  # imports torch
 
         members = left[first : first + size]
-        theirs = _rounded(Pseudo(*find_by_reference(A[members], rtol)), A.dtype)
+        theirs = _rounded(Pseudo(*find_by_reference(A[members], *cut)), A.dtype)
         for kept, new in zip(found, theirs, strict=True):
             kept[members] = new
     return found

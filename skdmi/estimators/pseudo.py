@@ -38,8 +38,8 @@ class PseudoInverter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     matrix_shape : (int, int)
         The p and q: flat rows do not tell them.
     rtol : "auto" or float, default="auto"
-        Singular values that are at most ``rtol`` times the largest count as zero. "auto" is ``max(p, q)`` times the
-        machine epsilon of the dtype.
+        Singular values that are at most ``rtol`` times the largest count as zero. With "auto" none does where full rank
+        is proved; else it is ``max(p, q)`` times the machine epsilon of the dtype.
     damping : float, default=None
         :math:`\lambda` of :math:`(A^T A + \lambda^2 I)^{-1} A^T`.
 

@@ -30,7 +30,7 @@ def unembed(X: np.ndarray) -> np.ndarray:
     *leading, p, q = X.shape
     p, q = p // 2, q // 2
     Z = np.empty((*leading, p, q), np.result_type(X.dtype, np.complex64))
-    np.add(X[..., :p, :q], X[..., p:, q:], out=Z.real)
-    np.subtract(X[..., p:, :q], X[..., :p, q:], out=Z.imag)
-    Z /= 2
+    half = X / 2
+    np.add(half[..., :p, :q], half[..., p:, q:], out=Z.real)
+    np.subtract(half[..., p:, :q], half[..., :p, q:], out=Z.imag)
     return Z

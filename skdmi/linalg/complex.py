@@ -110,8 +110,9 @@ def nearest_complex(A: Tensor) -> Tensor:
     tensor([[1.+2.j]])
     """
     m = A.shape[-1] // 2
-    upper, lower = A[..., :m, :], A[..., m:, :]
-    return torch.complex((upper[..., :m] + lower[..., m:]) / 2, (lower[..., :m] - upper[..., m:]) / 2)
+    half = A / 2  # before sums, which might leave the range
+    upper, lower = half[..., :m, :], half[..., m:, :]
+    return torch.complex(upper[..., :m] + lower[..., m:], lower[..., :m] - upper[..., m:])
 
 
 def embedded(A: Tensor) -> Tensor:

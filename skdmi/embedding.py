@@ -30,7 +30,8 @@ def unembed(X: np.ndarray) -> np.ndarray:
     *leading, p, q = X.shape
     p, q = p // 2, q // 2
     Z = np.empty((*leading, p, q), np.result_type(X.dtype, np.complex64))
-    half = X / 2
-    np.add(half[..., :p, :q], half[..., p:, q:], out=Z.real)
-    np.subtract(half[..., p:, :q], half[..., :p, q:], out=Z.imag)
+    half = X / 2  # before sums, which might leave the range
+    with np.errstate(invalid="ignore"):
+        np.add(half[..., :p, :q], half[..., p:, q:], out=Z.real)
+        np.subtract(half[..., p:, :q], half[..., :p, q:], out=Z.imag)
     return Z

@@ -132,8 +132,7 @@ def test_tight_ones_are_nearly_correctly_rounded(dtype):
 def test_what_is_not_finite_is_refused(part, route):
     A = stack(5, 3)
     A[3, 1, 1] = part
-    with pytest.raises(ValueError, match="in 1 of 5 matrices, the first at index 3"), warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with pytest.raises(ValueError, match="in 1 of 5 matrices, the first at index 3"):
         skdmi.inv(A)
 
 

@@ -163,7 +163,7 @@ class BlockJacobi(TransformerMixin, BaseEstimator):
         is_here = unknowns >= 0
         hermitian = is_hermitian(A)
         with left_to_another():
-            inverses = np.asarray(self.inverter_.transform(blocks)).astype(blocks.dtype, copy=False)
+            inverses = np.array(self.inverter_.transform(blocks), blocks.dtype)
         absent = ~np.isfinite(inverses).all(axis=(1, 2))
         if absent.any():
             inverses[absent] = _of_diagonals(blocks[absent])
@@ -176,7 +176,7 @@ class BlockJacobi(TransformerMixin, BaseEstimator):
             )
         if hermitian:
             inverses = (inverses + inverses.conj().swapaxes(1, 2)) / 2
-        inverses = inverses * self._weights(unknowns, A.shape[0], hermitian=hermitian)
+        inverses *= self._weights(unknowns, A.shape[0], hermitian=hermitian)
         rows = np.broadcast_to(unknowns[:, :, None], inverses.shape)
         columns = np.broadcast_to(unknowns[:, None, :], inverses.shape)
         kept = is_here[:, :, None] & is_here[:, None, :] & (inverses != 0)

@@ -395,6 +395,6 @@ def _string_refusal(name: str, which: str, expected: str) -> str:
 
 def _complex_refusal(dtype: Any) -> str:
     return (
-        f"Complex data not supported, got {dtype}. Embed the matrices as real ones of twice the size with "
-        f"skdmi.linalg.complex_to_real, and bring the inverses back with real_to_complex."
+        f"Complex data not supported here, got {dtype}. skdmi.inv and inverters that no fit made real take it; else "
+        f"embed the matrices with skdmi.linalg.complex_to_real, and bring the inverses back with real_to_complex."
     )

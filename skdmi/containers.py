@@ -62,21 +62,21 @@ def in_parts(A: Tensor) -> tuple[Tensor, ...]:
     return A.split(chunk_size(A.shape[-1]))
 
 
-def as_stack(X: Any, *, name: str = "X", shape: str = STACK) -> Tensor:
+def as_stack(X: Any, *, name: str = "X", shape: str = STACK, allows_complex: bool = False) -> Tensor:
     """Return a stack as a tensor, a flat one, where ``shape`` allows it, as ``(n_matrices, m, m)``; no check of axes.
 
-    In its own dtype if that is float32 or float64; half precision as float32, all else as float64.
+    In its own dtype if that is one of LAPACK's; half precision as float32, all else as float64.
 
     >>> as_stack([[1, 2, 3, 4]])
     tensor([[[1., 2.],
              [3., 4.]]], dtype=torch.float64)
     """
-    X = as_array(X, name=name, shape=shape)
+    X = as_array(X, name=name, shape=shape, allows_complex=allows_complex)
     if not is_tensor(X):
         X = np.asarray(X)
         # torch warns of read-only arrays, such as joblib's memory maps, and refuses negative strides: those are copied.
-        X = torch.from_numpy(as_contiguous(X, np.float32 if X.dtype == np.float32 else np.float64, writeable=True))
-    stack = computable(X if X.is_floating_point() else X.double())
+        X = torch.from_numpy(as_contiguous(X, float_dtype(X.dtype), writeable=True))
+    stack = computable(X if X.is_floating_point() or X.is_complex() else X.double())
     return stack.reshape(len(stack), side_of(stack.shape[1]), -1) if stack.ndim == 2 and shape == STACK else stack
 
 

@@ -35,3 +35,22 @@ def unembed(X: np.ndarray) -> np.ndarray:
         np.add(half[..., :p, :q], half[..., p:, q:], out=Z.real)
         np.subtract(half[..., p:, :q], half[..., :p, q:], out=Z.imag)
     return Z
+
+
+def rounding_of_mean(Z: np.ndarray) -> np.ndarray:
+    r"""Return a bound on how far rounding has taken the answers of :func:`unembed` from the means.
+
+    .. math:: u \sqrt{\min(p, q)} + \frac{2 \sqrt{p q}\, \eta}{\max_{ij} |z_{ij}|}
+
+    relative to the spectral norm of the mean, and so to the Frobenius norm, with :math:`\eta` the smallest normal
+    number, which is more than underflow takes away; infinite where Z is zero or not finite.
+
+    >>> rounding_of_mean(np.array([[[1 + 2j]], [[0j]]]))
+    array([1.11022302e-16,            inf])
+    """
+    *_, p, q = Z.shape
+    range_ = np.finfo(Z.dtype)
+    with np.errstate(all="ignore"):
+        largest = np.maximum(abs(Z.real), abs(Z.imag)).max(axis=(-2, -1), initial=0.0).astype(np.float64)
+        bound = float(range_.eps) / 2 * min(p, q) ** 0.5 + 2 * (p * q) ** 0.5 * float(range_.smallest_normal) / largest
+    return np.where(np.isfinite(largest) & (largest > 0), bound * (1 + 2.0**-40), np.inf)

@@ -320,7 +320,7 @@ def test_reports_speak():
     [
         (np.eye(2), np.eye(3), {}, r"A has shape \(2, 2\), X has shape \(3, 3\)"),
         (np.ones((2, 3)), np.ones((2, 3)), {}, "square"),
-        (np.eye(2), np.eye(2) * 1j, {}, "[Cc]omplex"),
+        (np.eye(2), np.eye(2) * 1j, {"structure": "unit_lower"}, "[Cc]omplex"),
         (np.eye(2), np.eye(2), {"structure": "diagonal"}, "structure='diagonal'; expected one of None, 'unit_lower'"),
         (np.eye(2), np.eye(2), {"tight": "very"}, "tight='very'; expected True or False"),
         (np.eye(2), np.full((2, 2), 2**53 + 1), {}, "X holds numbers of int64 that float64 cannot hold"),

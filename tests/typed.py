@@ -50,6 +50,7 @@ def containers_come_back(single: Single, double: Double, integers: NDArray[np.in
     assert_type(skdmi.inv_sqrt(tensor), Tensor)
     inverter = ExactInverter()
     assert_type(inverter.transform(single), Single)
+    assert_type(inverter.transform(double.astype(np.complex128)), NDArray[np.complex128])
     assert_type(inverter.transform([[[1.0]]]), Double)
     assert_type(inverter.transform(tensor), Tensor)
     assert_type(inverter.invert(tensor), Tensor)

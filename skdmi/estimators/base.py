@@ -25,7 +25,7 @@ from skdmi.linalg.gradient import with_exact_gradient
 from skdmi.linalg.residuals import missing
 from skdmi.metrics import frobenius_residuals, with_missing_as_zero
 from skdmi.progress import is_watched, progress
-from skdmi.typing import ArrayLike, DaskT, Float64Array, FloatT
+from skdmi.typing import ArrayLike, DaskT, Float64Array, InexactT
 from skdmi.validation import check_layout, check_square, refuse_non_finite, side_of
 
 PARTS = 8
@@ -77,7 +77,7 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     @overload
     def transform(self, X: Tensor) -> Tensor: ...
     @overload
-    def transform(self, X: NDArray[FloatT]) -> NDArray[FloatT]: ...
+    def transform(self, X: NDArray[InexactT]) -> NDArray[InexactT]: ...
     @overload
     def transform(self, X: DaskT) -> DaskT: ...
     @overload
@@ -187,7 +187,7 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         >>> ExactInverter().residual_norms(np.array([np.eye(2), np.diag([2.0, 4.0])]))
         array([0., 0.])
         """
-        return self._apply(X, lambda A, start: frobenius_residuals(A, self._answer(A).inverse), keeps_shape=False)
+        return self._apply(X, lambda A, start: frobenius_residuals(A, self._found(A)), keeps_shape=False, embeds=False)
 
     def score(self, X: Any, y: Any = None) -> float:
         """Return minus the mean residual norm over the stack: larger is better, 0 is perfect.
@@ -234,6 +234,11 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
                 bar.advance(len(part))
         return type(answers[0])(*map(torch.cat, zip(*answers, strict=True)))
 
+    def _found(self, A: Tensor) -> Tensor:
+        """Return the inverses of a stack, a complex one, too."""
+        found = self._answer(embedded(A) if self._embeds(A) else A).inverse
+        return as_it_came(A, found) if self._embeds(A) else found
+
     def _settle(self, A: Tensor, answer: Any, start: int) -> Tensor:
         """Return the inverses of an answer, after saying or mending what is missing; A begins at index ``start``."""
         del A, start
@@ -272,14 +277,19 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         """Return inverses for a caller that refines them."""
         return self._inverse(A)
 
-    def _apply(self, X: Any, function: Callable[[Tensor, int], Tensor], *, keeps_shape: bool) -> Any:
-        """Return ``function(stack, start)`` in the container of X: of its shape, or one number a matrix."""
+    def _apply(
+        self, X: Any, function: Callable[[Tensor, int], Tensor], *, keeps_shape: bool, embeds: bool = True
+    ) -> Any:
+        """Return ``function(stack, start)`` in the container of X: of its shape, or one number a matrix.
+
+        What :meth:`_embeds` says is embedded for it, and brought back, unless it sees to that itself.
+        """
         container, X = self._admit(X, keeps_shape=keeps_shape)
 
         def answer(part: Any, start: int) -> Tensor:
             stack = self._read(container, part, start=start)
             with torch.no_grad():
-                if not self._embeds(stack):
+                if not (embeds and self._embeds(stack)):
                     return function(stack, start)
                 found = function(embedded(stack), start)
                 if keeps_shape:
@@ -385,13 +395,3 @@ class BaseInverter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         tags.input_tags.three_d_array = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
-
-
-def in_dtype_of(A: Tensor, X: Tensor) -> Tensor:
-    """Return inverses in the dtype and on the device of A; one beyond its range is missing, like one that has a NaN.
-
-    >>> in_dtype_of(torch.ones(1, 1, 1), torch.full((1, 1, 1), 1e300, dtype=torch.float64))
-    tensor([[[nan]]])
-    """
-    X = X.to(A)
-    return torch.where(missing(X)[:, None, None], torch.nan, X)

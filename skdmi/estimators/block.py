@@ -12,7 +12,8 @@ from sklearn.utils._param_validation import HasMethods, Interval
 from torch import Tensor
 
 from skdmi.arrays import to_numpy
-from skdmi.dtypes import float_dtype
+from skdmi.dtypes import float_dtype, is_complex
+from skdmi.embedding import embed
 from skdmi.estimators.base import BaseInverter
 from skdmi.estimators.dask_blocks import invert_chunked
 from skdmi.estimators.exact import ExactInverter
@@ -122,9 +123,14 @@ class BlockInverter(MetaInverter):
         m = self._resolve_block_size()
         leaves = None
         if stack is not None and requires_fit(inner):
-            leaves = to_numpy(collect_leaves(torch.from_numpy(stack), m))
-        self.inverter_ = clone_and_fit(inner, leaves)
+            leaves = to_numpy(collect_leaves(torch.from_numpy(embed(stack) if is_complex(stack) else stack), m))
         identity = torch.eye(m, device="cpu", dtype=torch.float64)
+        self.inverter_ = clone_and_fit(inner, leaves)
+        if MetaInverter._embeds(self, identity):
+            raise ValueError(
+                "The inner inverter is trained on complex matrices, and the leaves of a BlockInverter are real, those "
+                "of embeddings of complex ones too. Expected one for real matrices; or RefinedInverter around it."
+            )
         invert_with(self.inverter_, identity[None])  # refuses m here, or takes it
         self.block_size_ = m
 
@@ -148,14 +154,27 @@ class BlockInverter(MetaInverter):
         warn_singular(absent, start, pinv_advice(self) + outcome.hint(absent))
         return outcome.inverse
 
-    def _apply(self, X: Any, function: Callable[[Tensor, int], Tensor], *, keeps_shape: bool) -> Any:
+    def _apply(
+        self, X: Any, function: Callable[[Tensor, int], Tensor], *, keeps_shape: bool, embeds: bool = True
+    ) -> Any:
         if not (keeps_shape and is_dask(X) and X.ndim == 3 and X.numblocks[1:] != (1, 1)):
-            return super()._apply(X, function, keeps_shape=keeps_shape)
+            return super()._apply(X, function, keeps_shape=keeps_shape, embeds=embeds)
+        if is_complex(X):
+            raise ValueError(
+                "Complex matrices that span several chunks of a dask array are not supported. Try X.rechunk({1: -1, "
+                "2: -1}), chunks of whole matrices."
+            )
         _, X = self._admit(X, keeps_shape=True)
         ready = self._ready()
         return invert_chunked(
             X, lambda block: ready.invert(torch.tensor(block, device="cpu")).numpy(), dtype=float_dtype(X.dtype)
         )
+
+    def _takes_complex(self, *, anew: bool = False) -> bool:
+        return True
+
+    def _embeds(self, A: Any) -> bool:
+        return is_complex(A)
 
     def _given(self) -> list[Any]:
         return super()._given() or [ExactInverter()]

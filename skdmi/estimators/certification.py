@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skdmi.arrays import as_array, as_contiguous, as_float_array, to_numpy
+from skdmi.dtypes import is_complex
+from skdmi.embedding import embed
 from skdmi.estimators.checking import check
-from skdmi.estimators.findings import Findings
+from skdmi.estimators.findings import Findings, of_embedding
 from skdmi.estimators.report import largest_of
 from skdmi.estimators.unrounded import as_unrounded
 from skdmi.exceptions import name_indices
@@ -159,16 +161,17 @@ def certify(
     Parameters
     ----------
     A, X : array-likes of shape (..., m, m)
-        Matrices and what are said to be their inverses: numpy arrays, torch tensors on any device, dask arrays, or
-        nested lists; of float64, float32, or what these can hold, for a proof about rounded numbers would be none. A
-        member that is not finite is not certified, and spoils no other; 0 x 0 matrices are their own inverses.
+        Matrices and what are said to be their inverses, either of them real or complex: numpy arrays, torch tensors on
+        any device, dask arrays, or nested lists; of single or double precision, or what these can hold, for a proof
+        about rounded numbers would be none. A member that is not finite is not certified, and spoils no other; 0 x 0
+        matrices are their own inverses.
     tight : bool, default=False
         Whether to bound every entry, in about three times the time.
     structure : {None, "unit_lower", "spd"}, default=None
         What A is said to be, which is checked. ``"unit_lower"``, unit lower triangular, as X must be then, is
         certified by products in the dtype of A (:func:`skdmi.linalg.certify_unit_lower`); ``"spd"``, symmetric to the
         bit and positive definite, is proved, with a lower bound on the smallest eigenvalue
-        (:func:`skdmi.linalg.certify_positive_definite`).
+        (:func:`skdmi.linalg.certify_positive_definite`). Complex matrices may be Hermitian, ``"spd"``, too.
 
     Returns
     -------
@@ -178,10 +181,10 @@ def certify(
     Raises
     ------
     ValueError
-        If A and X are not of one shape (..., m, m), are complex, or hold integers or long doubles that float64 cannot
-        hold; or if an argument is not allowed.
+        If A and X are not of one shape (..., m, m), or hold integers or long doubles that float64 cannot hold; or if an
+        argument is not allowed.
     TypeError
-        If they are no arrays of real numbers.
+        If they are no arrays of numbers.
 
     See Also
     --------
@@ -190,6 +193,10 @@ def certify(
 
     Notes
     -----
+    Complex matrices are certified in their embedding (:func:`skdmi.linalg.complex_to_real`), and what is said is said
+    of the complex ones: norms are those of the embedding over the root of two, and a lower bound on the condition
+    number may be half of what it could be, since sums of real and imaginary parts stand in for moduli.
+
     Gradients are ignored. Autocast, TF32 and reduced precision of products weaken nothing, since float64 knows none of
     them; nor does flushing subnormal numbers to zero.
 
@@ -240,10 +247,14 @@ def _certify_whole(A: Any, X: Any, tight: bool, structure: str | None) -> Certif
 
 
 def _read(T: Any, name: str) -> Any:
-    """Return a tensor or a numpy array of float32 or float64, contiguous."""
+    """Return a tensor or a numpy array of one of LAPACK's dtypes, contiguous."""
     if not is_tensor(T):
-        return as_float_array(as_unrounded(T, name=name, shape=_SHAPE), name=name, shape=_SHAPE)
-    T = as_unrounded(as_array(T, name=name, shape=_SHAPE).detach().resolve_neg(), name=name)
+        T = as_unrounded(T, name=name, shape=_SHAPE, allows_complex=True)
+        return as_float_array(T, name=name, shape=_SHAPE, allows_complex=True)
+    T = as_array(T, name=name, shape=_SHAPE, allows_complex=True).detach().resolve_neg().resolve_conj()
+    T = as_unrounded(T, name=name, allows_complex=True)
+    if T.is_complex():
+        return T
     return T.double() if not T.is_floating_point() else T.float() if T.dtype.itemsize < 4 else T
 
 
@@ -259,6 +270,10 @@ def _check_shapes(A: Any, X: Any) -> None:
 
 def _find(A: Any, X: Any, tight: bool, structure: str | None) -> Findings:
     """Certify flat stacks: through numpy where both are on the CPU, else on the device of A."""
+    if is_complex(A) or is_complex(X):
+        if structure == "unit_lower":
+            raise ValueError("structure='unit_lower' is for real matrices, got complex ones. Try None.")
+        return of_embedding(_find(_embedded(A), _embedded(X), tight, structure))
     on_device = [T for T in (A, X) if is_tensor(T) and T.device.type != "cpu"]
     if not on_device:
         A, X = (as_contiguous(to_numpy(T)) for T in (A, X))
@@ -269,6 +284,15 @@ def _find(A: Any, X: Any, tight: bool, structure: str | None) -> Findings:
     device = on_device[0].device
     found = check_tensors(A.to(device), X.to(device), tight=tight, structure=structure)
     return Findings._make(None if field is None else to_numpy(field) for field in found)
+
+
+def _embedded(T: Any) -> Any:
+    """Return a complex stack, or a real one beside it, as real matrices of twice the size."""
+    if not is_tensor(T):
+        return embed(T)
+    from skdmi.linalg.complex import embedded  # imports torch
+
+    return embedded(T)
 
 
 def _of_nothing(shape: tuple[int, ...], tight: bool, structure: str | None) -> Findings:

@@ -86,7 +86,7 @@ class Described:
         source = fitted["distribution_"]
         source = repr(from_dict(source)) if source else "a function"
         return {
-            "matrices": f"{m} x {m}" if m else "any size",
+            "matrices": "complex, " * fitted.get("is_complex_", False) + (f"{m} x {m}" if m else "any size"),
             "network": network_in_words(fitted["_architecture"]),
             "source": source,
             "training": {
@@ -112,12 +112,13 @@ class Described:
         """All that is to be known of it."""
         fitted, domain = self.content["fitted"], self.content["fitted"]["domain_"]
         texts, figures, n_seen = self.texts, self.figures, f"{fitted['n_matrices_seen_']:,}"
+        real = "real 2 m x 2 m" if fitted.get("is_complex_") else "m x m"
         rows = {
             "model": self.name,
             "matrices": texts["matrices"],
             "network": texts["network"],
             "parameters": f"{figures['n_parameters']:,}",
-            "products": f"{figures['n_products']} of m x m matrices for each inverse",
+            "products": f"{figures['n_products']} of {real} matrices for each inverse",
             "training": {
                 "untrained": f"untrained, after {n_seen} matrices from {texts['source']}",
                 "fitted": f"{texts['training']}, after {n_seen} matrices",

@@ -8,7 +8,7 @@ import numpy as np
 
 from skdmi import lapack
 from skdmi.chunks import chunk_size
-from skdmi.embedding import embed, unembed
+from skdmi.embedding import embed, rounding_of_mean, unembed
 from skdmi.figures import OUTSIDE, Figures
 from skdmi.lanes import complex_stack, passes
 from skdmi.lanes import stack as lanes
@@ -146,6 +146,7 @@ def _of_complex(found: Figures, X: np.ndarray) -> Figures:
     """Return what is found of complex inverses, the means of what an embedding holds twice."""
     bound, norm = found.error_bound, found.residual_norm
     if bound is not None:
-        distance = np.finfo(X.dtype).eps / 2 * X.shape[-1] ** 0.5
-        bound = (bound + (1 + bound) * distance) * (1 + 2.0**-40)
-    return found._replace(error_bound=bound, residual_norm=None if norm is None else norm / 2**0.5)
+        with np.errstate(invalid="ignore"):
+            bound = (bound + (1 + bound) * rounding_of_mean(X)) * (1 + 2.0**-40)
+    unknown = None if norm is None else np.full_like(norm, np.nan)  # Of the means nobody has measured it.
+    return found._replace(error_bound=bound, residual_norm=unknown)

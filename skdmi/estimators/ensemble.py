@@ -16,7 +16,7 @@ from torch import Tensor
 
 from skdmi import __version__
 from skdmi.containers import computable
-from skdmi.estimators.base import Answer, BaseInverter, in_dtype_of
+from skdmi.estimators.base import Answer, BaseInverter
 from skdmi.estimators.convergence import collected, warn_of_members
 from skdmi.estimators.exporting import Exportable, source_of
 from skdmi.estimators.meta import MetaInverter, clone_and_fit, invert_with, requires_fit, unfrozen
@@ -24,7 +24,7 @@ from skdmi.estimators.network import CHUNK_ENTRIES
 from skdmi.estimators.neural import NeuralMatrixInverter
 from skdmi.estimators.saving import Storable
 from skdmi.estimators.stored import read_checked
-from skdmi.linalg.residuals import missing
+from skdmi.linalg.residuals import in_dtype_of, missing
 from skdmi.metrics import frobenius_residuals
 from skdmi.persistence import NEWEST, Hub, Model, member_name
 from skdmi.processes import end_with_parent

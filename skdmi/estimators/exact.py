@@ -8,15 +8,16 @@ from sklearn.utils._param_validation import StrOptions
 from torch import Tensor
 
 from skdmi.containers import computable, is_for_routes
-from skdmi.estimators.base import BaseInverter, in_dtype_of
-from skdmi.estimators.direct import route_for
-from skdmi.estimators.policies import SINGULAR_POLICIES, float64_hint, warn_inaccurate
+from skdmi.estimators.base import BaseInverter
+from skdmi.estimators.direct import invert_directly, route_for
+from skdmi.estimators.policies import SINGULAR_POLICIES, float64_hint, is_double, warn_inaccurate
 from skdmi.estimators.report import INACCURATE
 from skdmi.estimators.singular import settle_singular
 from skdmi.estimators.undo import unchanged_on_error
 from skdmi.figures import is_sound
+from skdmi.linalg.complex import complex_to_real, nearest_complex
 from skdmi.linalg.exact import lu_inverse
-from skdmi.linalg.residuals import missing
+from skdmi.linalg.residuals import double, in_dtype_of, missing
 from skdmi.typing import SingularPolicy
 
 
@@ -119,9 +120,7 @@ class ExactInverter(BaseInverter):
     def _invert(self, A: Tensor) -> _Found:
         if not is_for_routes(A):
             return _by_lapack(A)
-        stack = A.contiguous().numpy()
-        X = np.empty_like(stack)
-        sound = is_sound(route_for(A.shape[-1], len(A)).invert(stack, X).status)
+        X, sound = _directly(A.contiguous().resolve_conj().numpy())
         nowhere = torch.zeros(len(A), dtype=torch.bool, device=A.device)
         found = _Found(torch.from_numpy(X), nowhere, nowhere.clone())
         if sound.all():
@@ -135,12 +134,15 @@ class ExactInverter(BaseInverter):
         X, absent = answer.inverse, answer.absent
         warn_inaccurate(answer.is_inaccurate, A.dtype, start, "have a residual that tells that")
         n_rescued = 0
-        if A.dtype != torch.float64 and absent.any():
-            n_rescued = int((~missing(lu_inverse(A[absent].double()).inverse)).sum())
+        if not is_double(A.dtype) and absent.any():
+            n_rescued = int((~missing(lu_inverse(double(_real(A[absent]))).inverse)).sum())
         return settle_singular(A, X, absent, self.singular, start, hint=float64_hint(A.dtype, n_rescued))
 
     def _check_ready(self) -> None:
         self._validate_params()
+
+    def _embeds(self, A: Any) -> bool:
+        return super()._embeds(A) and not is_for_routes(A)
 
     def _takes_complex(self, *, anew: bool = False) -> bool:
         return True
@@ -151,8 +153,22 @@ class ExactInverter(BaseInverter):
         return tags
 
 
+def _directly(A: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return what the route of a stack finds, and which inverses are sound."""
+    if A.dtype.kind == "c":
+        X, figures = invert_directly(A)
+    else:
+        X = np.empty_like(A)
+        figures = route_for(A.shape[-1], len(A)).invert(A, X)
+    return X, is_sound(figures.status)
+
+
+def _real(A: Tensor) -> Tensor:
+    return complex_to_real(A) if A.is_complex() else A
+
+
 def _by_lapack(A: Tensor) -> _Found:
-    found = lu_inverse(computable(A))
-    X = in_dtype_of(A, found.inverse)
+    found = lu_inverse(computable(_real(A)))
+    X = in_dtype_of(A, nearest_complex(found.inverse) if A.is_complex() else found.inverse)
     absent = missing(X)
     return _Found(X, absent, ~absent & (found.residual_norm > INACCURATE))

@@ -10,6 +10,7 @@ from torch import Tensor
 from skdmi.estimators.meta import unfrozen
 from skdmi.io.format import PathLike
 from skdmi.persistence import network_in_words, trained_sizes
+from skdmi.training.problem import real_draw
 from skdmi.training.stream import draw_stack, stream_seed
 from skdmi.typing import ExportPolicy
 
@@ -63,7 +64,9 @@ class Exportable:
         Input ``A``, float32, shape ``(n_matrices, m, m)``, any number of matrices, m as fitted; for several sizes m is
         free. Matrices that are not finite, zero, or beyond about 1e-18 to 1e18 have a rho that is not below 1. As the
         network itself, the file takes out one scale for the whole matrix, so that rows of different units cost
-        certificates; :meth:`RefinedInverter.export` equilibrates, save from the start of a family.
+        certificates; :meth:`RefinedInverter.export` equilibrates, save from the start of a family. The file of an
+        inverter that is trained on complex matrices takes and returns their embeddings
+        (:func:`skdmi.linalg.complex_to_real`), of size 2 m.
 
         Examples
         --------
@@ -84,7 +87,7 @@ class Exportable:
 
         ending = Ending(certificate, uncertified, opset)
         self._check_ready()
-        save(as_it_is(self._source(), self._size(), ending, describe(self)), path)
+        save(as_it_is(self._source(), size_in_file(self), ending, describe(self)), path)
 
 
 def source_of(inverter: Any) -> Any:
@@ -103,6 +106,12 @@ def source_of(inverter: Any) -> Any:
             f"skdmi.export.fixed(m) and elimination(m) make files for which nothing need be learned."
         )
     return inverter._source()
+
+
+def size_in_file(inverter: Any) -> int | None:
+    """Return the size of the matrices of a file, of embeddings that of these; None for any."""
+    m: int | None = inverter._size()
+    return 2 * m if m is not None and inverter._embeds(torch.empty(0)) else m
 
 
 def networks_of(inverter: Any) -> list[Any]:
@@ -146,11 +155,12 @@ def drawn(inverter: Any) -> list[Tensor]:
                 f"The number of steps is chosen by matrices like those to invert, and {distribution!r} draws none "
                 f"without its data. Give some: export(path, X)."
             )
-        sizes = set(trained_sizes(network._architecture)) if inverter._size() is None else {inverter._size()}
+        m = size_in_file(inverter)
+        sizes = set(trained_sizes(network._architecture)) if m is None else {m}
         generator = torch.Generator().manual_seed(stream_seed("export", network._seed))
         where = {"generator": generator, "device": torch.device("cpu"), "dtype": torch.float32}
         n_matrices = N_MATRICES // (len(sizes) * len(networks))
-        stacks += [draw_stack(distribution, n_matrices, m, **where) for m in sorted(sizes)]
+        stacks += [draw_stack(real_draw(distribution), n_matrices, m, **where) for m in sorted(sizes)]
     return stacks
 
 

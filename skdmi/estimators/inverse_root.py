@@ -205,7 +205,8 @@ class InverseSquareRoot(BaseInverter):
         Z, bound = torch.from_numpy(found.root).to(A), torch.from_numpy(found.error_bound)
         norm = _residual_norms(A, Z).cpu()
         if self._embeds(given):
-            Z, norm, bound, _ = of_embedding(given, Z, norm, bound, None)
+            Z, bound, _ = of_embedding(given, Z, bound)
+            norm = norm / 2**0.5
         root = container.give(Z.reshape(shape))
         return InverseRootReport(root, to_numpy(norm), to_numpy(bound), found.certified, found.n_steps)
 

@@ -83,6 +83,8 @@ class MetaInverter(BaseInverter):
             self._set_size(None)
             stack = None if X is None else to_numpy(self._open_stack(X))
             self._fit_wrapped(stack, y)
+            if self._embeds(torch.empty(0)) and not self._takes_complex():
+                raise ValueError("Inverters for real matrices stand beside those for complex ones; expected one kind.")
             size = self._inner_size()
             if stack is None:
                 self._set_size(size)

@@ -11,12 +11,13 @@ from torch import Tensor
 
 from skdmi.chunks import chunk_size
 from skdmi.containers import computable
-from skdmi.estimators.base import Answer, BaseInverter, in_dtype_of
+from skdmi.estimators.base import Answer, BaseInverter
 from skdmi.estimators.card import fitted_from_config, parameters_from_config, to_config
 from skdmi.estimators.devices import apart, resolve_device
 from skdmi.estimators.exporting import Exportable
 from skdmi.estimators.saving import Storable
 from skdmi.iteration import FamilyStart
+from skdmi.linalg.residuals import in_dtype_of
 from skdmi.modules import InverterResNet
 from skdmi.modules.lanes import forward_in_lanes
 from skdmi.modules.network import normalized

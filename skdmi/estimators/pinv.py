@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from skdmi.arrays import as_array, as_contiguous, as_float_array, described
 from skdmi.chunks import CHUNK_ENTRIES
-from skdmi.embedding import embed, unembed
+from skdmi.embedding import embed, rounding_of_mean, unembed
 from skdmi.estimators.policies import users_stacklevel
 from skdmi.exceptions import RankDeficientWarning, name_indices
 from skdmi.figures import CERTIFIED, NONSINGULAR
@@ -251,8 +251,8 @@ def _rounded(found: Pseudo, dtype: np.dtype) -> Pseudo:
 
 def _unembedded(found: Pseudo) -> Pseudo:
     X = unembed(found.inverse)
-    distance = np.finfo(X.dtype).eps / 2 * min(found.inverse.shape[1:]) ** 0.5
-    bound = _added(found.error_bound, (1 + found.error_bound) * distance, X[0].size)
+    distance = np.where(X.any(axis=(1, 2)), rounding_of_mean(X), 0.0)
+    bound = _added(found.error_bound, distance, X[0].size)
     return Pseudo(X, found.certified, bound, found.rank // 2)
 
 

@@ -112,7 +112,7 @@ def warn_inaccurate(chosen: Any, dtype: Any, start: int, what: str) -> None:
     """Warn once, at the user's line, of inverses, in a dtype of numpy or torch, whose error may be large."""
     chosen = to_numpy(chosen)
     if chosen.any() and not _IS_LEFT_TO_ANOTHER.get():
-        advice = "" if _is_double(dtype) else " Try double precision, which holds the same numbers."
+        advice = "" if is_double(dtype) else " Try double precision, which holds the same numbers."
         warnings.warn(
             f"{chosen.sum()} of {len(chosen)} inverses {what} their relative error may exceed {INACCURATE:g}, at "
             f"index {name_indices(np.flatnonzero(chosen), start)}. These matrices are singular but for the last digits "
@@ -162,12 +162,17 @@ def float64_hint(dtype: Any, n_rescued: int) -> str:
     >>> float64_hint(np.dtype("float32"), 3)
     ' In double precision, 3 of them would have an inverse: try that.'
     """
-    if _is_double(dtype) or n_rescued == 0:
+    if is_double(dtype) or n_rescued == 0:
         return ""
     return f" In double precision, {n_rescued} of them would have an inverse: try that."
 
 
-def _is_double(dtype: Any) -> bool:
+def is_double(dtype: Any) -> bool:
+    """Return whether a dtype, of numpy or torch, real or complex, is of double precision.
+
+    >>> is_double(np.dtype("complex64"))
+    False
+    """
     is_complex = getattr(dtype, "kind", "") == "c" or getattr(dtype, "is_complex", False)
     return bool(dtype.itemsize >= (16 if is_complex else 8))
 

@@ -13,11 +13,11 @@ from skdmi.arrays import to_numpy
 from skdmi.containers import computable, is_for_routes
 from skdmi.estimators.determinants import slogdet_of
 from skdmi.estimators.direct import invert_directly
-from skdmi.estimators.exporting import as_float32, describe, drawn, source_of
+from skdmi.estimators.exporting import as_float32, describe, drawn, size_in_file, source_of
 from skdmi.estimators.meta import MetaInverter, invert_with
 from skdmi.estimators.policies import SINGULAR_POLICIES, UNCERTIFIED_POLICIES, settle_status
 from skdmi.estimators.report import SOURCES, InversionReport
-from skdmi.estimators.singular import with_pseudo_inverses
+from skdmi.estimators.singular import pseudo_inverse_bound, with_pseudo_inverses
 from skdmi.estimators.solution import (
     PINV,
     Outcome,
@@ -31,9 +31,7 @@ from skdmi.estimators.solution import (
 from skdmi.estimators.tight import invert_tightly
 from skdmi.figures import CERTIFIED, CONVERGED, LOOSE, Figures
 from skdmi.io.format import PathLike
-from skdmi.linalg.certificate import rounded_error_bound
 from skdmi.linalg.complex import embedded, of_embedding
-from skdmi.linalg.exact import pseudo_inverse
 from skdmi.linalg.residuals import missing
 from skdmi.metrics import frobenius_residuals
 from skdmi.typing import ExportPolicy, SingularPolicy, UncertifiedPolicy
@@ -178,7 +176,7 @@ class RefinedInverter(MetaInverter):
         self._check_ready()
         given, container, shape = self._open(X, reset=False)
         is_embedded = self._embeds(given)
-        if is_embedded and log_det:
+        if log_det and given.is_complex():
             raise ValueError("log_det=True is for real matrices; see numpy.linalg.slogdet for complex ones.")
         A = embedded(given) if is_embedded else given
         with torch.no_grad():
@@ -194,10 +192,12 @@ class RefinedInverter(MetaInverter):
             is_pinv = absent.clone()
             is_pinv[absent] = ~missing(inverse[absent])
             error_bound, norm = solution.error_bound, solution.residual_norm
+            if is_embedded:
+                A, norm = given, torch.full_like(norm, torch.nan)
+                inverse, error_bound, bound = of_embedding(A, inverse, error_bound, bound)
             if is_pinv.any():
-                found = pseudo_inverse(A[is_pinv])
-                rounded = rounded_error_bound(found.error_bound, found.inverse, inverse[is_pinv])
-                error_bound = error_bound.index_put((is_pinv,), rounded.to(error_bound))
+                bounds = pseudo_inverse_bound(A[is_pinv], inverse[is_pinv])
+                error_bound = error_bound.index_put((is_pinv,), bounds.to(error_bound))
             unknown = torch.ones_like(absent) if left else is_pinv | (norm.isnan() & ~absent)
             if unknown.any():
                 norm = norm.index_put((unknown,), frobenius_residuals(A[unknown], inverse[unknown], left=left))
@@ -208,15 +208,12 @@ class RefinedInverter(MetaInverter):
                 converged = ~unknown & ~absent
                 goal = rounding_goal(A[unknown], inverse[unknown], left=left)
                 converged[unknown] = (norm[unknown] <= goal) & (goal < 1)
-            converged = converged & (norm < 1) & ~is_pinv
-            if is_embedded:
-                inverse, norm, error_bound, bound = of_embedding(given, inverse, norm, error_bound, bound)
             return InversionReport(
                 inverse=container.give(inverse.reshape(shape)),
                 residual_norm=to_numpy(norm),
                 error_bound=to_numpy(error_bound),
                 certified=to_numpy(solution.has(CERTIFIED)),
-                converged=to_numpy(converged),
+                converged=to_numpy(converged & (norm < 1) & ~is_pinv),
                 n_steps=to_numpy(solution.n_steps),
                 source=_names(to_numpy(torch.where(is_pinv, PINV, solution.source))),
                 entry_bound=None if bound is None else container.give(_where_known(bound, absent).reshape(shape)),
@@ -295,8 +292,9 @@ class RefinedInverter(MetaInverter):
         self._check_ready()
         source = source_of(*self._wrapped() or [None])
         stacks = drawn(self) if X is None else [self._open(X, reset=False)[0]]
+        stacks = [embedded(A) if X is not None and self._embeds(A) else A for A in stacks]
         choice = {"share": float(share), "tol": self._tolerance()}
-        model = refined(source, self._size(), ending, describe(self), [as_float32(A) for A in stacks], **choice)
+        model = refined(source, size_in_file(self), ending, describe(self), [as_float32(A) for A in stacks], **choice)
         save(model, path)
 
     def _invert(self, A: Tensor) -> Outcome:
@@ -311,12 +309,15 @@ class RefinedInverter(MetaInverter):
             outcome = Outcome(*map(torch.cat, zip(*parts, strict=True)))
         return outcome.without(self._absent(outcome))
 
+    def _embeds(self, A: Any) -> bool:
+        return super()._embeds(A) and (self.tight or not self._is_direct(A))
+
     def _is_direct(self, A: Tensor) -> bool:
         return is_for_routes(A) and not self._wrapped()
 
     def _directly(self, A: Tensor, *, details: bool = False) -> tuple[np.ndarray, Figures]:
         return invert_directly(
-            A.contiguous().numpy(),
+            A.resolve_conj().contiguous().numpy(),
             corrects=self.max_steps > 0,
             tol=self._tolerance(),
             keeps=self.uncertified == "keep",

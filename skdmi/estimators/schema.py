@@ -224,7 +224,7 @@ def _check_sizes(fitted: dict[str, Any], field: str) -> None:
         raise ValueError(f"{field}.n_features_in_ is {n_features}, but matrix_size_ is {m}.")
     if names is not None and len(names) != n_features:
         raise ValueError(f"{field}.feature_names_in_ has {len(names)} names, but n_features_in_ is {n_features}.")
-    if not takes_any and trained != m:
+    if not takes_any and trained != (2 * m if fitted.get("is_complex_") and m else m):
         raise ValueError(f"{field}._architecture.matrix_size is {trained}, but matrix_size_ is {m}.")
     if isinstance(trained, list) and trained[0] > trained[1]:
         raise ValueError(f"{field}._architecture.matrix_size is {trained}; expected the smallest first.")

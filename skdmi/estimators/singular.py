@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from skdmi.estimators.policies import SINGULAR, settle_missing, warn_beyond_range
+from skdmi.linalg.certificate import rounded_error_bound
 from skdmi.linalg.complex import complex_to_real, nearest_complex
 from skdmi.linalg.exact import pseudo_inverse
 from skdmi.linalg.residuals import missing
@@ -40,6 +41,14 @@ def put_pseudo_inverses(A: np.ndarray, X: np.ndarray, absent: np.ndarray) -> Non
     """Put pseudo-inverses, in numpy arrays, where inverses are absent."""
     X[absent] = _pseudo_inverses(torch.from_numpy(A[absent]), torch.from_numpy(X[:0]).dtype).numpy()
     warn_beyond_range(np.isnan(X).any(axis=(1, 2)), 0)
+
+
+def pseudo_inverse_bound(A: Tensor, X: Tensor) -> Tensor:
+    """Return bounds on the relative errors of pseudo-inverses, of complex matrices through the embedding."""
+    if A.is_complex():
+        A, X = complex_to_real(A), complex_to_real(X)
+    found = pseudo_inverse(A)
+    return rounded_error_bound(found.error_bound, found.inverse, X)
 
 
 def _pseudo_inverses(A: Tensor, dtype: torch.dtype) -> Tensor:

@@ -297,4 +297,4 @@ def rounding_goal(A: Tensor, X: Tensor, *, left: bool = False) -> Tensor:
     :func:`skdmi.linalg.residuals.rounding_floor`, which needs no product and is at most a fifth of it.
     """
     first, second = (X, A) if left else (A, X)
-    return 5 * torch.finfo(A.dtype).eps * wide_frobenius_norm(double(first).abs() @ double(second).abs())
+    return 5 * torch.finfo(A.dtype).eps * wide_frobenius_norm(double(first.abs()) @ double(second.abs()))

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skdmi.embedding import rounding_of_mean
 from skdmi.typing import ArrayLike, ComplexArray, FloatArray
 from skdmi.validation import check_square
 
@@ -132,29 +133,27 @@ def as_it_came(A: Tensor, X: Tensor) -> Tensor:
 
 
 def of_embedding(
-    A: Tensor, X: Tensor, residual_norm: Tensor, error_bound: Tensor, entry_bound: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """Return inverses of an embedding as those of the stack, and what is said of them, as it holds there.
+    A: Tensor, X: Tensor, error_bound: Tensor, entry_bound: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return inverses of an embedding as those of the stack, and bounds on their errors as they hold there.
 
-    Norms of residuals are those of the embedding over the root of two; relative errors are the same. Bounds allow for
-    the rounding of the mean; those of entries are bounds of moduli.
+    Relative errors are no larger. Bounds allow for the rounding of the mean; those of entries are bounds of moduli.
 
     >>> A = torch.tensor([[[2j]]])
-    >>> one = torch.ones(1)
-    >>> of_embedding(A, torch.tensor([[[0.0, 0.5], [-0.5, 0.0]]]), one, one, None)[0]
+    >>> of_embedding(A, torch.tensor([[[0.0, 0.5], [-0.5, 0.0]]]), torch.ones(1))[0]
     tensor([[[0.-0.5000j]]])
     """
     inverse = as_it_came(A, X)
-    unit = torch.finfo(X.dtype).eps / 2
-    distance = unit * A.shape[-1] ** 0.5
+    distance = torch.from_numpy(rounding_of_mean(inverse.detach().cpu().resolve_conj().numpy())).to(error_bound)
     error_bound = (error_bound + (1 + error_bound) * distance) * (1 + 2.0**-40)
     if entry_bound is not None:
-        m = A.shape[-1]
+        m, range_ = A.shape[-1], torch.finfo(X.dtype)
         upper, lower = entry_bound[..., :m, :], entry_bound[..., m:, :]
         parts = (upper[..., :m] + lower[..., m:]) / 2, (lower[..., :m] + upper[..., m:]) / 2
-        entry_bound = (torch.hypot(*parts) + unit * inverse.abs()) * (1 + 2.0**-40)
+        rounding = range_.eps / 2 * inverse.abs().to(entry_bound) + 2 * range_.smallest_normal
+        entry_bound = (torch.hypot(*parts) + rounding) * (1 + 2.0**-40)
         entry_bound = torch.where(entry_bound.isnan(), torch.inf, entry_bound)
-    return inverse, residual_norm / 2**0.5, error_bound, entry_bound
+    return inverse, error_bound, entry_bound
 
 
 def _checked(function: str, A: Any, dtypes: tuple[str, ...], advice: str) -> Any:

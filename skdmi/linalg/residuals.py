@@ -94,6 +94,16 @@ def missing(X: Tensor) -> Tensor:
     return ~X.isfinite().all(dim=-1).all(dim=-1)
 
 
+def in_dtype_of(A: Tensor, X: Tensor) -> Tensor:
+    """Return inverses in the dtype and on the device of A; one beyond its range is missing, like one that has a NaN.
+
+    >>> in_dtype_of(torch.ones(1, 1, 1), torch.full((1, 1, 1), 1e300, dtype=torch.float64))
+    tensor([[[nan]]])
+    """
+    X = X.to(A)
+    return torch.where(missing(X)[:, None, None], torch.nan, X)
+
+
 def wide_frobenius_norm(A: Tensor) -> Tensor:
     """Return the Frobenius norm of each matrix, ``(..., m, m)`` to ``(...)``, where squares may leave the range, too.
 

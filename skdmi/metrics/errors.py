@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.linalg import matrix_norm
 
 from skdmi.containers import as_stack
+from skdmi.linalg.complex import as_it_came, embedded
 from skdmi.linalg.exact import exact_inverse
 from skdmi.linalg.residuals import missing, residual, wide_frobenius_norm
 from skdmi.typing import ArrayLike, Float64Array
@@ -26,7 +27,7 @@ def frobenius_residuals(A: Any, X: Any, *, left: bool = False) -> Any:
     Parameters
     ----------
     A, X : arrays or tensors of shape (n_matrices, m, m)
-        Matrices and their computed inverses.
+        Matrices and their computed inverses, real or complex.
     left : bool, default=False
         Measure the left residual.
 
@@ -38,9 +39,9 @@ def frobenius_residuals(A: Any, X: Any, *, left: bool = False) -> Any:
     Raises
     ------
     ValueError
-        If A and X are not stacks of square matrices of one shape, or are complex, or have masked entries.
+        If A and X are not stacks of square matrices of one shape, or have masked entries.
     TypeError
-        If they are no arrays of real numbers.
+        If they are no arrays of numbers.
 
     Examples
     --------
@@ -130,7 +131,7 @@ def relative_inverse_errors(A: Any, X: Any, *, inverse: Any = None) -> Any:
     array([0.5])
     """
     A64, X64 = _stacks(A, X)
-    true = exact_inverse(A64) if inverse is None else _stacks(A, inverse)[1]
+    true = _exact(A64) if inverse is None else _stacks(A, inverse)[1]
     return _like(A, matrix_norm(X64 - true) / matrix_norm(true))
 
 
@@ -198,15 +199,21 @@ def half_norm_share(A: Any, X: Any) -> float:
 
 
 def _stacks(A: Any, X: Any) -> tuple[Tensor, Tensor]:
-    """Return two stacks in float64."""
+    """Return two stacks in float64, or complex128 if one of them is complex."""
     shape = "(n_matrices, m, m)"
-    A64, X64 = (as_stack(array, name=name, shape=shape).double() for array, name in ((A, "A"), (X, "X")))
+    stacks = [as_stack(array, name=name, shape=shape, allows_complex=True) for array, name in ((A, "A"), (X, "X"))]
+    is_complex = any(stack.is_complex() for stack in stacks)
+    A64, X64 = (stack.to(torch.complex128 if is_complex else torch.float64) for stack in stacks)
     if A64.ndim != 3 or A64.shape[-1] != A64.shape[-2] or A64.shape != X64.shape:
         raise ValueError(
             f"Expected two stacks of one shape {shape}, got {tuple(A64.shape)} and {tuple(X64.shape)}. A flat stack is "
             f"X.reshape(-1, m, m)."
         )
     return A64, X64
+
+
+def _exact(A: Tensor) -> Tensor:
+    return as_it_came(A, exact_inverse(embedded(A))) if A.is_complex() else exact_inverse(A)
 
 
 def _like(container: Any, values: Tensor) -> Any:

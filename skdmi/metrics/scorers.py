@@ -4,11 +4,13 @@ import math
 from typing import Any
 
 from sklearn.pipeline import Pipeline
+from torch import Tensor
 
 from skdmi.containers import as_stack
 from skdmi.iteration.learned import PolynomialInverse
 from skdmi.iteration.refinement import refine
 from skdmi.linalg.certificate import certify
+from skdmi.linalg.complex import embedded
 from skdmi.metrics.errors import mean_frobenius_residual
 from skdmi.modules.cost import MAX_STEPS, Iteration, network_steps_to
 from skdmi.modules.network import InverterResNet, normalized
@@ -42,7 +44,7 @@ def neg_mean_frobenius_residual(estimator: Any, X: Any, y: Any = None) -> float:
     True
     """
     del y
-    A, inverses = as_stack(X), as_stack(estimator.transform(X))
+    A, inverses = (as_stack(stack, allows_complex=True) for stack in (X, estimator.transform(X)))
     return -mean_frobenius_residual(A, inverses)
 
 
@@ -88,7 +90,7 @@ def neg_mean_refinement_steps(estimator: Any, X: Any, y: Any = None) -> float:
         return 0.0 - float(final.report(final_X).n_steps.mean())
     if not hasattr(estimator, "transform"):
         raise TypeError(f"{estimator!r} has neither report nor transform; expected an inverter, or a Pipeline of one.")
-    A, inverses = as_stack(X), as_stack(estimator.transform(X))
+    A, inverses = _stack(X), _stack(estimator.transform(X))
     return 0.0 - refine(A, inverses).n_steps.double().mean().item()
 
 
@@ -135,7 +137,7 @@ def neg_mean_operations(estimator: Any, X: Any, y: Any = None, *, tolerance: flo
     network = getattr(final, "module_", None)
     if not (isinstance(network, InverterResNet) and isinstance(network.core, PolynomialInverse)):
         raise TypeError(f"{estimator!r} does not end in a network of block 'polynomial', whose operations are counted.")
-    A = as_stack(final_X)
+    A = _stack(final_X)
     A = A.reshape(-1, *(math.isqrt(A.shape[-1]),) * 2) if A.ndim == 2 else A
     core, device = network.core, next(network.parameters()).device
     scaled = normalized(A.double())[0].to(device, network.dtype)
@@ -172,8 +174,14 @@ def certified_share(estimator: Any, X: Any, y: Any = None) -> float:
     1.0
     """
     del y
-    A, inverses = as_stack(X), as_stack(estimator.transform(X))
+    A, inverses = _stack(X), _stack(estimator.transform(X))
     return certify(A, inverses).certified.double().mean().item()
+
+
+def _stack(X: Any) -> Tensor:
+    """Return a stack as a tensor, a complex one as its embedding."""
+    stack = as_stack(X, allows_complex=True)
+    return embedded(stack) if stack.is_complex() else stack
 
 
 def _final_step(estimator: Any, X: Any) -> tuple[Any, Any]:

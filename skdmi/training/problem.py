@@ -206,14 +206,14 @@ def pose_problem(
     if stack is None:
         if uses_data:
             raise ValueError(f"{distribution!r} makes training matrices from X, which was not given: call fit(X).")
-        return Problem(distribution, _real(distribution), sizes, seed)
+        return Problem(distribution, real_draw(distribution), sizes, seed)
     stack = stack.double().cpu()
     scaled = split_exponent(stack)[0] if scale_free else stack
     bind = getattr(distribution, "bind", None)
     if bind is None or not uses_data:
         draw = distribution if bind is None else bind(stack.numpy())
         described = draw if isinstance(draw, Distribution) else distribution
-        return Problem(described, _real(draw), sizes, seed, checks=scaled)
+        return Problem(described, real_draw(draw), sizes, seed, checks=scaled)
     n_held_out = min(max(1, round(VALIDATION_FRACTION * len(stack))), len(stack) - 1)
     order = np.random.default_rng(stream_seed("held out", seed)).permutation(len(stack))
     held_out, kept = torch.from_numpy(order[:n_held_out]), torch.from_numpy(order[n_held_out:])
@@ -241,17 +241,20 @@ def real_stack(stack: Tensor | None, distribution: Any, *, is_complex: bool) -> 
     """
     if not is_complex:
         return stack
-    from_X = isinstance(distribution, str) or getattr(distribution, "uses_data", False)
-    if not (from_X or draws_complex(distribution)):
+    if not (isinstance(distribution, str | Members) or draws_complex(distribution)):
         raise ValueError(
             f"X is complex, and distribution={distribution!r} draws real matrices. Expected one that draws complex "
-            f"ones, such as KroneckerChannel(is_complex=True), or 'auto', which learns from X."
+            f"ones, such as KroneckerChannel(is_complex=True), or 'auto' or Members(), which learn from X."
         )
     return None if stack is None else embedded(stack)
 
 
-def _real(draw: Draw) -> Draw:
-    """Return what draws the embeddings of complex matrices, or what draws real ones as it is."""
+def real_draw(draw: Draw) -> Draw:
+    """Return what draws the embeddings of complex matrices, or what draws real ones as it is.
+
+    >>> real_draw(Uniform())
+    Uniform()
+    """
     if not draws_complex(draw):
         return draw
     return lambda n_matrices, size, **where: embedded(draw(n_matrices, size // 2, **where))

@@ -136,17 +136,21 @@ def _invert_complex(A: np.ndarray, options: dict[str, Any]) -> tuple[np.ndarray,
         members = left[first : first + size]
         inverse, found = invert_directly(embed(A[members]), **options)
         X[members] = unembed(inverse)
-        for kept, theirs in zip(figures, _of_complex(found, X[members]), strict=True):
+        for kept, theirs in zip(figures, _of_complex(found, A[members], X[members]), strict=True):
             if kept is not None and theirs is not None:
                 kept[members] = theirs
     return X, figures if options["details"] else Figures(figures.status)
 
 
-def _of_complex(found: Figures, X: np.ndarray) -> Figures:
+def _of_complex(found: Figures, A: np.ndarray, X: np.ndarray) -> Figures:
     """Return what is found of complex inverses, the means of what an embedding holds twice."""
     bound, norm = found.error_bound, found.residual_norm
     if bound is not None:
         with np.errstate(invalid="ignore"):
             bound = (bound + (1 + bound) * rounding_of_mean(X)) * (1 + 2.0**-40)
-    unknown = None if norm is None else np.full_like(norm, np.nan)  # Of the means nobody has measured it.
-    return found._replace(error_bound=bound, residual_norm=unknown)
+    if norm is not None:
+        with np.errstate(all="ignore"):
+            R = np.eye(A.shape[-1]) - A.astype(np.complex128) @ X.astype(np.complex128)
+            norm = np.linalg.norm(R, axis=(1, 2))
+        norm[~np.isfinite(norm)] = np.nan
+    return found._replace(error_bound=bound, residual_norm=norm)

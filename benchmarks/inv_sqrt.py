@@ -47,7 +47,7 @@ def by_denman_beavers(A: np.ndarray) -> np.ndarray:
     m, eye = M.shape[-1], torch.eye(M.shape[-1], dtype=M.dtype)
     Z = eye.expand_as(M)
     for _ in range(20):
-        scale = torch.linalg.det(M).abs().clamp_min(1e-300)[:, None, None] ** (-1 / (2 * m))
+        scale = torch.exp(-torch.linalg.slogdet(M).logabsdet / (2 * m))[:, None, None]
         far = matrix_norm(M - eye)[:, None, None] > 1e-2
         scale = torch.where(far, scale, 1.0)
         M, Z = scale**2 * M, scale * Z

@@ -12,8 +12,8 @@ LINKS = (
     (0.0, 0.0, np.pi / 2),
     (0.088, 0.107, np.pi / 2),
 )
-"""Of the Franka Emika Panda, modified Denavit-Hartenberg parameters in metres and radians (Franka Emika GmbH, "Robot and
-interface specifications"): each joint turns about the z axis of its own frame."""
+"""Of the Franka Emika Panda, modified Denavit-Hartenberg parameters in metres and radians (Franka Emika GmbH, "Robot
+and interface specifications"): each joint turns about the z axis of its own frame."""
 
 
 def jacobians(n: int, *, random_state: int = 0, bent: float | None = None) -> np.ndarray:

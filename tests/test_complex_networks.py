@@ -66,7 +66,7 @@ def test_answers_are_the_means_of_what_the_network_says_twice(network):
         said = network.module_(image)
     np.testing.assert_allclose(network.transform(H), nearest_complex(said), rtol=1e-2, atol=1e-2)
     mean = complex_to_real(nearest_complex(said).numpy())
-    assert (frobenius_residuals(image, mean) <= frobenius_residuals(image, said).numpy() + 1e-12).all()
+    assert (frobenius_residuals(image, mean) <= frobenius_residuals(image, said) + 1e-12).all()
 
 
 def test_real_stacks_are_complex_ones_without_imaginary_part(network):

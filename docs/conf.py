@@ -66,7 +66,7 @@ sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
     "filename_pattern": "plot_" if find_spec("distributed") else r"plot_(?!\d+_dask)",  # shown, and not run
-    "subsection_order": [f"../examples/{section}" for section in ("learn", "trust", "deploy")] + ["*"],
+    "subsection_order": [f"../examples/{section}" for section in ("learn", "trust", "deploy", "around")] + ["*"],
     "within_subsection_order": "FileNameSortKey",
     "image_srcset": ["2x"],
     "write_computation_times": False,

@@ -14,6 +14,9 @@ TORCH := $(shell sed -n 's/^\(torch==[^ ;]*\).*/\1/p' $(PINS))
 # The benchmarks of speed, whose figures are kept: run them on a quiet machine.
 SPEED := throughput routes latency memory
 
+# Those of what is around the inverse, whose figures are kept, too.
+AROUND := complex_inverses inv_sqrt pinv preconditioners
+
 # Those that run for hours, each by itself: python -m benchmarks.soak.
 ENDURANCE := fuzz kills soak
 
@@ -84,11 +87,12 @@ tables: $(VENV)/.installed-test ## print the tables of docs and README anew; QUI
 	$(BIN)/python -m benchmarks.export $(if $(QUICK),--quick) --json build/tables/export.json > build/tables/export.txt
 	$(BIN)/python -m benchmarks.certify $(if $(QUICK),--quick) --json build/tables/certify.json > build/tables/certify.txt
 	$(BIN)/python -m benchmarks.audit $(if $(QUICK),--quick) --json build/tables/audit.json > build/tables/audit.txt
+	set -e; for name in $(AROUND); do $(BIN)/python -m benchmarks.$$name $(if $(QUICK),--quick) --json build/tables/$$name.json > build/tables/$$name.txt; done
 	set -e; for name in $(SPEED); do $(BIN)/python -m benchmarks.$$name $(if $(QUICK),--quick) --json build/tables/$$name.json > build/tables/$$name.txt; done
 	$(BIN)/python -m benchmarks.lib.speed_plots build/tables build/tables
 	$(BIN)/python -m benchmarks.lib.landing_plot build/tables build/tables
 	$(BIN)/python -m benchmarks.lib.readme build/tables/accuracy.json README.md --output build/tables/README.md
-	$(if $(QUICK),,cp build/tables/*.txt docs/tables && cp build/tables/*.png docs/images && cp $(patsubst %,build/tables/%.json,$(SPEED) families export certify audit) benchmarks/results && cp build/tables/README.md README.md)
+	$(if $(QUICK),,cp build/tables/*.txt docs/tables && cp build/tables/*.png docs/images && cp $(patsubst %,build/tables/%.json,$(SPEED) $(AROUND) families export certify audit) benchmarks/results && cp build/tables/README.md README.md)
 
 clean: ## remove all that was made
 	rm -rf .venv .venv-oldest build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache docs/_build docs/auto_examples

@@ -345,6 +345,33 @@ def test_the_scripts_of_certificates_keep_what_they_found(name, tmp_path):
         assert {row["method"] for row in figures} >= {NUMPY, TORCH, "skdmi.inv"}
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["complex_inverses", "inv_sqrt", "pinv", "preconditioners"])
+def test_the_scripts_around_the_inverse_keep_what_they_found(name, tmp_path, monkeypatch, capsys):
+    if name == "preconditioners":
+        pytest.importorskip("pyamg")
+    file = tmp_path / "figures.json"
+    attacks = [] if name == "preconditioners" else ["--attacks", "100"]
+    monkeypatch.setattr(sys, "argv", [name, "--quick", "--json", str(file), *attacks])
+    try:
+        importlib.import_module(f"benchmarks.{name}").main()
+    except SystemExit as ended:
+        assert not ended.code
+    machine, figures = load_records(file)
+    printed = capsys.readouterr().out
+    assert printed.startswith(spell(machine))
+    assert "Target" in printed
+    assert {row["method"] for row in figures if "method" in row} > {"none"} or name != "preconditioners"
+    assert all(row["n_false"] == 0 for row in figures if row["case"] == "attacks")
+
+
+@pytest.mark.parametrize("name", ["complex_inverses", "inv_sqrt", "pinv", "preconditioners"])
+def test_figures_around_the_inverse_are_those_that_are_kept(name):
+    machine, figures = load_records(RESULTS / f"{name}.json")
+    assert figures
+    assert (ROOT / "docs" / "tables" / f"{name}.txt").read_text().startswith(spell(machine))
+
+
 @pytest.mark.parametrize("spoilt", [None, "entry_bound", "error_bound", "condition_upper", "condition_lower"])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_the_judge_of_certificates_tells_what_is_true_from_what_is_not(dtype, spoilt):

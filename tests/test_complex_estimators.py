@@ -9,11 +9,13 @@ import pytest
 import torch
 
 import skdmi
+from benchmarks.lib import complex_claims
+from benchmarks.lib.exact_arithmetic import rounded
 from skdmi import BlockInverter, ExactInverter, NeuralMatrixInverter, RefinedInverter
 from skdmi.exceptions import InaccurateInverseWarning, SingularMatrixError, SingularMatrixWarning, UncertifiedError
 from skdmi.linalg import complex_to_real
 from skdmi.metrics import frobenius_residuals, relative_inverse_errors
-from tests.exact import exact_inverse
+from tests.exact import errors, exact_inverse
 from tests.matrices import make_stack
 from tests.models import untrained
 
@@ -162,14 +164,10 @@ def test_bounds_hold_in_exact_arithmetic(options, dtype):
 
 
 def _entries(matrix):
-    from benchmarks.lib.exact_arithmetic import rounded
-
     return [rounded(x) for x in matrix.entries()]
 
 
 def _difference(X, inverse):
-    from tests.exact import errors
-
     return _entries(errors(X, inverse))
 
 
@@ -233,6 +231,12 @@ def test_hermitian_positive_definite_matrices_are_proved_so():
     proved = found.positive_definite
     assert (found.smallest_eigenvalue[proved] <= smallest[proved]).all()
     assert (found.smallest_eigenvalue[proved] >= 0.9 * smallest[proved]).all()
+
+
+def test_no_claim_is_false():
+    verdict = complex_claims.attack(1_000, seed=5)
+    assert verdict.n_proved > 300
+    assert verdict.n_false == 0
 
 
 # Derivatives

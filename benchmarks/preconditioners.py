@@ -136,7 +136,7 @@ def gallery(side: int) -> dict[str, list[Any]]:
     return {
         "Poisson, 2-D": [poisson((side, side), format="csr")] * 2,
         "Poisson, 3-D": [poisson((cube,) * 3, format="csr")] * 2,
-        "anisotropic diffusion, 1e-2, five angles": [
+        "anisotropic diffusion, 1e-2, at several angles": [
             stencil_grid(diffusion_stencil_2d(epsilon=1e-2, theta=t, type="FE"), (side, side), format="csr")
             for t in angles
         ],

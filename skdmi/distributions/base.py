@@ -147,16 +147,16 @@ class Distribution(Sampler):
     >>> import torch
     >>> from skdmi.distributions import Distribution, from_dict
     >>> @dataclass(frozen=True, repr=False)
-    ... class ScaledIdentity(Distribution):
+    ... class RandomMultiple(Distribution):
     ...     largest: float = 2.0
     ...
     ...     def _draw(self, n_matrices, matrix_size, *, generator, device, dtype):
     ...         c = torch.rand(n_matrices, 1, 1, generator=generator, device=device, dtype=dtype)
     ...         return (1 + (self.largest - 1) * c) * torch.eye(matrix_size, device=device, dtype=dtype)
-    >>> ScaledIdentity(3.0).sample(5, 2, random_state=0).shape
+    >>> RandomMultiple(3.0).sample(5, 2, random_state=0).shape
     (5, 2, 2)
-    >>> from_dict({"name": "ScaledIdentity", "largest": 3.0})
-    ScaledIdentity(largest=3.0)
+    >>> from_dict({"name": "RandomMultiple", "largest": 3.0})
+    RandomMultiple(largest=3.0)
     """
 
     def __init_subclass__(cls) -> None:

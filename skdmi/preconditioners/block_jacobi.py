@@ -12,9 +12,9 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import check_is_fitted
 
+from skdmi.estimators.exact import ExactInverter
 from skdmi.estimators.meta import clone_and_fit
 from skdmi.estimators.policies import left_to_another, users_stacklevel
-from skdmi.estimators.refined import RefinedInverter
 from skdmi.estimators.undo import unchanged_on_error
 from skdmi.exceptions import SingularMatrixWarning, name_indices
 from skdmi.preconditioners.systems import as_systems, is_hermitian
@@ -31,12 +31,13 @@ class BlockJacobi(TransformerMixin, BaseEstimator):
     belong to another are dropped, :math:`W_k` being 1 where they are its own and 0 elsewhere (restricted additive
     Schwarz [1]_).
 
-    The default inverter certifies every block. A block without an inverse is replaced by its diagonal, with a warning.
+    A block without an inverse is replaced by its diagonal, with a warning.
 
     Parameters
     ----------
     inverter : inverter, default=None
-        What inverts the stack of blocks; None is ``RefinedInverter()``. It is fitted on the blocks of the examples.
+        What inverts the stack of blocks; None is :class:`~skdmi.ExactInverter`, and :class:`~skdmi.RefinedInverter`
+        proves every inverse. It is fitted on the blocks of the examples.
     block_size : int, default=16
         Unknowns of a block, neighbours in the order of the unknowns; the last block may be smaller.
     overlap : int, default=0
@@ -119,7 +120,7 @@ class BlockJacobi(TransformerMixin, BaseEstimator):
             systems = as_systems(X)
             self.n_features_in_ = systems[0].shape[0]
             as_systems(X, self.n_features_in_)
-            inverter = RefinedInverter() if self.inverter is None else self.inverter
+            inverter = ExactInverter() if self.inverter is None else self.inverter
             self.inverter_ = clone_and_fit(inverter, np.concatenate([self._blocks(A)[1] for A in systems]))
         return self
 

@@ -59,7 +59,7 @@ def as_array(X: Any, *, name: str = "X", shape: str = STACK, allows_complex: boo
         return X
     _refuse_sparse(X, name)
     if not _has_shape(X):
-        X = _read(X, name, shape)
+        X = _read(X, name, shape, allows_complex)
         _refuse_sparse(X, name)
     check_dtypes(X, name=name, expected=expected, allows_complex=allows_complex)
     if is_masked(X):
@@ -264,7 +264,7 @@ def _expected(shape: str) -> str:
     return f"Expected real numbers in {_CONTAINERS}, of shape {shape}."
 
 
-def _read(X: Any, name: str, shape: str) -> np.ndarray:
+def _read(X: Any, name: str, shape: str, allows_complex: bool) -> np.ndarray:
     """Return a sequence, a number or whatever offers itself as an array as an array, or refuse it."""
     expected = _expected(shape)
     numbers = isinstance(X, Number | Sequence | memoryview) or any(
@@ -278,7 +278,7 @@ def _read(X: Any, name: str, shape: str) -> np.ndarray:
         _refuse_masks(X, name)
         if len(X) and all(is_tensor(part) for part in X):
             for part in X:
-                check_tensor(part, name=f"a tensor in {name}")
+                check_tensor(part, name=f"a tensor in {name}", allows_complex=allows_complex)
             X = [(part.float() if str(part.dtype) in _HALF else part).detach().cpu().numpy() for part in X]
     try:
         return np.asarray(X)

@@ -109,6 +109,7 @@ def test_what_comes_goes():
     np.testing.assert_array_equal(skdmi.inv(torch.from_numpy(A).conj().resolve_conj()).numpy(), skdmi.inv(A.conj()))
     np.testing.assert_array_equal(skdmi.inv(torch.from_numpy(A).conj()).numpy(), skdmi.inv(A.conj()))
     np.testing.assert_array_equal(skdmi.inv(A.tolist()), X)
+    np.testing.assert_array_equal(skdmi.inv(list(torch.from_numpy(A))), X)
     np.testing.assert_array_equal(skdmi.inv(A.astype(object)), X)
     np.testing.assert_array_equal(skdmi.inv(A.astype(np.clongdouble)), X)
     np.testing.assert_array_equal(skdmi.inv(A.astype(">c16")), X)

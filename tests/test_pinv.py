@@ -191,6 +191,11 @@ class TestContainers:
         skdmi.pinv(A)
         PseudoInverter((2, 3), damping=0.1).transform(A)
 
+    def test_what_is_beyond_the_range_is_missing_and_named(self):
+        with pytest.warns(RankDeficientWarning, match=r"1 pseudo-inverses are beyond the range .* NaN; scale A\."):
+            X = skdmi.pinv(np.array([[[1.0, 1.0]], [[1e-310, 0.0]]]))
+        assert np.isnan(X).all(axis=(1, 2)).tolist() == [False, True]
+
     @pytest.mark.parametrize(
         ("A", "options", "error", "message"),
         [

@@ -275,7 +275,17 @@ def warn_rank_deficient(found: Pseudo, start: int = 0) -> None:
         warnings.warn(
             f"{len(without)} of {len(found.certified)} matrices have no proof of full rank, at index "
             f"{name_indices(without, start)}. Their pseudo-inverses are by singular values, of {which}; rtol says "
-            f"which of those count, and damping avoids the question.",
+            f"which of those count, and damping avoids the question.{_beyond_range(found)}",
             RankDeficientWarning,
             stacklevel=users_stacklevel(),
         )
+
+
+def _beyond_range(found: Pseudo) -> str:
+    """Say how many pseudo-inverses are missing, if any."""
+    n_missing = int(np.isnan(found.inverse).any(axis=(1, 2)).sum())
+    return (
+        f" {n_missing} pseudo-inverses are beyond the range of the dtype, so they are NaN; scale A."
+        if n_missing
+        else ""
+    )

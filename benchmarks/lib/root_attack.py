@@ -1,7 +1,8 @@
 """Attacks on proofs of positive definiteness and on bounds of inverse square roots.
 
 Truths are known by construction: of a positive definite integer matrix B, :math:`A = B^2` has the inverse square root
-:math:`B^{-1}`. Whether a matrix is positive definite is decided by its leading minors, in rational arithmetic.
+:math:`B^{-1}`. Whether a matrix is positive definite is decided by its leading minors, in rational arithmetic; so is
+whether another one is that rounds to it. A complex matrix is judged as the real one of twice the size.
 """
 
 from collections.abc import Callable
@@ -12,10 +13,12 @@ from flint import fmpq, fmpq_mat
 
 from benchmarks.lib.exact_arithmetic import exactly
 from benchmarks.lib.pinv_attack import Verdict
+from skdmi.embedding import embed
 from skdmi.estimators.inv_sqrt import Roots, find
 from skdmi.linalg import certify_inv_sqrt
 
-SIZES = (1, 2, 3, 4)
+SIZES = (1, 2, 3, 4, 6)
+_SHARE_OF_SINGLE = 0.3
 _SLACK = 1 + 1e-9
 
 
@@ -57,8 +60,15 @@ def far_away(rng: np.random.Generator, n: int, m: int) -> tuple[np.ndarray, np.n
     return np.ldexp(A, power), np.ldexp(B, power // 2) if power > -1000 else None
 
 
+def hermitian(rng: np.random.Generator, n: int, m: int) -> tuple[np.ndarray, np.ndarray]:
+    """Squares of Hermitian matrices of Gaussian integers."""
+    B = rng.integers(-5, 6, (n, m, m)) + 1j * rng.integers(-5, 6, (n, m, m))
+    B = B + B.conj().swapaxes(1, 2) + np.eye(m) * rng.integers(0, 60, (n, 1, 1))
+    return B @ B, B
+
+
 MATRICES: tuple[Callable[..., tuple[np.ndarray, np.ndarray | None]], ...] = (
-    *(squares, integers, semidefinite, nearly_semidefinite, graded, far_away),
+    *(squares, integers, semidefinite, nearly_semidefinite, graded, far_away, hermitian),
 )
 
 
@@ -68,13 +78,25 @@ def attack(n_claims: int, seed: int = 0) -> Verdict:
     while verdict.n_claims < n_claims:
         m = SIZES[rng.integers(len(SIZES))]
         A, B = MATRICES[rng.integers(len(MATRICES))](rng, 50, m)
+        if rng.random() < _SHARE_OF_SINGLE:
+            A, B = _single(A, B)
         found = find(A)
-        verdict += judge(A, B, found)
+        if A.dtype.kind == "c":
+            A, B, found = embed(A), embed(B), found._replace(root=embed(found.root))
+        verdict += judge(A, B, found, rng)
         Z = _tampered(rng, A, found.root)
         proof = certify_inv_sqrt(torch.from_numpy(A), torch.from_numpy(Z))
         fields = proof.certified.numpy(), proof.error_bound.numpy(), found.n_steps
-        verdict += judge(A, B, Roots(Z, *fields))
+        verdict += judge(A, B, Roots(Z, *fields), rng)
     return verdict
+
+
+def _single(A: np.ndarray, B: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return a stack in single precision; nothing is known of roots where that rounds or overflows."""
+    with np.errstate(all="ignore"):
+        rounded = A.astype(np.complex64 if A.dtype.kind == "c" else np.float32)
+    rounded[~np.isfinite(rounded)] = 0
+    return rounded, B if (rounded == A).all() else None
 
 
 def _tampered(rng: np.random.Generator, A: np.ndarray, Z: np.ndarray) -> np.ndarray:
@@ -98,20 +120,29 @@ def _tampered(rng: np.random.Generator, A: np.ndarray, Z: np.ndarray) -> np.ndar
         ][rng.integers(5)]
 
 
-def judge(A: np.ndarray, B: np.ndarray | None, found: Roots) -> Verdict:
+def judge(A: np.ndarray, B: np.ndarray | None, found: Roots, rng: np.random.Generator) -> Verdict:
     """Return how many claims hold."""
     false = 0
     for k in np.flatnonzero(found.certified):
-        holds = _is_definite(A[k])
-        if holds and B is not None and _is_definite(B[k]):
+        exact = _rational(A[k])
+        holds = _is_definite(exact) and _is_definite(_as_rounds(exact, rng, A.dtype))
+        if holds and B is not None and _is_definite(_rational(B[k])):
             holds = _is_near(found.root[k], B[k], found.error_bound[k])
         false += not holds
     return Verdict(len(A), int(found.certified.sum()), false)
 
 
-def _is_definite(A: np.ndarray) -> bool:
-    exact = _rational(A)
-    entries = exact.tolist()
+def _as_rounds(A: fmpq_mat, rng: np.random.Generator, dtype: np.dtype) -> fmpq_mat:
+    """Return a symmetric matrix that rounds to A, apart in every entry by a quarter to a half of a unit in the last place."""
+    half = fmpq(1, 2 ** (np.finfo(dtype).nmant + 2))
+    signs = rng.choice([-1, 1], (A.nrows(), A.nrows()))
+    signs = np.tril(signs) + np.tril(signs, -1).T
+    moved = [a * (1 + int(sign) * half) for a, sign in zip(A.entries(), signs.flat, strict=True)]
+    return fmpq_mat(A.nrows(), A.ncols(), moved)
+
+
+def _is_definite(A: fmpq_mat) -> bool:
+    entries = A.tolist()
     m = len(entries)
     return all(fmpq_mat([row[:k] for row in entries[:k]]).det() > 0 for k in range(1, m + 1))
 

@@ -27,7 +27,7 @@ from skdmi.iteration import inverse_root
 
 EIGH = "torch.linalg.eigh"
 SIZES = (8, 16, 32)
-CONDITIONS = (1e1, 1e3, 1e5)
+CONDITIONS = (1e1, 1e3, 1e4)
 DEGREE = 10
 
 

@@ -15,7 +15,7 @@ import skdmi
 from benchmarks.lib import root_attack
 from skdmi import InverseSquareRoot
 from skdmi.estimators import inv_sqrt as module
-from skdmi.exceptions import IndefiniteMatrixError, IndefiniteMatrixWarning
+from skdmi.exceptions import InaccurateInverseWarning, IndefiniteMatrixError, IndefiniteMatrixWarning
 from skdmi.iteration import inverse_root
 from skdmi.iteration.root_family import learn_coefficients
 from skdmi.lanes import roots
@@ -71,8 +71,8 @@ def test_it_whitens_and_is_proved(m, dtype, route):
 
 
 def test_no_claim_is_false():
-    verdict = root_attack.attack(2_000, seed=3)
-    assert verdict.n_proved > 300
+    verdict = root_attack.attack(1_000, seed=3)
+    assert verdict.n_proved > 150
     assert verdict.n_false == 0
 
 
@@ -97,6 +97,15 @@ def test_what_is_not_positive_definite_is_named_and_spoils_nothing(route):
         skdmi.inv_sqrt(A, indefinite="raise")
 
 
+@pytest.mark.parametrize("function", [skdmi.inv_sqrt, InverseSquareRoot().transform])
+def test_what_may_be_inaccurate_is_named(function):
+    A = definite(3, 8)
+    A[1] = definite(1, 8, condition=1e13)[0]
+    with pytest.warns(InaccurateInverseWarning, match=r"1 of 3 .* may exceed 0\.01, at index 1;"):
+        Z = function(A)
+    assert np.isfinite(Z).all()
+
+
 def test_what_is_not_symmetric_is_refused_unless_by_rounding(route):
     A = definite(5, 3)
     A[3, 0, 1] *= 1 + 2.0**-52
@@ -104,6 +113,16 @@ def test_what_is_not_symmetric_is_refused_unless_by_rounding(route):
     A[3, 0, 1] += 0.1
     with pytest.raises(ValueError, match=r"not symmetric in 1 matrices, the first at index 3: .*swapaxes"):
         skdmi.inv_sqrt(A)
+
+
+@pytest.mark.parametrize("x", [5e-324, 3e-310, 1.7e308])
+def test_the_ends_of_the_range_are_served(x, route):
+    np.testing.assert_allclose(skdmi.inv_sqrt(np.array([[x]])), [[x**-0.5]], rtol=1e-15)
+
+
+def test_hermitian_is_what_complex_ones_must_be():
+    with pytest.raises(ValueError, match=r"Hermitian if complex; .*conj"):
+        skdmi.inv_sqrt(np.array([[2, 1j], [1j, 2]]))
 
 
 @given(st.integers(-900, 900), st.integers(0, 2**32 - 1))
@@ -222,7 +241,7 @@ class TestEstimator:
             return InverseSquareRoot().invert((A + A.mH) / 2)
 
         assert torch.autograd.gradcheck(whiten, A, check_forward_ad=dtype == "float64")
-        assert torch.autograd.gradgradcheck(whiten, A)
+        assert torch.autograd.gradgradcheck(whiten, A, fast_mode=True)
 
     def test_maps_and_missing_members(self):
         A = torch.from_numpy(make_stack("spd", 6, 3))

@@ -17,7 +17,7 @@ from skdmi.embedding import embed
 from skdmi.estimators.inv_sqrt import Roots, find
 from skdmi.linalg import certify_inv_sqrt
 
-SIZES = (1, 2, 3, 4, 6)
+SIZES = (1, 2, 3, 4, 6, 10)
 _SHARE_OF_SINGLE = 0.3
 _SLACK = 1 + 1e-9
 
@@ -133,7 +133,7 @@ def judge(A: np.ndarray, B: np.ndarray | None, found: Roots, rng: np.random.Gene
 
 
 def _as_rounds(A: fmpq_mat, rng: np.random.Generator, dtype: np.dtype) -> fmpq_mat:
-    """Return a symmetric matrix that rounds to A, apart in every entry by a quarter to a half of a unit in the last place."""
+    """Return a symmetric matrix that rounds to A, apart in every entry by up to half a unit in the last place."""
     half = fmpq(1, 2 ** (np.finfo(dtype).nmant + 2))
     signs = rng.choice([-1, 1], (A.nrows(), A.nrows()))
     signs = np.tril(signs) + np.tril(signs, -1).T

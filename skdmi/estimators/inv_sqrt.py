@@ -11,7 +11,8 @@ from skdmi.arrays import as_array, as_contiguous, as_float_array
 from skdmi.chunks import chunk_size
 from skdmi.embedding import embed, unembed
 from skdmi.estimators.policies import users_stacklevel
-from skdmi.exceptions import IndefiniteMatrixError, IndefiniteMatrixWarning, name_indices
+from skdmi.estimators.report import INACCURATE
+from skdmi.exceptions import InaccurateInverseWarning, IndefiniteMatrixError, IndefiniteMatrixWarning, name_indices
 from skdmi.figures import CERTIFIED, NONSINGULAR
 from skdmi.kinds import is_dask, is_tensor
 from skdmi.lanes import roots
@@ -81,6 +82,8 @@ def inv_sqrt(A: Any, *, indefinite: IndefinitePolicy = "warn") -> Any:
     -----
     IndefiniteMatrixWarning
         If matrices are not proved to be positive definite.
+    InaccurateInverseWarning
+        If bounds on relative errors are above 1e-2.
 
     See Also
     --------
@@ -106,14 +109,14 @@ def inv_sqrt(A: Any, *, indefinite: IndefinitePolicy = "warn") -> Any:
     n_matrices = math.prod(A.shape[:-2])
     if not is_tensor(A):
         found = find(A.reshape(n_matrices, m, m))
-        settle_indefinite(found.certified, indefinite)
+        settle(found.certified, found.error_bound, indefinite)
         return found.root.reshape(A.shape)
     import torch
 
     given = A.detach() if A.is_floating_point() or A.is_complex() else A.detach().double()
     stack = (given.float() if given.dtype in (torch.float16, torch.bfloat16) else given).cpu().resolve_conj().numpy()
     found = find(as_contiguous(stack.reshape(n_matrices, m, m), writeable=True))
-    settle_indefinite(found.certified, indefinite)
+    settle(found.certified, found.error_bound, indefinite)
     return torch.from_numpy(found.root).to(given).reshape(A.shape)
 
 
@@ -184,17 +187,19 @@ def symmetrized(A: np.ndarray, members: np.ndarray) -> np.ndarray:
         ...
     ValueError: A is not symmetric in 1 matrices, the first at index 7: there an entry and its mirror differ by ...
     """
+    mirrored = A.swapaxes(1, 2)
     largest = np.abs(A).max(axis=(1, 2))
-    apart = np.abs(A - A.swapaxes(1, 2)).max(axis=(1, 2))
+    with np.errstate(over="ignore"):
+        apart = np.abs(A - mirrored).max(axis=(1, 2))
     far = apart > largest * (2.0**-18 if A.dtype == np.float32 else 2.0**-45)
     if far.any():
         first = int(far.argmax())
         raise ValueError(
             f"A is not symmetric in {far.sum()} matrices, the first at index {members[first]}: there an entry and its "
-            f"mirror differ by {apart[first] / largest[first]:.1e} of the largest entry. Expected symmetric matrices; "
-            f"(A + A.swapaxes(-1, -2)) / 2 is, if the mean is meant."
+            f"mirror differ by {apart[first] / largest[first]:.1e} of the largest entry. Expected symmetric matrices, "
+            f"Hermitian if complex; (A + A.conj().swapaxes(-1, -2)) / 2 is, if the mean is meant."
         )
-    return (A + A.swapaxes(1, 2)) / 2
+    return np.where(mirrored == A, A, A / 2 + mirrored / 2)
 
 
 def _unembedded(found: Roots) -> Roots:
@@ -205,8 +210,10 @@ def _unembedded(found: Roots) -> Roots:
     return found._replace(root=as_contiguous(Z), error_bound=bound)
 
 
-def settle_indefinite(certified: np.ndarray, policy: str, start: int = 0) -> None:
-    """Warn once at the user's line, or raise, of matrices without a proof; indices count from ``start``.
+def settle(certified: np.ndarray, error_bound: np.ndarray, policy: str, start: int = 0) -> None:
+    """Warn once at the user's line of what is missing, and of what may be inaccurate; or raise of what is missing.
+
+    Indices count from ``start``.
 
     Raises
     ------
@@ -215,19 +222,28 @@ def settle_indefinite(certified: np.ndarray, policy: str, start: int = 0) -> Non
 
     Examples
     --------
-    >>> settle_indefinite(np.array([True, False]), "raise")
+    >>> settle(np.array([True, False]), np.array([1e-15, np.nan]), "raise")
     Traceback (most recent call last):
         ...
     skdmi.exceptions.IndefiniteMatrixError: 1 of 2 matrices are not proved to be positive definite, at index 1. ...
     """
     without = np.flatnonzero(~certified)
-    if not len(without):
-        return
-    message = (
-        f"{len(without)} of {len(certified)} matrices are not proved to be positive definite, at index "
-        f"{name_indices(without, start)}."
-    )
-    if policy == "raise":
-        raise IndefiniteMatrixError(f"{message} indefinite='warn' returns NaN for them; a ridge, A + c I, may help.")
-    message = f"{message} Their inverse square roots are NaN; a ridge, A + c I, may help."
-    warnings.warn(message, IndefiniteMatrixWarning, stacklevel=users_stacklevel())
+    inaccurate = np.flatnonzero(certified & (error_bound > INACCURATE))
+    if len(without):
+        message = (
+            f"{len(without)} of {len(certified)} matrices are not proved to be positive definite, at index "
+            f"{name_indices(without, start)}."
+        )
+        if policy == "raise":
+            raise IndefiniteMatrixError(
+                f"{message} indefinite='warn' returns NaN for them; a ridge, A + c I, may help."
+            )
+        message = f"{message} Their inverse square roots are NaN; a ridge, A + c I, may help."
+        warnings.warn(message, IndefiniteMatrixWarning, stacklevel=users_stacklevel())
+    if len(inaccurate):
+        message = (
+            f"{len(inaccurate)} of {len(certified)} inverse square roots are certified, but their relative error may "
+            f"exceed {INACCURATE:g}, at index {name_indices(inaccurate, start)}; "
+            f"InverseSquareRoot().report(A).error_bound has bounds. A ridge, A + c I, may help."
+        )
+        warnings.warn(message, InaccurateInverseWarning, stacklevel=users_stacklevel())

@@ -13,7 +13,7 @@ from torch.linalg import matrix_norm
 from skdmi.arrays import as_contiguous, to_numpy
 from skdmi.containers import computable
 from skdmi.estimators.base import BaseInverter
-from skdmi.estimators.inv_sqrt import INDEFINITE_POLICIES, NO_COEFFICIENTS, Roots, find, settle_indefinite
+from skdmi.estimators.inv_sqrt import INDEFINITE_POLICIES, NO_COEFFICIENTS, Roots, find, settle
 from skdmi.estimators.report import largest_of
 from skdmi.estimators.undo import unchanged_on_error
 from skdmi.iteration.root_family import learn_coefficients
@@ -24,10 +24,11 @@ from skdmi.typing import BoolArray, Float64Array, IndefinitePolicy
 
 
 class _Found(NamedTuple):
-    """Inverse square roots, and which of them are proved."""
+    """Inverse square roots, which of them are proved, and bounds on their errors."""
 
     inverse: Tensor
     certified: Tensor
+    error_bound: Tensor
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -234,14 +235,15 @@ class InverseSquareRoot(BaseInverter):
 
     def _invert(self, A: Tensor) -> _Found:
         found = self._find(A)
-        return _Found(torch.from_numpy(found.root).to(A), torch.from_numpy(found.certified))
+        root, *known = map(torch.from_numpy, (found.root, found.certified, found.error_bound))
+        return _Found(root.to(A), *known)
 
     def _find(self, A: Tensor) -> Roots:
         stack = as_contiguous(computable(A.detach()).cpu().numpy())
         return find(stack, getattr(self, "coefficients_", NO_COEFFICIENTS))
 
     def _settle(self, A: Tensor, answer: _Found, start: int) -> Tensor:
-        settle_indefinite(answer.certified.numpy(), self.indefinite, start)
+        settle(answer.certified.numpy(), answer.error_bound.numpy(), self.indefinite, start)
         return answer.inverse
 
     def _inverse(self, A: Tensor) -> Tensor:

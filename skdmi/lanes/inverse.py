@@ -212,7 +212,7 @@ def _judge(arrays, task, rooms, units, inside, balanced, steps, first, count):
     certified, bound, norm = proof.rho < one, proof.error_bound, square_root(right[1])
     interval = condition_interval(norms, bound, certified, m)
     if task.is_single:
-        rounded = _round(W, m)
+        rounded = round_to_single(W, m)
         certified = certified & (rounded < splat(A, float("inf")))
         bound = select(rounded == zero, bound, rounded_up(bound + (one + bound) * rounded, m))
         if task.measures:
@@ -277,7 +277,7 @@ def _left_is_explained(A, X, L, right, norms, units, sums, tol, m):
 
 
 @njit(**OPTIONS)
-def _round(W, m):
+def round_to_single(W, m):
     """Round W to float32; return the distance over the longest column, both Euclidean."""
     square = longest = splat(W, 0.0)
     for j in range(m):

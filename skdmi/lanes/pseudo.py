@@ -4,6 +4,7 @@ from collections import namedtuple
 
 from numba import types
 
+from skdmi.lanes.certificate import UNDERFLOW, UNIT, rounded_up
 from skdmi.lanes.elimination import eliminate
 from skdmi.lanes.exchange import pack_entries, unpack_entries
 from skdmi.lanes.layout import FARTHEST, WIDEST
@@ -28,8 +29,6 @@ from skdmi.lanes.vectors import (
     store,
 )
 
-UNIT = 2.0**-53
-UNDERFLOW = 2.0**-900
 LOOSE = 2.0**-20
 """A bound above this is left to the reference."""
 MAX_STEPS = 4
@@ -176,12 +175,6 @@ def _residual(A, X, R, p, q):
             store(R, j * p + i, r)
             square = fma(r, r, square)
     return square
-
-
-@njit(**OPTIONS)
-def rounded_up(x, n):
-    """Return no less than the exact value of what was computed by at most ``8 n + 60`` additions and products."""
-    return x * splat(x, 1.0 + (8.0 * n + 64.0) * UNIT)
 
 
 @njit(**OPTIONS)

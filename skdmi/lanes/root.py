@@ -10,7 +10,7 @@ from numba import types
 
 from skdmi.lanes.certificate import rounded_up
 from skdmi.lanes.exchange import pack_either, unpack
-from skdmi.lanes.inverse import APART, UNIT
+from skdmi.lanes.inverse import APART, UNIT, round_to_single
 from skdmi.lanes.layout import transposition
 from skdmi.lanes.tiles import multiply, multiply_symmetric
 from skdmi.lanes.vectors import (
@@ -18,7 +18,6 @@ from skdmi.lanes.vectors import (
     OPTIONS,
     absolute,
     as_integers,
-    as_single,
     fma,
     fnma,
     larger,
@@ -113,7 +112,7 @@ def _find_group(arrays, task, rooms, coefficients, first, count):
         store(Z, entry, load(Z, entry) * scale)
     certified = known & inside & (rho_of_all < splat(A, 0.25)) & (bound <= splat(A, LOOSE))
     if task.is_single:
-        rounded = _round(Z, m)
+        rounded = round_to_single(Z, m)
         certified = certified & (rounded < splat(A, float("inf")))
         bound = select(rounded == zero, bound, rounded_up(bound + (one + bound) * rounded, m))
         unpack(Z, rooms.order, arrays.single_root, False, rooms.bases, rooms.v, LANES, m)
@@ -298,20 +297,3 @@ def _is_positive_definite(Z, L, m):
             else:
                 store(L, j * m + i, total * reciprocal)
     return proved
-
-
-@njit(**OPTIONS)
-def _round(Z, m):
-    """Round Z to float32; return the distance over the longest column, both Euclidean."""
-    square = longest = splat(Z, 0.0)
-    for j in range(m):
-        column = splat(Z, 0.0)
-        for i in range(m):
-            z = load(Z, j * m + i)
-            rounded = as_single(z)
-            store(Z, j * m + i, rounded)
-            difference = rounded - z
-            square, column = fma(difference, difference, square), fma(z, z, column)
-        longest = larger(column, longest)
-    distance = rounded_up(square_root(square) / square_root(longest), m)
-    return select(distance == distance, distance, splat(Z, float("inf")))

@@ -15,7 +15,7 @@ TORCH := $(shell sed -n 's/^\(torch==[^ ;]*\).*/\1/p' $(PINS))
 SPEED := throughput routes latency memory
 
 # Those of what is around the inverse, whose figures are kept, too.
-AROUND := complex_inverses inv_sqrt pinv preconditioners
+AROUND := complex_families complex_inverses inv_sqrt pinv preconditioners
 
 # Those that run for hours, each by itself: python -m benchmarks.soak.
 ENDURANCE := fuzz kills soak

@@ -46,6 +46,7 @@ from tests.models import card_of
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py") if path.stem != "__init__")
+AROUND = ("complex_families", "complex_inverses", "inv_sqrt", "pinv", "preconditioners")
 SPEED = ("throughput", "routes", "latency", "memory")
 RESULTS = ROOT / "benchmarks" / "results"
 
@@ -346,7 +347,7 @@ def test_the_scripts_of_certificates_keep_what_they_found(name, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["complex_inverses", "inv_sqrt", "pinv", "preconditioners"])
+@pytest.mark.parametrize("name", AROUND)
 def test_the_scripts_around_the_inverse_keep_what_they_found(name, tmp_path, monkeypatch, capsys):
     if name == "preconditioners":
         pytest.importorskip("pyamg")
@@ -362,12 +363,12 @@ def test_the_scripts_around_the_inverse_keep_what_they_found(name, tmp_path, mon
     machine, figures = load_records(file)
     printed = capsys.readouterr().out
     assert printed.startswith(spell(machine))
-    assert "Target" in printed
+    assert "Target" in printed or name == "complex_families"
     assert {row["method"] for row in figures if "method" in row} > {"none"} or name != "preconditioners"
     assert all(row["n_false"] == 0 for row in figures if row["case"] == "attacks")
 
 
-@pytest.mark.parametrize("name", ["complex_inverses", "inv_sqrt", "pinv", "preconditioners"])
+@pytest.mark.parametrize("name", AROUND)
 def test_figures_around_the_inverse_are_those_that_are_kept(name):
     machine, figures = load_records(RESULTS / f"{name}.json")
     assert figures

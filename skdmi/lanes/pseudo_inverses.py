@@ -12,7 +12,7 @@ LARGEST = 2**12
 """The largest number of entries."""
 _SINGLE, _TALL = 1, 2
 _N_FIGURES = 3
-_N_VECTORS = 200, 12, 6, 3
+_N_VECTORS = 200, 12, 7, 3
 """Of the room that the kernel needs: in all, times p + q, times p q, times p^2."""
 
 PSEUDO_INVERSE = Kernel("pseudo", "pointer " * 6 + "integer " * 6 + "number")

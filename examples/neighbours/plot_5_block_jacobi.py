@@ -33,8 +33,8 @@ print(f"{A.shape[0]} unknowns, {A.nnz} entries")
 
 # %%
 # ``BlockJacobi`` inverts all diagonal blocks in one call. Conjugate gradients want a preconditioner that is symmetric
-# and positive definite. ``skdmi.certify`` proves that of every block, hence of its exact inverse, and bounds how far the
-# computed inverse is from that.
+# and positive definite. ``skdmi.certify`` proves that of every block, hence of its exact inverse, and bounds how far
+# the computed inverse is from that.
 
 
 def block_jacobi(A, m):

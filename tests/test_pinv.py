@@ -132,6 +132,18 @@ def test_damping_bounds_what_a_singular_matrix_returns():
     np.testing.assert_array_equal(skdmi.pinv(np.zeros((2, 3)), damping=1.0), np.zeros((3, 2)))
 
 
+@each_dtype
+@pytest.mark.parametrize("damping", [1e-9, 1e-17, 1e200])
+def test_damping_that_rounding_hides_goes_by_singular_values(dtype, damping, route):
+    A = np.ones((1, 3, 4), dtype)
+    with pytest.warns(RankDeficientWarning, match="of rank 1; rtol"):
+        X = skdmi.pinv(A, damping=damping)
+    np.testing.assert_allclose(X, np.full((1, 4, 3), 1 / 12 if damping < 1 else 0), atol=1e-6)
+    report = PseudoInverter((3, 4), damping=damping).report(A)
+    assert (report.certified, report.rank) == ([False], [1])
+    assert np.isfinite(report.residual_norm).all()
+
+
 @given(st.integers(-300, 300), st.integers(0, 2**32 - 1))
 @settings(max_examples=30, deadline=None)
 def test_units_of_rows_cost_nothing(exponent, seed):
@@ -184,6 +196,22 @@ class TestContainers:
         assert skdmi.pinv(torch.from_numpy(A).half()).dtype == torch.float16
         assert skdmi.pinv(np.ones((2, 3), int)[:1]).dtype == np.float64
         assert skdmi.pinv(np.empty((0, 2, 3), np.float32)).shape == (0, 3, 2)
+
+    def test_tensors_that_are_negated_when_read(self):
+        A = stack(8, (2, 3), "complex128")
+        lazy = torch.from_numpy(A).conj().imag
+        assert lazy.is_neg()
+        X = skdmi.pinv(-A.imag)
+        np.testing.assert_array_equal(skdmi.pinv(lazy).numpy(), X)
+        np.testing.assert_array_equal(PseudoInverter((2, 3)).transform(lazy).numpy(), X)
+        assert certify_pinv(lazy, torch.from_numpy(X)).certified.all()
+
+    @pytest.mark.parametrize(
+        "A", [np.ones((1, 2)), torch.ones(1, 2) * 1j, torch.ones(1, 2).long(), torch.ones(0, 2)], ids=str
+    )
+    def test_no_proof_is_asked_of_what_is_no_real_matrix(self, A):
+        with pytest.raises(ValueError, match="Expected A to be a dense tensor of real floating dtype"):
+            certify_pinv(A, torch.ones(2, 1))
 
     def test_arguments_are_left_alone(self):
         A = stack(8, (2, 3))
@@ -263,6 +291,13 @@ class TestEstimator:
         invert = PseudoInverter(shape, damping=damping).invert
         assert torch.autograd.gradcheck(invert, A)
         assert torch.autograd.gradgradcheck(invert, A)
+
+    def test_derivatives_of_small_numbers_do_not_overflow(self):
+        A = torch.from_numpy(stack(2, (2, 3), "float32")) * 1e-15
+        single, wide = A.clone().requires_grad_(), A.double().requires_grad_()
+        for T in (single, wide):
+            PseudoInverter((2, 3)).invert(T).sum().backward()
+        torch.testing.assert_close(single.grad, wide.grad.float(), rtol=1e-4, atol=0.0)
 
     def test_a_member_without_full_rank_spoils_no_gradient(self):
         A = torch.from_numpy(stack(3, (2, 3)))

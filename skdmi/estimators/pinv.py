@@ -170,12 +170,12 @@ def find(A: np.ndarray, rtol: Any = "auto", damping: float | None = None) -> Pse
     refuse_non_finite(A)
     if A.dtype.kind == "c":
         return _unembedded(find(embed(A), rtol, damping))
-    if damping is None:
+    if not damping:
         return _find_real(A, _Cut.of(rtol, A))
     identity = np.broadcast_to(float(damping) * np.eye(min(p, q)), (n, min(p, q), min(p, q)))
     axis = 1 if p > q else 2
     found = _find_real(np.concatenate([A, identity], axis=axis), _Cut.of(rtol, A))
-    return _rounded(_first_block(found, A), A.dtype)
+    return _rounded(_by_singular_values(A, _first_block(found, A), float(damping), _Cut.of(rtol, A).counted), A.dtype)
 
 
 def find_of_tensor(A: "Tensor", rtol: Any, damping: float | None) -> tuple["Tensor", Pseudo]:
@@ -185,7 +185,9 @@ def find_of_tensor(A: "Tensor", rtol: Any, damping: float | None) -> tuple["Tens
     from skdmi.containers import computable
 
     given = A if A.is_floating_point() or A.is_complex() else A.double()
-    found = find(as_contiguous(computable(given).cpu().resolve_conj().numpy(), writeable=True), rtol, damping)
+    found = find(
+        as_contiguous(computable(given).cpu().resolve_conj().resolve_neg().numpy(), writeable=True), rtol, damping
+    )
     return torch.from_numpy(found.inverse).to(given), found
 
 
@@ -237,6 +239,23 @@ def _first_block(found: Pseudo, A: np.ndarray) -> Pseudo:
     return found._replace(inverse=X, certified=found.certified & ~np.isnan(bound), error_bound=bound)
 
 
+def _by_singular_values(A: np.ndarray, found: Pseudo, damping: float, counted: float) -> Pseudo:
+    """Return what is found, with damped pseudo-inverses from the singular values that count where nothing is proved."""
+    left = np.flatnonzero(~found.certified)
+    if len(left) == 0:
+        return found
+    U, s, Vh = np.linalg.svd(A[left].astype(np.float64), full_matrices=False)
+    counts = s > counted * s[:, :1]
+    with np.errstate(all="ignore"):
+        size = np.hypot(s, damping)
+        weight = np.where(counts, s / size / size, 0.0)
+    X = found.inverse.copy()
+    X[left] = (Vh.swapaxes(1, 2) * weight[:, None]) @ U.swapaxes(1, 2)
+    bound, rank = found.error_bound.copy(), found.rank.copy()
+    bound[left], rank[left] = np.inf, counts.sum(axis=1)
+    return Pseudo(X, found.certified, bound, rank)
+
+
 def _rounded(found: Pseudo, dtype: np.dtype) -> Pseudo:
     """Return pseudo-inverses in another dtype, contiguous, and bounds that say so."""
     with np.errstate(all="ignore"):
@@ -275,7 +294,7 @@ def warn_rank_deficient(found: Pseudo, start: int = 0) -> None:
         warnings.warn(
             f"{len(without)} of {len(found.certified)} matrices have no proof of full rank, at index "
             f"{name_indices(without, start)}. Their pseudo-inverses are by singular values, of {which}; rtol says "
-            f"which of those count, and damping avoids the question.{_beyond_range(found)}",
+            f"which of those count, and enough damping avoids the question.{_beyond_range(found)}",
             RankDeficientWarning,
             stacklevel=users_stacklevel(),
         )

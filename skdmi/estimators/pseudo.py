@@ -250,7 +250,8 @@ class PseudoInverter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         with torch.no_grad():
             X, found = find_of_tensor(stack, self.rtol, self.damping)
         proved = torch.from_numpy(found.certified).to(A.device)[:, None, None]
-        X = _with_derivatives(stack, X, float(self.damping or 0.0), proved)
+        wide = torch.promote_types(stack.dtype, torch.float32 if A.device.type == "mps" else torch.float64)
+        X = _with_derivatives(stack.to(wide), X.to(wide), float(self.damping or 0.0), proved).to(A.dtype)
         return torch.where(finite, X, torch.nan).reshape(*A.shape[:-2], q, p)
 
     def _shape(self) -> tuple[int, int]:
@@ -285,7 +286,10 @@ class PseudoInverter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         if is_tensor(X):
             tensor = X.detach()
             X = computable(tensor if tensor.is_floating_point() or tensor.is_complex() else tensor.double())
-            array, like = X.cpu().resolve_conj().flatten(1).numpy(), tensor if tensor.is_floating_point() else X
+            array, like = (
+                X.cpu().resolve_conj().resolve_neg().flatten(1).numpy(),
+                tensor if tensor.is_floating_point() else X,
+            )
         else:
             array, like = self._validated(X, reset), None
 
@@ -324,7 +328,7 @@ def _residual_norms(A: np.ndarray, X: np.ndarray, damping: float | None) -> np.n
         if damping is None:
             product = A @ X if A.shape[1] <= A.shape[2] else X @ A
             return np.linalg.norm(np.eye(product.shape[1]) - product, axis=(1, 2))
-        missing = adjoint - adjoint @ (A @ X) - damping**2 * X
+        missing = adjoint - adjoint @ (A @ X) - damping * (damping * X)
         size = np.linalg.norm(A, axis=(1, 2))
         return np.linalg.norm(missing, axis=(1, 2)) / np.where(size > 0, size, 1.0)
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.linalg import matrix_norm
 
+from skdmi.arrays import described
 from skdmi.linalg.certificate import rounded_up
 from skdmi.linalg.residuals import double, identity_like, missing
 from skdmi.linalg.scaling import equilibrate_rows, power_of_two, scale_both
@@ -104,8 +105,7 @@ def certify_pinv(A: Tensor, X: Tensor) -> PinvCertificate:
     >>> found.certified, found.error_bound < 1e-14
     (tensor(True), tensor(True))
     """
-    check_matrices("A", A)
-    check_matrices("X", X)
+    A, X = _checked("A", A), _checked("X", X)
     if X.shape != (*A.shape[:-2], A.shape[-1], A.shape[-2]):
         raise ValueError(
             f"Expected X of the shape of A with the last two axes exchanged, got {tuple(A.shape)} and {tuple(X.shape)}."
@@ -115,6 +115,17 @@ def certify_pinv(A: Tensor, X: Tensor) -> PinvCertificate:
     if A.shape[-2] > A.shape[-1]:
         A, X = A.mT.contiguous(), X.mT.contiguous()
     return _certify_wide(A, X, unit)
+
+
+def _checked(name: str, A: Tensor) -> Tensor:
+    check_matrices(name, A)
+    if not isinstance(A, Tensor) or not A.is_floating_point() or 0 in A.shape[-2:]:
+        raise ValueError(
+            f"Expected {name} to be a dense tensor of real floating dtype, of matrices with an entry, got "
+            f"{described(A)} of dtype {A.dtype}, shape {tuple(A.shape)}. Try skdmi.PseudoInverter(...).report, which "
+            f"takes arrays and complex matrices."
+        )
+    return A.resolve_neg()
 
 
 def _certify_wide(A: Tensor, X: Tensor, unit: float) -> PinvCertificate:
@@ -187,8 +198,7 @@ def full_rank_pinv(A: Tensor) -> Tensor:
     tensor([[3.],
             [4.]], dtype=torch.float64)
     """
-    check_matrices("A", A)
-    A = double(A)
+    A = double(_checked("A", A))
     if A.shape[-2] > A.shape[-1]:
         return full_rank_pinv(A.mT.contiguous()).mT
     scaled, rows = equilibrate_rows(A)

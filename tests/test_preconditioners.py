@@ -126,9 +126,26 @@ class TestBlockJacobi:
             M = BlockJacobi(block_size=2).fit_transform(A)
         np.testing.assert_array_equal(dense(M), np.diag([1.0, 0.5, 1.0, 0.25]))
 
+    def test_sizes_beyond_all_unknowns_cost_no_more(self):
+        A = definite()
+        for size in (7, N):
+            M = BlockJacobi(block_size=size, overlap=10**9).fit_transform(A)
+            np.testing.assert_allclose(dense(M) @ A.toarray(), np.eye(N), atol=1e-9)
+        np.testing.assert_allclose(dense(BlockJacobi(block_size=10**9).fit_transform(A)), dense(M), rtol=1e-9)
+
+    def test_reciprocals_that_overflow_are_not_used(self):
+        near = sp.csr_array(np.eye(3, dtype=np.float32) * np.float32(4e-39))
+        np.testing.assert_allclose(dense(BlockJacobi().fit_transform(near)), 2.5e38 * np.eye(3), rtol=1e-5)
+        with pytest.warns(SingularMatrixWarning):
+            M = BlockJacobi().fit_transform(1e-310 * sp.eye_array(3))
+        assert np.isfinite(dense(M)).all()
+
     def test_dtypes_are_kept(self):
         for dtype in (np.float32, np.float64, np.complex64, np.complex128):
             assert BlockJacobi(block_size=9).fit_transform(definite().astype(dtype)).dtype == dtype
+        long = (definite().toarray() * 1j).astype(np.clongdouble)
+        M = BlockJacobi(block_size=N).fit_transform(long)
+        np.testing.assert_allclose(dense(M) @ long, np.eye(N), atol=1e-9)
 
 
 class TestFamily:
@@ -147,7 +164,22 @@ class TestFamily:
         for A in groups:
             assert count_iterations(A, two.transform(A)) <= 2 < count_iterations(A, one.transform(A))
 
+    def test_complex_vectors_keep_their_imaginary_parts(self):
+        A, x = definite(), np.arange(N) + 1j
+        M = FamilyPreconditioner().fit(A).transform(A)
+        np.testing.assert_allclose(M @ (A @ x), x, rtol=1e-9)
+
+    def test_small_pivots_on_the_diagonal_are_not_taken(self):
+        rng = np.random.default_rng(0)
+        A = np.eye(30) + np.triu(rng.standard_normal((30, 30)), 2) + np.tril(rng.standard_normal((30, 30)), -2)
+        for k in range(0, 30, 2):
+            A[k, k + 1], A[k + 1, k] = 1, 1 + 1e-14
+        M = FamilyPreconditioner().fit(A).transform(A)
+        np.testing.assert_allclose(M @ (A @ np.ones(30)), np.ones(30), rtol=1e-8)
+
     def test_what_cannot_be_scaled_or_factorised_is_refused(self):
+        with pytest.raises(ValueError, match="overflows where its diagonal"):
+            FamilyPreconditioner().fit(np.array([[1e-300, 1e300], [1e300, 1e-300]]))
         with pytest.raises(ValueError, match=r"zero on its diagonal, in row 1"):
             FamilyPreconditioner().fit(sp.csr_array(np.array([[1.0, 1.0], [1.0, 0.0]])))
         with pytest.raises(ValueError, match="singular"):
@@ -196,6 +228,18 @@ def test_bad_input_is_one_clear_error(preconditioner, X, error, message):
     with pytest.raises(error, match=message):
         unfitted.fit(X)
     assert not hasattr(unfitted, "n_features_in_")
+
+
+@each_kind
+def test_arrays_of_systems_are_lists_of_them(preconditioner):
+    family = [definite(seed=k) for k in range(2)]
+    objects = np.empty(2, object)
+    objects[:] = family
+    fitted = preconditioner.fit(family)
+    for several in (objects, np.stack([A.toarray() for A in family])):
+        for M, A in zip(fitted.transform(several), family, strict=True):
+            np.testing.assert_array_equal(dense(M), dense(fitted.transform(A)))
+        assert neg_mean_iterations(fitted, several) == neg_mean_iterations(fitted, family)
 
 
 def test_the_systems_are_left_alone():

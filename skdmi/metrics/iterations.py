@@ -16,7 +16,7 @@ def neg_mean_iterations(estimator: Any, X: Any, y: Any = None) -> float:
 
     Of conjugate gradients where a system is Hermitian, else of BiCGSTAB, until the residual norm is
     :math:`10^{-8} \|b\|`; at most 2,000, which one that does not converge counts. For ``scoring=`` of a search over
-    lists of sparse matrices: :class:`skdmi.preconditioners.BlockJacobi` says which.
+    lists of sparse matrices.
 
     Parameters
     ----------
@@ -40,8 +40,8 @@ def neg_mean_iterations(estimator: Any, X: Any, y: Any = None) -> float:
     >>> neg_mean_iterations(BlockJacobi(block_size=1).fit(systems), systems)
     -1.0
     """
-    systems = list(X) if isinstance(X, list | tuple) else [X]
-    operators = estimator.transform(systems)
+    operators = estimator.transform(X)
+    systems, operators = (list(X), operators) if isinstance(operators, list) else ([X], [operators])
     sides = [None] * len(systems) if y is None else y
     counts = [count_iterations(A, M, b) for A, M, b in zip(systems, operators, sides, strict=True)]
     return -float(np.mean(counts))
@@ -55,7 +55,8 @@ def count_iterations(A: Any, M: LinearOperator | None, b: np.ndarray | None = No
     """
     if b is None:
         b = np.random.default_rng(0).standard_normal(A.shape[0])
-    is_hermitian = abs(sp.csr_array(A - A.conj().T)).max() == 0
+    A = sp.csr_array(A)
+    is_hermitian = (A != A.conj().T).nnz == 0
     count = 0
 
     def note(_: Any) -> None:

@@ -17,7 +17,7 @@ from skdmi.estimators.meta import clone_and_fit
 from skdmi.estimators.policies import left_to_another, users_stacklevel
 from skdmi.estimators.undo import unchanged_on_error
 from skdmi.exceptions import SingularMatrixWarning, name_indices
-from skdmi.preconditioners.systems import as_systems, is_hermitian
+from skdmi.preconditioners.systems import are_many, as_systems, is_hermitian
 
 
 class BlockJacobi(TransformerMixin, BaseEstimator):
@@ -27,9 +27,9 @@ class BlockJacobi(TransformerMixin, BaseEstimator):
 
     where :math:`R_k` picks the unknowns of block k. Without overlap W and V are identities: block Jacobi. With overlap
     unknowns are in several blocks, and of a Hermitian A both weights are one over the root of the number of blocks, so
-    that M is Hermitian, and positive definite if A is (additive Schwarz); of any other A the rows of a block that
-    belong to another are dropped, :math:`W_k` being 1 where they are its own and 0 elsewhere (restricted additive
-    Schwarz [1]_).
+    that M is Hermitian, and positive definite if A is, up to rounding (additive Schwarz); of any other A the rows of a
+    block that belong to another are dropped, :math:`W_k` being 1 where they are its own and 0 elsewhere (restricted
+    additive Schwarz [1]_).
 
     A block without an inverse is replaced by its diagonal, with a warning.
 
@@ -156,7 +156,7 @@ class BlockJacobi(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         operators = [aslinearoperator(self._matrix(A)) for A in as_systems(X, self.n_features_in_)]
-        return operators if isinstance(X, list | tuple) else operators[0]
+        return operators if are_many(X) else operators[0]
 
     def _matrix(self, A: sp.csr_array) -> sp.csr_array:
         """Return M."""
@@ -176,7 +176,7 @@ class BlockJacobi(TransformerMixin, BaseEstimator):
                 stacklevel=users_stacklevel(),
             )
         if hermitian:
-            inverses = (inverses + inverses.conj().swapaxes(1, 2)) / 2
+            inverses = inverses / 2 + inverses.conj().swapaxes(1, 2) / 2
         inverses *= self._weights(unknowns, A.shape[0], hermitian=hermitian)
         rows = np.broadcast_to(unknowns[:, :, None], inverses.shape)
         columns = np.broadcast_to(unknowns[:, None, :], inverses.shape)
@@ -185,9 +185,11 @@ class BlockJacobi(TransformerMixin, BaseEstimator):
 
     def _blocks(self, A: sp.csr_array) -> tuple[np.ndarray, np.ndarray]:
         """Return the unknowns of every block, -1 where it has fewer, and the blocks, filled up by identities."""
-        n, width = A.shape[0], self.block_size + 2 * self.overlap
+        n = A.shape[0]
+        size, overlap = self._extent(n)
+        width = size + 2 * overlap
         order = self._order(A)
-        first = np.arange(0, n, self.block_size) - self.overlap
+        first = np.arange(0, n, size) - overlap
         places = first[:, None] + np.arange(width)
         inside = (places >= 0) & (places < n)
         unknowns = np.where(inside, order[np.clip(places, 0, n - 1)], -1)
@@ -196,15 +198,20 @@ class BlockJacobi(TransformerMixin, BaseEstimator):
         entries = A.tocoo()
         i, j = place[entries.row], place[entries.col]
         blocks = np.zeros((len(first), width, width), A.dtype)
-        own = i // self.block_size
-        reach = -(-self.overlap // self.block_size)
+        own = i // size
+        reach = -(-overlap // size)
         for block in (own + step for step in range(-reach, reach + 1)):
-            r, c = i - block * self.block_size + self.overlap, j - block * self.block_size + self.overlap
+            r, c = i - block * size + overlap, j - block * size + overlap
             held = (block >= 0) & (block < len(first)) & (r >= 0) & (r < width) & (c >= 0) & (c < width)
             blocks[block[held], r[held], c[held]] = entries.data[held]
         which, where = np.nonzero(~inside)
         blocks[which, where, where] = 1
         return unknowns, blocks
+
+    def _extent(self, n: int) -> tuple[int, int]:
+        """Return the size of blocks and the overlap, no larger than n unknowns can use."""
+        size = min(self.block_size, n)
+        return size, min(self.overlap, (n - 1) // size * size)
 
     def _order(self, A: sp.csr_array) -> np.ndarray:
         if self.strength is None:
@@ -220,7 +227,8 @@ class BlockJacobi(TransformerMixin, BaseEstimator):
         if self.overlap == 0:
             return np.ones((1, 1, 1))
         if not hermitian:
-            own = slice(self.overlap, self.overlap + self.block_size)
+            size, overlap = self._extent(n)
+            own = slice(overlap, overlap + size)
             weights = np.zeros((1, unknowns.shape[1], 1))
             weights[:, own] = 1
             return weights
@@ -230,8 +238,10 @@ class BlockJacobi(TransformerMixin, BaseEstimator):
 
 
 def _of_diagonals(blocks: np.ndarray) -> np.ndarray:
-    """Return the inverses of the diagonals of blocks, 1 where an entry is zero."""
+    """Return the inverses of the diagonals of blocks, 1 where an entry has none."""
     diagonal = np.einsum("kii->ki", blocks)
     inverses = np.zeros_like(blocks)
-    np.einsum("kii->ki", inverses)[...] = 1 / np.where(diagonal == 0, 1, diagonal)
+    with np.errstate(all="ignore"):
+        reciprocal = 1 / diagonal
+    np.einsum("kii->ki", inverses)[...] = np.where(np.isfinite(reciprocal), reciprocal, 1)
     return inverses

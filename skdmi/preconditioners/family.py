@@ -12,7 +12,7 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, check_random_state
 
 from skdmi.estimators.undo import unchanged_on_error
-from skdmi.preconditioners.systems import as_systems
+from skdmi.preconditioners.systems import are_many, as_systems
 
 
 class FamilyPreconditioner(TransformerMixin, BaseEstimator):
@@ -23,10 +23,10 @@ class FamilyPreconditioner(TransformerMixin, BaseEstimator):
     .. math:: M = D^{-1/2} \Big( \sum_j c_j \hat A_j^{-1} \Big) D^{-1/2}, \qquad c \ge 0
 
     where the atoms :math:`\hat A_j` are the mean of the scaled members and, beyond it, means of groups of them that
-    k-means finds among their entries. The coefficients are the least-squares fit of
-    :math:`\hat A \sum_j c_j \hat A_j^{-1} v = v` on a few vectors v, nonnegative ones. So M is symmetric where the
-    members are, and positive definite where they are, whatever A is; and no system is factorised after the fit. This is
-    the family start of :class:`skdmi.NeuralMatrixInverter` for matrices whose inverses are too large to be formed.
+    k-means finds among their entries. The coefficients are the least-squares fit of :math:`\hat A \sum_j c_j \hat
+    A_j^{-1} v = v` on a few vectors v, nonnegative ones. So M is symmetric where the members are, and positive definite
+    where they are, whatever A is, up to rounding; and no system is factorised after the fit. This is the family start
+    of :class:`skdmi.NeuralMatrixInverter` for matrices whose inverses are too large to be formed.
 
     Parameters
     ----------
@@ -140,7 +140,7 @@ class FamilyPreconditioner(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         operators = [self._operator(A) for A in as_systems(X, self.n_features_in_)]
-        return operators if isinstance(X, list | tuple) else operators[0]
+        return operators if are_many(X) else operators[0]
 
     def _operator(self, A: sp.csr_array) -> LinearOperator:
         scaled, root = _scaled(A)
@@ -148,6 +148,8 @@ class FamilyPreconditioner(TransformerMixin, BaseEstimator):
         factors = [(c, factor) for c, factor in zip(coefficients, self._factors, strict=True) if c > 0]
 
         def apply(B: np.ndarray, mode: str) -> np.ndarray:
+            if np.iscomplexobj(B):
+                return apply(B.real, mode) + 1j * apply(B.imag, mode)
             scale = root if B.ndim == 1 else root[:, None]
             B = np.asarray(B, np.float64) / scale
             return sum(c * factor.solve(B, mode) for c, factor in factors) / scale
@@ -190,7 +192,10 @@ def _scaled(A: sp.csr_array) -> tuple[sp.csr_array, np.ndarray]:
             f"A system has a zero on its diagonal, in row {first}. Expected none: systems are scaled by them."
         )
     inverse = sp.diags_array(1 / root)
-    return (inverse @ A.astype(np.float64) @ inverse).tocsr(), root
+    scaled = (inverse @ A.astype(np.float64) @ inverse).tocsr()
+    if not np.isfinite(scaled.data).all():
+        raise ValueError("A system overflows where its diagonal is scaled to one. Expected larger diagonal entries.")
+    return scaled, root
 
 
 def _atoms(scaled: list[sp.csr_array], n_atoms: int, random: np.random.RandomState) -> list[sp.csc_array]:
@@ -204,7 +209,7 @@ def _atoms(scaled: list[sp.csr_array], n_atoms: int, random: np.random.RandomSta
     entries = np.stack([np.asarray(A[rows, columns]).ravel() for A in scaled])
     n_groups = min(n_atoms, len(np.unique(entries, axis=0)))
     groups = KMeans(n_groups, n_init=4, random_state=random).fit_predict(entries)
-    return [_mean([scaled[k] for k in np.flatnonzero(groups == group)]) for group in range(n_groups)]
+    return [_mean([scaled[k] for k in np.flatnonzero(groups == group)]) for group in np.unique(groups)]
 
 
 def _mean(systems: list[sp.csr_array]) -> sp.csc_array:
@@ -213,10 +218,20 @@ def _mean(systems: list[sp.csr_array]) -> sp.csc_array:
 
 def _factorised(atom: sp.csc_array) -> SuperLU:
     try:
-        return splu(atom, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
+        factor = splu(atom, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
+        if _is_accurate(factor, atom):
+            return factor
     except RuntimeError:  # a zero pivot on the diagonal
         pass
     try:
         return splu(atom)
     except RuntimeError as error:
         raise ValueError(f"The mean of the members is singular: {error}. Expected members of one family.") from error
+
+
+def _is_accurate(factor: SuperLU, atom: sp.csc_array) -> bool:
+    """Return whether pivots on the diagonal were large enough, by the backward error of one solution."""
+    b = np.cos(np.arange(atom.shape[0]))
+    x = factor.solve(b)
+    allowed = 1e-12 * (abs(atom) @ np.abs(x) + np.abs(b)).max()
+    return bool(np.abs(atom @ x - b).max() <= allowed)

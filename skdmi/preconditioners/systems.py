@@ -36,13 +36,22 @@ def as_systems(X: Any, n_unknowns: int | None = None) -> list[sp.csr_array]:
     ValueError: System 0 has shape (3, 4). Expected a square scipy sparse matrix or array, ...
     """
     if isinstance(X, np.ndarray) and X.dtype == object:
-        X = list(X.ravel())
-    if isinstance(X, np.ndarray) and X.ndim == 3:
-        X = list(X)
-    systems = X if isinstance(X, list | tuple) else [X]
+        X = X.ravel()
+    systems = list(X) if are_many(X) else [X]
     if len(systems) == 0:
         raise ValueError(f"X holds no system. {_EXPECTED}.")
     return [_as_system(A, k, n_unknowns) for k, A in enumerate(systems)]
+
+
+def are_many(X: Any) -> bool:
+    """Return whether X is a list of systems, or an array of them, and not one.
+
+    >>> are_many(np.ones((2, 3, 3))), are_many([sp.eye_array(3)]), are_many(np.eye(3))
+    (True, True, False)
+    """
+    if isinstance(X, np.ndarray):
+        return X.ndim == 3 or (X.dtype == object and X.ndim > 0)
+    return isinstance(X, list | tuple)
 
 
 def _as_system(A: Any, k: int, n_unknowns: int | None) -> sp.csr_array:
@@ -54,7 +63,8 @@ def _as_system(A: Any, k: int, n_unknowns: int | None) -> sp.csr_array:
         raise ValueError(
             f"System {k} has {A.shape[0]} unknowns, the fit was for {n_unknowns}. Expected as many; fit again."
         )
-    dtype = A.dtype if A.dtype in (np.float32, np.float64, np.complex64, np.complex128) else np.float64
+    widest = np.complex128 if A.dtype.kind == "c" else np.float64
+    dtype = A.dtype if A.dtype in (np.float32, np.complex64) else widest
     system = sp.csr_array(A, dtype=dtype, copy=True)
     system.sum_duplicates()
     if not np.isfinite(system.data).all():

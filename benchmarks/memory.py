@@ -100,8 +100,8 @@ def main() -> None:
         return
     machine = facts()
     print(spell(machine))
-    n_matrices = QUICK_N_MATRICES if options.quick else N_MATRICES
-    found = print_all([(n_matrices, 3, "float32"), (1, 1024, "float64")])
+    few, many = (QUICK_N_MATRICES, 3, "float32"), (N_MATRICES, 3, "float32")
+    found = print_all([few] if options.quick else [many, (1, 1024, "float64")])
     if options.json:
         save_records(options.json, machine, found)
 

@@ -107,6 +107,8 @@ def learn(
 
     Raises
     ------
+    TypeError
+        If a callback is none, or a key of ``net_params`` is no name.
     ValueError
         If a parameter is not allowed, or does not go together with ``before`` or with what a checkpoint holds.
     """
@@ -155,6 +157,8 @@ def refuse_overruled(parameters: Mapping[str, Any]) -> None:
     ValueError: net_params sets 'max_epochs', which is the parameter max_epochs of the inverter, 20. Expected it in ...
     """
     for name in parameters["net_params"] or {}:
+        if not isinstance(name, str):
+            raise TypeError(f"net_params has the key {name!r}; expected names of arguments of skorch.NeuralNet.")
         known = PARAMETERS_IN_NET.get(name)
         if known is not None:
             raise ValueError(

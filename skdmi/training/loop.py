@@ -20,7 +20,7 @@ from skdmi.training.callbacks import BestWeights, BoundedGradients, DivergedErro
 from skdmi.training.checkpoint import ended_rows, restore, restore_begun, state_of
 from skdmi.training.settings import OPTIMIZERS, Settings, n_epochs_of
 from skdmi.training.stream import Batches, MatrixBatches, MatrixStream, stream_seed
-from skdmi.training.users import prepared, recorded
+from skdmi.training.users import OURS, PREFIX, named_callbacks, prepared, recorded
 from skdmi.typing import Net
 
 FAMILY_RATE = 0.05
@@ -180,6 +180,7 @@ def _options(
             f"net_params sets {', '.join(reserved)}, on which training depends; expected other arguments of "
             f"skorch.NeuralNet. Callbacks of your own go into callbacks=[...], validation matrices into fit(X)."
         )
+    _refuse_unknown_callbacks(settings)
     if settings.net_params.get("iterator_train__num_workers"):
         raise ValueError(
             "net_params sets iterator_train__num_workers, but matrices are made on the device as they are needed, and "
@@ -207,6 +208,18 @@ def _options(
         "verbose": settings.verbose,
         **settings.net_params,
     }
+
+
+def _refuse_unknown_callbacks(settings: Settings) -> None:
+    """Refuse ``net_params`` for callbacks that there are not, which skorch passes over."""
+    known = [*(name for name, _ in named_callbacks(settings.callbacks)), *OURS]
+    for name in settings.net_params:
+        callback = name.removeprefix(PREFIX).partition("__")[0]
+        if name.startswith(PREFIX) and callback not in known:
+            raise ValueError(
+                f"net_params sets {name!r}, but no callback is called {callback!r}; expected one of "
+                f"{', '.join(name for name in known if f'{PREFIX}{name}' not in RESERVED)}."
+            )
 
 
 def _history(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -39,6 +39,8 @@ COLUMNS: dict[str, type] = {
     "dur": float,
 }
 """What training itself records in a row of skorch's history."""
+TAKEN = {*COLUMNS, "batches", "seconds"}
+"""Names of columns under which nothing of a user would be found again, or would stand in place of a loss."""
 REFUSED: dict[type, str] = {
     LoadInitState: "it would load weights after the first were measured: go on by warm_start=True or checkpoint_dir",
     InputShapeSetter: "the network takes its size from X or matrix_size",
@@ -128,6 +130,8 @@ def with_callback_parameters(callbacks: Any, changes: Mapping[str, Any]) -> Any:
 
     Raises
     ------
+    TypeError
+        If there is no list of them, or a class cannot be made with that parameter alone.
     ValueError
         If there is no callback of that name, or it has no such parameter.
 
@@ -137,7 +141,9 @@ def with_callback_parameters(callbacks: Any, changes: Mapping[str, Any]) -> Any:
     >>> stop.patience
     2
     """
-    items = list(callbacks or ())
+    if callbacks is not None and not isinstance(callbacks, list | tuple):
+        raise TypeError(f"callbacks is {described(callbacks)}; expected a list of callbacks of skorch.")
+    items: list[Any] = list(callbacks or ())
     places = {name: place for place, (name, _) in enumerate(named_callbacks(items))}
     for change in sorted(changes, key=lambda change: "__" in change):  # A callback itself comes before its parameters.
         name, _, parameter = change.partition("__")
@@ -150,13 +156,14 @@ def with_callback_parameters(callbacks: Any, changes: Mapping[str, Any]) -> Any:
             continue
         callback = _pair(items[place])[1]
         if isinstance(callback, type):
-            callback = callback(**{parameter: value})
-            items[place] = (name, callback)
-        elif callback is None:
-            raise ValueError(f"{PREFIX}{change}: the callback {name!r} is None, which has no parameters.")
+            items[place] = (name, _made(name, callback, **{parameter: value}))
+        elif not isinstance(callback, Callback):
+            raise ValueError(
+                f"{PREFIX}{change}: the callback {name!r} is {described(callback)}, which has no parameters."
+            )
         else:
             callback.set_params(**{parameter: value})
-    return type(callbacks)(items)
+    return tuple(items) if isinstance(callbacks, tuple) else items
 
 
 def prepared(
@@ -178,7 +185,7 @@ def prepared(
     Raises
     ------
     TypeError
-        If one is no callback.
+        If one is no callback, or a class that needs arguments.
     ValueError
         If a name is taken, or a callback cannot work in such a training; it says why.
     """
@@ -192,7 +199,7 @@ def prepared(
             taken = "has two underscores" if "__" in name else "is that of a callback of the training itself"
             raise ValueError(f"The name {name!r} of a callback {taken}; expected another.")
         if isinstance(callback, type) and issubclass(callback, Callback):
-            callback = callback()
+            callback = _made(name, callback)
         if not isinstance(callback, Callback):
             raise TypeError(
                 f"callbacks holds {described(callback)}; expected callbacks of skorch, or pairs (name, callback)."
@@ -207,6 +214,16 @@ def prepared(
     return copies
 
 
+def _made(name: str, kind: type, /, **parameters: Any) -> Any:
+    try:
+        return kind(**parameters)
+    except TypeError as error:
+        raise TypeError(
+            f"The callback {name!r} is the class {kind.__name__}, which cannot be made like this: {error}. "
+            f"Expected an instance of it."
+        ) from error
+
+
 def _refuse(name: str, callback: Callback, several_sizes: bool) -> None:
     """Refuse what cannot work where both input and target are stacks of matrices."""
     for kind, reason in REFUSED.items():
@@ -217,6 +234,7 @@ def _refuse(name: str, callback: Callback, several_sizes: bool) -> None:
             f"The callback {name!r} would pickle the net, but a net in training cannot be pickled. "
             f"Expected f_pickle=None: f_params has the weights, and the fitted inverter pickles."
         )
+    _refuse_taken(name, getattr(callback, "event_name", None))
     if not isinstance(callback, ScoringBase):
         return
     scoring = convert_sklearn_metric_function(callback.scoring)
@@ -231,14 +249,19 @@ def _refuse(name: str, callback: Callback, several_sizes: bool) -> None:
             f"The callback {name!r} scores by {scoring.__name__}, which is not given an inverter here, but the net. "
             f"{FUNCTION}"
         )
-    taken = callback.name or getattr(scoring, "__name__", None)
-    if taken in COLUMNS:
-        raise ValueError(f"The callback {name!r} records {taken!r}, which training itself does; expected another name.")
+    _refuse_taken(name, callback.name or getattr(scoring, "__name__", None))
     if several_sizes and isinstance(callback, EpochScoring) and callback.use_caching:
         raise ValueError(
             f"The callback {name!r} collects the matrices of an epoch in one array, but they are of several sizes. "
             f"Expected use_caching=False, and a scoring(net, X, y) that goes through the pairs of X itself; or a "
             f"BatchScoring."
+        )
+
+
+def _refuse_taken(name: str, column: str | None) -> None:
+    if column in TAKEN:
+        raise ValueError(
+            f"The callback {name!r} records {column!r}, which training itself does; expected another name."
         )
 
 

@@ -151,7 +151,7 @@ def test_what_is_local_comes_first(network, network_file, server, tmp_path):
         load_pretrained(NAME, revision="main")
     (tmp_path / "here" / NAME / WEIGHTS).unlink()
     for name in (NAME, f"./{NAME}", tmp_path / "here" / NAME, tmp_path / "here" / "not" / "there", f"./{NAME}-2"):
-        with pytest.raises(FileNotFoundError, match="No model"):
+        with pytest.raises(FileNotFoundError, match=r"No model"):
             load_pretrained(name)
     assert server.requests == []
 
@@ -332,3 +332,23 @@ def test_shipped_models_are_listed_with_what_was_measured():
 
 def test_the_table_of_shipped_models_is_todays():
     assert (ROOT / "docs" / "tables" / "shipped.txt").read_text() == f"{table()}\n", "run scripts.shipped_table anew"
+
+
+@pytest.mark.parametrize("name", ["me/a--b", "me/a..b", "me/a-", "me/a.", "me-/a", "me/a.git", f"me/{'a' * 97}"])
+def test_names_that_no_hub_takes_are_called_so(name, network, server):
+    with pytest.raises(FileNotFoundError, match=r"No model 'me.*the shipped models are"):
+        load_pretrained(name)
+    with pytest.raises(ValueError, match="is not the name of a model on a hub"):
+        network.push_to_hub(name, token=TOKEN)
+    assert server.requests == []
+
+
+def test_what_is_wrong_here_is_not_laid_at_the_door_of_the_hub(network_file, server, tmp_path):
+    server.put(NAME, model__safetensors=network_file)
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError, match=r"cannot be kept .*; try another cache_dir: .*file"):
+        load_pretrained(NAME, cache_dir=tmp_path / "file")
+    with pytest.raises(PermissionError, match="token=True, but this machine has none"):
+        load_pretrained(NAME, token=True)
+    with pytest.raises(TypeError, match="revision=5 is no text; expected a branch"):
+        load_pretrained(NAME, revision=5)

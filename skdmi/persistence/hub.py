@@ -18,7 +18,9 @@ EXTRA = 'needs huggingface_hub; try pip install "skdmi[hub]"'
 TIMEOUT = 10.0
 """Seconds for the first answer of a hub; then what was fetched before serves."""
 
-_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
+_PART = r"\w(?:[\w.-]*\w)?"
+_NAME = re.compile(rf"(?!.*(?:--|\.\.|\.git$)){_PART}/(?=.{{1,96}}$){_PART}", re.ASCII)
+"""As the client takes it; of another it says so in words of its own, where nothing was asked of a hub."""
 _LICENSE = re.compile(r"[a-z0-9][a-z0-9.-]*", re.ASCII)
 
 
@@ -39,8 +41,8 @@ NEWEST = Hub()
 def is_hub_name(name: object) -> bool:
     """Return whether a name may be one on a hub.
 
-    >>> [is_hub_name(name) for name in ("owner/name", "./name", "owner/model.safetensors", "name")]
-    [True, False, False, False]
+    >>> [is_hub_name(name) for name in ("owner/name", "./name", "owner/model.safetensors", "name", "owner/a--b")]
+    [True, False, False, False, False]
     """
     return isinstance(name, str) and _NAME.fullmatch(name) is not None and not name.endswith(Path(WEIGHTS).suffix)
 
@@ -54,7 +56,15 @@ def fetch(name: str, hub: Hub) -> Path:
         If the hub is not reached, and the model was not fetched before.
     FileNotFoundError
         If there is no such model, or huggingface_hub is not installed.
+    OSError
+        If the cache cannot be written.
+    PermissionError
+        If the token of this machine is asked for, and there is none.
+    TypeError
+        If the revision is no text.
     """
+    if not isinstance(hub.revision, str | None):
+        raise TypeError(f"revision={hub.revision!r} is no text; expected a branch, a tag or a commit, or None.")
     try:
         import huggingface_hub as client
     except ImportError as error:
@@ -179,6 +189,12 @@ def _explained(client: Any, name: str, hub: Hub, error: Exception) -> OSError:
     here = f"There is no directory {name} here"
     if hub.local_files_only:
         return FileNotFoundError(f"{here}, nor was it fetched before; local_files_only=False asks {endpoint} for it.")
+    if isinstance(error, errors.LocalTokenNotFoundError):
+        return PermissionError("token=True, but this machine has none: give one, or log in with 'hf auth login'.")
+    if isinstance(error, OSError) and error.filename is not None:
+        return type(error)(
+            error.errno, f"What is fetched cannot be kept ({error.strerror}); try another cache_dir", error.filename
+        )
     if not _is_absent(client, error):
         return ConnectionError(
             f"{here}, it was not fetched before, and {endpoint} was not reached, or is no hub ({_in_short(error)}). "

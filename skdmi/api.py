@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from skdmi.arrays import as_array, as_float_array
+from skdmi.arrays import as_array, as_float_array, to_numpy
 from skdmi.dtypes import float_dtype
 from skdmi.embedding import embed, unembed
 from skdmi.estimators.direct import ROUTES, invert_directly
@@ -198,7 +198,7 @@ def _inv_directly(A: np.ndarray, *, tol: Any, uncertified: Any, singular: Any, t
     if is_sound(found.status).all():
         return X
     absent = ~np.isfinite(X).all(axis=(1, 2)) if uncertified == "keep" else ~found.has(CERTIFIED)
-    X[absent] = np.nan
+    X.view(X.real.dtype)[absent] = np.nan  # both parts
     if settle_status(found.status, absent, A.dtype, uncertified=uncertified, singular=singular):
         from skdmi.estimators.singular import put_pseudo_inverses  # imports torch
 
@@ -210,7 +210,7 @@ def _inv_of_tensor(A: "Tensor", policies: dict[str, Any]) -> "Tensor":
     """Invert a complex tensor on the CPU as an array: estimators know only its embedding."""
     import torch
 
-    stack = np.ascontiguousarray(A.detach().resolve_conj().numpy())
+    stack = np.ascontiguousarray(to_numpy(A.detach()))
     return torch.from_numpy(_inv_directly(stack.reshape(-1, *A.shape[-2:]), **policies)).reshape(A.shape)
 
 

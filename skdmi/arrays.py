@@ -279,7 +279,7 @@ def _read(X: Any, name: str, shape: str, allows_complex: bool) -> np.ndarray:
         if len(X) and all(is_tensor(part) for part in X):
             for part in X:
                 check_tensor(part, name=f"a tensor in {name}", allows_complex=allows_complex)
-            X = [(part.float() if str(part.dtype) in _HALF else part).detach().cpu().numpy() for part in X]
+            X = [to_numpy((part.float() if str(part.dtype) in _HALF else part).detach()) for part in X]
     try:
         return np.asarray(X)
     except ValueError as error:
@@ -295,7 +295,7 @@ def to_numpy(array: Any) -> np.ndarray:
     >>> to_numpy(torch.ones(2)), to_numpy([1])
     (array([1., 1.], dtype=float32), array([1]))
     """
-    return array.cpu().numpy() if is_tensor(array) else np.asarray(array)
+    return array.cpu().resolve_conj().resolve_neg().numpy() if is_tensor(array) else np.asarray(array)
 
 
 def described(X: Any) -> str:

@@ -147,3 +147,49 @@ def test_certified_means_what_it_says_under_every_policy():
         assert np.isfinite(X[[0, 1, 3, 4]]).all()
     _, figures = invert_directly(A)
     assert figures.has(CERTIFIED).tolist() == [True, True, False, True, True]
+
+
+DOORS = {
+    "inv": skdmi.inv,
+    "inv of a list": lambda A: skdmi.inv(list(A)),
+    "pinv": skdmi.pinv,
+    "inv_sqrt": skdmi.inv_sqrt,
+    "ExactInverter": skdmi.ExactInverter().transform,
+    "RefinedInverter": skdmi.RefinedInverter().transform,
+    "PseudoInverter": lambda A: skdmi.PseudoInverter(matrix_shape=(3, 3)).fit(A).transform(A),
+    "InverseSquareRoot": lambda A: skdmi.InverseSquareRoot().fit(A).transform(A),
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_views_that_are_negated_when_read(door):
+    B = torch.eye(3, dtype=torch.float64) + 0.1
+    lazy = torch.complex(B, -B).conj().imag.expand(2, 3, 3)
+    assert lazy.is_neg()
+    np.testing.assert_array_equal(DOORS[door](lazy), DOORS[door](B.expand(2, 3, 3).clone()))
+    H = torch.complex(B, B.triu(1) - B.tril(-1))
+    lazy = torch._neg_view(-H).expand(2, 3, 3)
+    np.testing.assert_array_equal(DOORS[door](lazy), DOORS[door](H.expand(2, 3, 3).clone()))
+
+
+def test_missing_inverses_lack_both_parts():
+    A = np.stack([np.eye(2), np.zeros((2, 2))]).astype(np.complex128)
+    for invert in (
+        skdmi.inv,
+        skdmi.RefinedInverter().transform,
+        lambda A: skdmi.inv(A, tight=True),
+        lambda A: skdmi.inv(torch.from_numpy(A)).numpy(),
+        lambda A: skdmi.RefinedInverter(uncertified="nan").report(A).inverse,
+    ):
+        with pytest.warns(SingularMatrixWarning):
+            X = invert(A)
+        assert np.isnan(X[1].real).all()
+        assert np.isnan(X[1].imag).all()
+        assert np.isfinite(X[0]).all()
+
+
+def test_advice_on_long_doubles_keeps_imaginary_parts():
+    if np.finfo(np.longdouble).eps >= np.finfo(float).eps:
+        pytest.skip("long doubles are doubles here")
+    with pytest.raises(ValueError, match=r"A\.astype\(complex\)"):
+        skdmi.certify(np.full((1, 1), np.clongdouble(1) / 3), np.eye(1))

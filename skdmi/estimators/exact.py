@@ -120,7 +120,7 @@ class ExactInverter(BaseInverter):
     def _invert(self, A: Tensor) -> _Found:
         if not is_for_routes(A):
             return _by_lapack(A)
-        X, sound = _directly(A.contiguous().resolve_conj().numpy())
+        X, sound = _directly(A.contiguous().resolve_conj().resolve_neg().numpy())
         nowhere = torch.zeros(len(A), dtype=torch.bool, device=A.device)
         found = _Found(torch.from_numpy(X), nowhere, nowhere.clone())
         if sound.all():

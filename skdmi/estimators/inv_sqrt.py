@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from skdmi.arrays import as_array, as_contiguous, as_float_array
+from skdmi.arrays import as_array, as_contiguous, as_float_array, to_numpy
 from skdmi.chunks import chunk_size
 from skdmi.embedding import embed, unembed
 from skdmi.estimators.policies import users_stacklevel
@@ -114,7 +114,7 @@ def inv_sqrt(A: Any, *, indefinite: IndefinitePolicy = "warn") -> Any:
     import torch
 
     given = A.detach() if A.is_floating_point() or A.is_complex() else A.detach().double()
-    stack = (given.float() if given.dtype in (torch.float16, torch.bfloat16) else given).cpu().resolve_conj().numpy()
+    stack = to_numpy(given.float() if given.dtype in (torch.float16, torch.bfloat16) else given)
     found = find(as_contiguous(stack.reshape(n_matrices, m, m), writeable=True))
     settle(found.certified, found.error_bound, indefinite)
     return torch.from_numpy(found.root).to(given).reshape(A.shape)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from skdmi.arrays import as_array, as_contiguous, as_float_array, described
+from skdmi.arrays import as_array, as_contiguous, as_float_array, described, to_numpy
 from skdmi.chunks import CHUNK_ENTRIES
 from skdmi.embedding import embed, rounding_of_mean, unembed
 from skdmi.estimators.policies import users_stacklevel
@@ -185,9 +185,7 @@ def find_of_tensor(A: "Tensor", rtol: Any, damping: float | None) -> tuple["Tens
     from skdmi.containers import computable
 
     given = A if A.is_floating_point() or A.is_complex() else A.double()
-    found = find(
-        as_contiguous(computable(given).cpu().resolve_conj().resolve_neg().numpy(), writeable=True), rtol, damping
-    )
+    found = find(as_contiguous(to_numpy(computable(given)), writeable=True), rtol, damping)
     return torch.from_numpy(found.inverse).to(given), found
 
 

@@ -13,7 +13,7 @@ from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import validate_data
 from torch import Tensor
 
-from skdmi.arrays import as_array, as_contiguous, as_float_array, described
+from skdmi.arrays import as_array, as_contiguous, as_float_array, described, to_numpy
 from skdmi.containers import computable
 from skdmi.estimators.base import BaseInverter
 from skdmi.estimators.pinv import find, find_of_tensor, warn_rank_deficient
@@ -286,10 +286,7 @@ class PseudoInverter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         if is_tensor(X):
             tensor = X.detach()
             X = computable(tensor if tensor.is_floating_point() or tensor.is_complex() else tensor.double())
-            array, like = (
-                X.cpu().resolve_conj().resolve_neg().flatten(1).numpy(),
-                tensor if tensor.is_floating_point() else X,
-            )
+            array, like = to_numpy(X.flatten(1)), tensor if tensor.is_floating_point() else X
         else:
             array, like = self._validated(X, reset), None
 

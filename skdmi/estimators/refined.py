@@ -317,7 +317,7 @@ class RefinedInverter(MetaInverter):
 
     def _directly(self, A: Tensor, *, details: bool = False) -> tuple[np.ndarray, Figures]:
         return invert_directly(
-            A.resolve_conj().contiguous().numpy(),
+            A.resolve_conj().resolve_neg().contiguous().numpy(),
             corrects=self.max_steps > 0,
             tol=self._tolerance(),
             keeps=self.uncertified == "keep",

@@ -44,7 +44,8 @@ class Outcome(NamedTuple):
 
     def without(self, chosen: Tensor) -> "Outcome":
         """Return the outcome with some of the inverses missing; in place, since another copy may be large."""
-        self.inverse[chosen] = torch.nan
+        X = self.inverse
+        (torch.view_as_real(X) if X.is_complex() else X)[chosen] = torch.nan
         return self
 
     def warn_if_inaccurate(self, start: int) -> None:

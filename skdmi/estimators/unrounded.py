@@ -37,6 +37,6 @@ def as_unrounded(X: Any, *, name: str = "X", shape: str = STACK, allows_complex:
     if is_rounded:
         raise ValueError(
             f"{name} holds numbers of {dtype} that float64 cannot hold, and a proof would be about others. Round them "
-            f"if that is meant, {name}.astype(float), or scale them."
+            f"if that is meant, {name}.astype({'complex' if dtype.startswith('complex') else 'float'}), or scale them."
         )
     return X if hasattr(X, "dtype") else numbers

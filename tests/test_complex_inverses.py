@@ -180,6 +180,7 @@ def test_missing_inverses_lack_both_parts():
         lambda A: skdmi.inv(A, tight=True),
         lambda A: skdmi.inv(torch.from_numpy(A)).numpy(),
         lambda A: skdmi.RefinedInverter(uncertified="nan").report(A).inverse,
+        skdmi.ExactInverter().transform,
     ):
         with pytest.warns(SingularMatrixWarning):
             X = invert(A)

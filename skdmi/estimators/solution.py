@@ -44,8 +44,7 @@ class Outcome(NamedTuple):
 
     def without(self, chosen: Tensor) -> "Outcome":
         """Return the outcome with some of the inverses missing; in place, since another copy may be large."""
-        X = self.inverse
-        (torch.view_as_real(X) if X.is_complex() else X)[chosen] = torch.nan
+        _parts(self.inverse)[chosen] = torch.nan
         return self
 
     def warn_if_inaccurate(self, start: int) -> None:
@@ -180,7 +179,7 @@ class Solution(NamedTuple):
     def without(self, chosen: Tensor) -> Self:
         """Return the solution with some of the inverses missing, in place."""
         index = chosen.nonzero().flatten()
-        for field in (self.inverse, self.error_bound, self.residual_norm):
+        for field in (_parts(self.inverse), self.error_bound, self.residual_norm):
             field[index] = torch.nan
         self.source[index] = NONE
         return self
@@ -206,6 +205,10 @@ class Solution(NamedTuple):
         nonsingular = (mine.status | theirs.status) & NONSINGULAR
         status = replaced.status.index_copy(0, index, replaced.status[index] | nonsingular)
         return replaced._replace(status=status, n_steps=self.n_steps)
+
+
+def _parts(X: Tensor) -> Tensor:
+    return torch.view_as_real(X) if X.is_complex() else X
 
 
 def _refine(

@@ -101,7 +101,8 @@ def in_dtype_of(A: Tensor, X: Tensor) -> Tensor:
     tensor([[[nan]]])
     """
     X = X.to(A)
-    return torch.where(missing(X)[:, None, None], torch.nan, X)
+    nothing = complex(torch.nan, torch.nan) if X.is_complex() else torch.nan
+    return torch.where(missing(X)[:, None, None], nothing, X)
 
 
 def wide_frobenius_norm(A: Tensor) -> Tensor:

@@ -3,9 +3,9 @@
 ``python -m benchmarks.preconditioners [--quick] [--json FILE]``: 100 diffusion problems with log-normal coefficients,
 of three contrasts, N = 4,096, the setting of Khodak, Chow, Balcan and Talwalkar ("Learning to relax: setting solver
 parameters across a sequence of linear system instances", ICLR 2024); and matrices of pyamg's gallery. Ours, fitted on
-20 systems that are not among them, beside none, the diagonal, incomplete LU, smoothed aggregation, and a sparse direct
-solution, on one thread of a CPU; processor time. Then what a choice for every system from what it will cost, which
-nobody has, would save against the best block size for all. Needs pyamg.
+20 systems that are not among them, beside none, the diagonal, incomplete LU and Cholesky, smoothed aggregation, and a
+sparse direct solution, on one thread of a CPU; processor time. Then what a choice for every system from what it will
+cost, which nobody has, would save against the best block size for all. Needs pyamg and numba.
 """
 
 import time
@@ -20,6 +20,7 @@ from scipy.sparse.linalg import LinearOperator, aslinearoperator, spilu, splu
 
 from benchmarks.lib.beside import without_nan
 from benchmarks.lib.diffusion import sequence
+from benchmarks.lib.incomplete_cholesky import incomplete_cholesky
 from benchmarks.lib.machine import facts, spell, start_as_it_is
 from benchmarks.lib.records import Record, figures_parser, save_records
 from skdmi.metrics.iterations import count_iterations
@@ -61,6 +62,7 @@ def setups(examples: Sequence[Any]) -> dict[str, tuple[Setup, float]]:
         "none": (lambda A: None, 0.0),
         JACOBI: (jacobi, 0.0),
         ILU: (incomplete_lu, 0.0),
+        "incomplete Cholesky, no fill-in": (incomplete_cholesky, 0.0),
         "smoothed aggregation": (multigrid, 0.0),
         DIRECT: (direct, 0.0),
     }
@@ -149,6 +151,7 @@ def main() -> None:
     side, n_systems, n_examples = (16, 3, 3) if options.quick else (64, 100, 20)
     machine = facts()
     print(spell(machine))
+    incomplete_cholesky(sp.eye_array(2)) @ np.ones(2)  # compiles
     rows: list[Record] = []
     for sigma in CONTRASTS:
         systems = sequence(n_examples + n_systems, side, sigma)

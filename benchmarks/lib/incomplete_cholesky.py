@@ -1,4 +1,4 @@
-"""Incomplete Cholesky factorisation without fill-in, for the benchmark of preconditioners: no wheel of one was found."""
+"""Incomplete Cholesky factorisation without fill-in, for the benchmark of preconditioners."""
 
 from typing import Any
 

@@ -113,9 +113,10 @@ def inv_sqrt(A: Any, *, indefinite: IndefinitePolicy = "warn") -> Any:
         return found.root.reshape(A.shape)
     import torch
 
+    from skdmi.containers import computable
+
     given = A.detach() if A.is_floating_point() or A.is_complex() else A.detach().double()
-    stack = to_numpy(given.float() if given.dtype in (torch.float16, torch.bfloat16) else given)
-    found = find(as_contiguous(stack.reshape(n_matrices, m, m), writeable=True))
+    found = find(as_contiguous(to_numpy(computable(given)).reshape(n_matrices, m, m), writeable=True))
     settle(found.certified, found.error_bound, indefinite)
     return torch.from_numpy(found.root).to(given).reshape(A.shape)
 

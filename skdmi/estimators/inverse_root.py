@@ -239,7 +239,7 @@ class InverseSquareRoot(BaseInverter):
         return _Found(root.to(A), *known)
 
     def _find(self, A: Tensor) -> Roots:
-        stack = as_contiguous(computable(A.detach()).cpu().resolve_neg().numpy())
+        stack = as_contiguous(to_numpy(computable(A.detach())))
         return find(stack, getattr(self, "coefficients_", NO_COEFFICIENTS))
 
     def _settle(self, A: Tensor, answer: _Found, start: int) -> Tensor:

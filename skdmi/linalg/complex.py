@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skdmi.arrays import to_numpy
 from skdmi.embedding import rounding_of_mean
 from skdmi.typing import ArrayLike, ComplexArray, FloatArray
 from skdmi.validation import check_square
@@ -144,9 +145,7 @@ def of_embedding(
     tensor([[[0.-0.5000j]]])
     """
     inverse = as_it_came(A, X)
-    distance = torch.from_numpy(rounding_of_mean(inverse.detach().cpu().resolve_conj().resolve_neg().numpy())).to(
-        error_bound
-    )
+    distance = torch.from_numpy(rounding_of_mean(to_numpy(inverse.detach()))).to(error_bound)
     error_bound = (error_bound + (1 + error_bound) * distance) * (1 + 2.0**-40)
     if entry_bound is not None:
         m, range_ = A.shape[-1], torch.finfo(X.dtype)
